@@ -1,0 +1,97 @@
+// A full state as pfsync carries it, decoded: the same for every dialect, in host terms.
+//
+// Keys keep their slot order (wire first, then stack; see lib/state/flow_key.h). Numbers are host order except ports,
+// which stay as in packets.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "lib/net/address.h"
+
+namespace twinwall::pfsync {
+
+inline constexpr size_t kIfNameSize = 16;
+
+struct PeerRecord {
+  uint16_t scrub_flags = 0;
+  uint8_t scrub_ttl = 0;
+  uint8_t scrub_valid = 0;
+  uint32_t scrub_ts_mod = 0;
+  uint32_t seqlo = 0, seqhi = 0, seqdiff = 0;
+  uint16_t max_win = 0, mss = 0;
+  uint8_t level = 0, wscale = 0;
+  friend bool operator==(const PeerRecord&, const PeerRecord&) = default;
+};
+
+struct KeyRecord {
+  Address addr[2];
+  uint16_t port[2] = {0, 0};  // network order
+  uint16_t rdomain = 0;
+  Af af = Af::none;  // none: not given, take the state's
+  friend bool operator==(const KeyRecord&, const KeyRecord&) = default;
+};
+
+struct StateRecord {
+  uint64_t id = 0;
+  uint32_t creator = 0;
+  std::array<char, kIfNameSize> ifname{};  // NUL padded; "all": floating
+  KeyRecord wire, stack;
+  PeerRecord src, dst;
+  Address rt_addr;
+  uint32_t rule = 0xffffffff, anchor = 0xffffffff, nat_rule = 0xffffffff;
+  uint32_t creation = 0;  // age, seconds
+  uint32_t expire = 0;    // seconds left; 0: none
+  uint64_t packets[2] = {0, 0};
+  uint64_t bytes[2] = {0, 0};
+  int32_t rtable[2] = {-1, -1};
+  uint16_t max_mss = 0;
+  Af af = Af::none;  // of the wire key
+  uint8_t proto = 0;
+  uint8_t direction = 0;  // 1 in, 2 out
+  uint8_t log = 0, rt = 0, timeout = 0, sync_flags = 0, updates = 0, min_ttl = 0, set_tos = 0;
+  uint16_t state_flags = 0;
+  uint8_t set_prio[2] = {0, 0};
+  friend bool operator==(const StateRecord&, const StateRecord&) = default;
+
+  [[nodiscard]] std::string_view interface_name() const {
+    const std::string_view all(ifname.data(), ifname.size());
+    return all.substr(0, all.find('\0'));
+  }
+};
+
+// UPD_C: what changes in a state's life.
+struct UpdateRecord {
+  uint64_t id = 0;
+  uint32_t creator = 0;
+  PeerRecord src, dst;
+  uint32_t expire = 0;
+  uint8_t timeout = 0;
+  uint8_t state_flags = 0;
+  friend bool operator==(const UpdateRecord&, const UpdateRecord&) = default;
+};
+
+// INS_ACK, UPD_REQ, DEL_C.
+struct StateId {
+  uint64_t id = 0;
+  uint32_t creator = 0;
+  friend bool operator==(const StateId&, const StateId&) = default;
+};
+
+struct ClearRecord {
+  std::array<char, kIfNameSize> ifname{};  // empty: every interface
+  uint32_t creator = 0;
+  friend bool operator==(const ClearRecord&, const ClearRecord&) = default;
+};
+
+enum class BulkStatus : uint8_t { start = 1, end = 2 };
+struct BulkRecord {
+  uint32_t creator = 0;
+  uint32_t endtime = 0;
+  uint8_t status = 0;
+  friend bool operator==(const BulkRecord&, const BulkRecord&) = default;
+};
+
+}  // namespace twinwall::pfsync

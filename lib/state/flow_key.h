@@ -1,0 +1,27 @@
+// The key under which a state is found: PF's positional key (pf-semantics: index 0 is the far end on the interface,
+// index 1 the near end, whatever way the packet travels).
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "lib/net/address.h"
+
+namespace twinwall {
+
+struct FlowKey {
+  Address addr[2];
+  uint16_t port[2] = {0, 0};  // network order, as in the packet
+  Af af = Af::none;
+  uint8_t proto = 0;
+  uint16_t rdomain = 0;
+
+  friend bool operator==(const FlowKey& a, const FlowKey& b) { return std::memcmp(&a, &b, sizeof a) == 0; }
+};
+static_assert(sizeof(FlowKey) == 40 && std::has_unique_object_representations_v<FlowKey>);
+
+// Which of a state's two keys: as seen on the wire of its interface, or as the routing side sees it.
+enum class Side : uint8_t { wire = 0, stack = 1 };
+
+}  // namespace twinwall

@@ -1,0 +1,105 @@
+// One state: a connection as one hook of the filter sees it.
+//
+// Owner: exactly one worker changes the body; others may read the keys, id, creator and owner while they hold a QSBR
+// guard, because those never change between insert and removal.
+// Layout follows use: the first two lines are what an established packet touches (the third under translation), the
+// fourth holds what only insertion, expiry and synchronisation need.
+#pragma once
+
+#include <cstdint>
+
+#include "lib/filter/rule.h"
+#include "lib/state/flow_key.h"
+#include "lib/state/timeouts.h"
+
+namespace twinwall {
+
+// Levels of a peer, numbered as PF and the pfsync wire do.
+enum TcpLevel : uint8_t {
+  kTcpClosed = 0,
+  kTcpListen = 1,
+  kTcpSynSent = 2,
+  kTcpSynReceived = 3,
+  kTcpEstablished = 4,
+  kTcpCloseWait = 5,
+  kTcpFinWait1 = 6,
+  kTcpClosing = 7,
+  kTcpLastAck = 8,
+  kTcpFinWait2 = 9,
+  kTcpTimeWait = 10,
+  kTcpProxySrc = 11,
+  kTcpProxyDst = 12,
+};
+enum PseudoLevel : uint8_t { kNoTraffic = 0, kSingle = 1, kMultiple = 2 };
+
+inline constexpr uint8_t kWindowScaleKnown = 0x80;
+inline constexpr uint8_t kWindowScaleMask = 0x0f;
+
+// What is known of one end. `src` of a state is the initiator, whatever the direction.
+struct Peer {
+  uint32_t seqlo = 0;    // highest sequence number sent + 1
+  uint32_t seqhi = 0;    // highest it may send: what the other acknowledged + its window
+  uint32_t seqdiff = 0;  // sequence number modulation
+  uint16_t max_win = 0;  // largest window it announced, unscaled
+  uint16_t mss = 0;
+  uint8_t level = 0;
+  uint8_t wscale = 0;  // kWindowScaleKnown | shift
+  // This end was learnt from a peer and no packet of it was seen here yet: the first plausible segment re-anchors it.
+  uint8_t reanchor = 0;
+  uint8_t tcp_est = 0;
+};
+static_assert(sizeof(Peer) == 20);
+
+enum StateFlag : uint16_t {  // low bits numbered as on the pfsync wire
+  kStateAllowOpts = 0x0001,
+  kStateSloppy = 0x0002,
+  kStateNoSync = 0x0008,
+  kStateAckWanted = 0x0010,
+};
+
+using StateIndex = uint32_t;
+inline constexpr StateIndex kNoState = 0xffffffff;
+
+// The queue a state waits in to be told to the peers (pfsync; at most one at a time).
+enum class SyncQueue : uint8_t { none, ins, upd_c, upd, ins_ack, del_c };
+
+struct alignas(64) State {
+  // Line 0.
+  FlowKey wire;
+  uint32_t last_update = 0;  // seconds; the timeout runs from here
+  RuleSlot rule = kDefaultRuleSlot;
+  StateIndex link = kNoState;  // the other hook's state of the same connection: a hint, verified by key on use
+  uint16_t flags = 0;
+  InterfaceId interface = kNoInterface;  // bound to it; kNoInterface: floating
+  Direction direction = Direction::in;
+  TimeoutClass timeout = TimeoutClass::tcp_first;
+  uint8_t owner = 0;        // worker
+  uint8_t log = 0;          // bit 0: log, bit 1: log all
+  bool in_use = false;      // false: on a free list or waiting for reclamation
+  bool translated = false;  // wire and stack keys differ
+  SyncQueue sync_queue = SyncQueue::none;
+  uint8_t sync_updates = 0;
+  // Line 1.
+  Peer src, dst;
+  uint64_t packets[2] = {0, 0};   // [0] in the state's direction, [1] the other
+  uint32_t sync_peer_update = 0;  // seconds of the peer's last word on it, 0: never
+  uint32_t creation = 0;          // seconds
+  // Line 2.
+  FlowKey stack;
+  uint64_t bytes[2] = {0, 0};
+  uint64_t id = 0;  // written big-endian on the wire; with creator the state's identity for ever
+  // Line 3.
+  uint32_t creator = 0;  // host id of the creating node, as a big-endian number
+  StateIndex wheel_next = kNoState, wheel_prev = kNoState;
+  uint32_t wheel_slot = 0;
+  StateIndex sync_next = kNoState, sync_prev = kNoState;
+  uint64_t free_token = 0;  // reclamation
+  uint32_t rule_number = kNoRuleNumber;
+  uint8_t min_ttl = 0, set_tos = 0;
+  uint16_t max_mss = 0;
+  InterfaceId created_on = kNoInterface;
+  bool imported = false;
+};
+static_assert(sizeof(State) == 256);
+
+}  // namespace twinwall
