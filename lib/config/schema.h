@@ -1,0 +1,143 @@
+// The configuration as typed values: what the YAML says after defaults, before it is compiled for the dataplane.
+//
+// Filled only by lib/config/load; every value here has passed its range and reference checks, so users of these structs
+// need not test again. Keys and meaning: docs/configuration.md.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/base/time.h"
+#include "lib/filter/rule.h"
+#include "lib/net/address.h"
+#include "lib/state/timeouts.h"
+
+namespace twinwall::config {
+
+struct Position {
+  std::string file;
+  int line = 0;    // 1-based; 0: the file as a whole
+  int column = 0;  // 1-based
+};
+
+enum class Severity : uint8_t { error, warning };
+struct Diagnostic {
+  Severity severity = Severity::error;
+  Position at;
+  std::string message;
+};
+// "file:line:column: message" (warnings: "file:line:column: warning: message").
+[[nodiscard]] std::string to_string(const Diagnostic& d);
+
+enum class Idle : uint8_t { poll, adaptive };
+enum class Hugepages : uint8_t { automatic, required, never };
+enum class LogLevel : uint8_t { error, warning, info, debug };
+
+struct System {
+  std::string hostname;
+  unsigned control_core = 0;
+  unsigned sync_core = 0;
+  std::vector<unsigned> worker_cores{0};
+  Idle idle = Idle::adaptive;
+  Hugepages hugepages = Hugepages::automatic;
+  uint64_t memory_bytes = uint64_t{512} << 20;
+  std::string api_socket = "/run/twinwall/api.sock";
+  std::optional<std::string> metrics_listen;  // "address:port"
+  LogLevel log_level = LogLevel::info;
+  std::string log_target = "stderr";  // stderr | journal | file:PATH
+};
+
+enum class PortKind : uint8_t { pci, kernel, tap, vdev };
+struct Interface {
+  InterfaceId id = kNoInterface;  // 1-based, in the order of the file
+  std::string name;
+  Position at;
+  PortKind port_kind = PortKind::kernel;
+  std::string port;  // the PCI address, kernel or tap interface name, or vdev arguments
+  Position port_at;
+  unsigned queues = 0;  // 0: auto
+  uint16_t mtu = 1500;
+  std::vector<Prefix> addresses;
+  std::vector<std::string> groups;
+  bool icmp = true;  // answer echo on own and virtual addresses
+};
+
+struct Route {
+  Prefix to;
+  std::optional<IpAddress> via;
+  InterfaceId interface = kNoInterface;  // of the next hop
+  bool blackhole = false;
+  Position at;
+};
+
+struct CarpGroup {
+  uint8_t vhid = 0;
+  InterfaceId interface = kNoInterface;
+  std::vector<Prefix> addresses;
+  uint8_t advbase = 1;
+  uint8_t advskew = 0;
+  std::vector<uint8_t> key;       // at most 19 bytes; never printed
+  std::optional<IpAddress> peer;  // none: multicast
+  Position at;
+};
+struct Carp {
+  bool preempt = false;
+  uint8_t demotion_interface_down = 240;
+  uint8_t demotion_bulk_sync = 32;
+  std::vector<CarpGroup> groups;
+};
+
+struct Pfsync {
+  InterfaceId interface = kNoInterface;
+  std::optional<IpAddress> peer;  // none: multicast
+  uint8_t max_updates = 128;
+  Position at;
+};
+
+enum class StatePolicy : uint8_t { floating, if_bound };
+struct Options {
+  StatePolicy state_policy = StatePolicy::floating;
+  BlockReply block_policy = BlockReply::drop;
+  Optimization optimization = Optimization::normal;
+  InterfaceSet skip;
+  uint32_t limit_states = 100000;
+  uint32_t limit_fragments = 65536;
+  Timeouts timeouts = kDefaultTimeouts;
+  bool reassemble = true;
+  bool reassemble_no_df = false;
+  bool default_no_sync = false;
+  bool neighbors = true;           // scenarios only: false leaves every neighbour unresolved
+  std::optional<uint32_t> hostid;  // none: random at start
+};
+
+struct Config {
+  System system;
+  std::vector<Interface> interfaces;  // interfaces[id - 1]
+  std::vector<Route> routes;
+  Carp carp;
+  std::optional<Pfsync> pfsync;
+  Options options;
+  Ruleset rules;  // expanded, numbered, with identities; slots are given later by the rule registry
+
+  [[nodiscard]] const Interface& interface(InterfaceId id) const { return interfaces[id - 1u]; }
+  [[nodiscard]] const Interface* find_interface(std::string_view name) const {
+    for (const auto& i : interfaces)
+      if (i.name == name) return &i;
+    return nullptr;
+  }
+};
+
+struct LoadResult {
+  Config config;                        // meaningful only when ok()
+  std::vector<Diagnostic> diagnostics;  // errors and warnings in file order
+  [[nodiscard]] bool ok() const {
+    for (const auto& d : diagnostics)
+      if (d.severity == Severity::error) return false;
+    return true;
+  }
+};
+
+}  // namespace twinwall::config
