@@ -1,0 +1,134 @@
+// The narrow door between the control core and the packet path: start and stop, publication of snapshots, punted
+// frames, commands, deltas and counters. Nothing of DPDK shows here, so that control/ compiles and tests without it.
+//
+// Threads: every function is for the control core's thread, except that the sync_* ones are for the sync engine's
+// thread (the same thread unless a core of its own is configured) and the read-only ones (counters, port status) for
+// anybody.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lib/base/bytes.h"
+#include "lib/base/time.h"
+#include "lib/config/schema.h"
+#include "lib/engine/commands.h"
+#include "lib/engine/counters.h"
+#include "lib/engine/packet.h"
+#include "lib/engine/snapshot.h"
+
+namespace twinwall {
+
+struct PortCounters {
+  uint64_t rx_packets = 0, rx_bytes = 0, rx_dropped = 0, rx_errors = 0;
+  uint64_t tx_packets = 0, tx_bytes = 0, tx_dropped = 0, tx_errors = 0;
+  uint64_t tx_link_down = 0;  // not sent because the link was down
+};
+
+struct PortStatus {
+  InterfaceId interface = kNoInterface;
+  std::string driver;  // "kernel", "net_tap", "mlx5_pci" …
+  Mac mac;
+  bool link_up = false;
+  uint16_t mtu = 0;
+  unsigned rx_queues = 0, tx_queues = 0;
+  PortCounters counters;
+};
+
+// A frame that a worker passed up.
+struct PuntedFrame {
+  Punt kind = Punt::arp;
+  InterfaceId in = kNoInterface;
+  InterfaceId out = kNoInterface;  // unresolved: where it wants to go
+  IpAddress next_hop;              // unresolved
+  uint16_t l3 = 0;                 // offset of the IP header
+  Bytes frame;                     // valid during the call
+};
+
+// How much memory and which limits; from the configuration.
+struct DataplaneOptions {
+  uint32_t hostid = 0;
+  bool sync = false;
+  uint8_t max_updates = 128;
+  InterfaceId sync_interface = kNoInterface;
+  uint32_t state_limit = 100000;
+  uint32_t fragment_limit = 65536;
+};
+
+struct WorkerStatus {
+  unsigned cpu = 0;
+  uint64_t loops = 0, busy_loops = 0, naps = 0;
+  uint64_t rx_packets = 0;
+  uint64_t handed_off = 0, taken_over = 0;  // packets given to, got from other workers
+};
+
+class Dataplane {
+ public:
+  virtual ~Dataplane() = default;
+
+  // MAC of each interface ([id - 1]), known once the ports are open.
+  [[nodiscard]] virtual std::vector<Mac> macs() const = 0;
+  [[nodiscard]] virtual std::vector<PortStatus> ports() const = 0;
+  [[nodiscard]] virtual bool link_up(InterfaceId interface) const = 0;
+  [[nodiscard]] virtual std::vector<WorkerStatus> workers() const = 0;
+  [[nodiscard]] virtual const EngineCounters& counters(unsigned worker) const = 0;
+  [[nodiscard]] virtual uint64_t states() const = 0;  // current, all workers
+  [[nodiscard]] virtual uint64_t state_searches() const = 0;
+  [[nodiscard]] virtual uint64_t state_inserts() const = 0;
+  [[nodiscard]] virtual uint64_t state_removals() const = 0;
+
+  // Publication. The old object is freed when every worker has passed a quiescent point. Workers forward nothing before
+  // the first snapshot.
+  virtual void publish(std::shared_ptr<const Snapshot> snapshot) = 0;
+  virtual void publish(std::shared_ptr<const NeighborTable> neighbors) = 0;
+  virtual void publish(std::shared_ptr<const CarpRoles> roles) = 0;
+  // Makes the port take frames to this virtual MAC (a MAC filter where the port has them, else promiscuous mode).
+  virtual void add_mac(InterfaceId interface, const Mac& mac) = 0;
+  // The table that the daemon's snapshots route with (rte_fib).
+  [[nodiscard]] virtual RouteTableFactory route_factory() const = 0;
+
+  // Sends a complete frame on the control core's own transmit queue. False when the link is down or the queue is full:
+  // nothing is kept to be sent later.
+  virtual bool send(InterfaceId interface, Bytes frame) = 0;
+
+  // Readable when punted frames, link changes or replies wait; for the control core's epoll.
+  [[nodiscard]] virtual int control_fd() const = 0;
+  // Calls f for waiting frames, at most `limit`; returns how many.
+  virtual size_t take_punts(size_t limit, const std::function<void(const PuntedFrame&)>& f) = 0;
+  // Calls f(interface, up) for each link change since the last call.
+  virtual void take_link_changes(const std::function<void(InterfaceId, bool)>& f) = 0;
+
+  // Commands for one worker (false: its ring is full), their replies, in order per worker.
+  virtual bool command(unsigned worker, const Command& command) = 0;
+  virtual size_t take_replies(size_t limit, const std::function<void(const Reply&)>& f) = 0;
+
+  // The sync engine's own side: its receive and transmit queue on the sync interface, deltas of all workers, and
+  // command rings of its own (cookies and replies separate from the control core's).
+  [[nodiscard]] virtual int sync_fd() const = 0;
+  virtual size_t sync_take_deltas(size_t limit, const std::function<void(const Delta&)>& f) = 0;
+  virtual size_t sync_take_frames(size_t limit, const std::function<void(const PuntedFrame&)>& f) = 0;
+  virtual bool sync_send(Bytes frame) = 0;
+  virtual bool sync_command(unsigned worker, const Command& command) = 0;
+  virtual size_t sync_take_replies(size_t limit, const std::function<void(const Reply&)>& f) = 0;
+  // Every waiting delta becomes due (planned hand-over).
+  virtual void sync_flush() = 0;
+
+  // Stops the workers and closes the ports. Idempotent.
+  virtual void stop() = 0;
+};
+
+struct StartResult {
+  std::unique_ptr<Dataplane> dataplane;  // null: `error` says why, in one line, and nothing is left half-started
+  std::string error;
+  config::Position at;  // of the configuration key at fault, where there is one
+};
+
+// Sets up EAL (from the configuration alone; with or without hugepages), opens the ports, starts the workers. Call once
+// a process, from the thread that will be the control core.
+[[nodiscard]] StartResult start_dataplane(const config::Config& config, const DataplaneOptions& options);
+
+}  // namespace twinwall

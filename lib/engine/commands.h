@@ -1,0 +1,69 @@
+// What crosses between a worker and the cores beside it: changes of states on their way to the peers, words of the
+// peers and of the operator on their way to the worker that owns the states.
+//
+// Plain values, copied through single-producer single-consumer rings.
+#pragma once
+
+#include <cstdint>
+
+#include "lib/filter/rule.h"
+#include "lib/net/address.h"
+#include "lib/pfsync/record.h"
+#include "lib/state/state.h"
+
+namespace twinwall {
+
+// Which states an operator means; unset fields match everything.
+struct StateFilter {
+  Af af = Af::none;
+  uint8_t proto = 0;
+  bool has_src = false, has_dst = false, has_id = false, has_rule = false;
+  Prefix src, dst;    // the initiator's and the responder's address, as on either side of a translation
+  uint16_t port = 0;  // host order; of either end; 0: any
+  InterfaceId interface = kNoInterface;  // created on
+  RuleSlot rule = kDefaultRuleSlot;
+  uint64_t id = 0;
+  uint32_t creator = 0;
+};
+
+// Worker → sync engine: a state was made, changed or removed here. UPD_C and DEL_C need only parts of the record.
+struct Delta {
+  SyncQueue action = SyncQueue::none;
+  pfsync::StateRecord record;
+};
+
+struct Command {
+  enum class Kind : uint8_t {
+    import_state,       // INS
+    update_state,       // UPD: import when unknown
+    update_compressed,  // UPD_C: answered with unknown_state when unknown
+    delete_state,       // DEL, DEL_C
+    clear,              // CLR: every state of a creator
+    send_state,         // UPD_REQ: queue a full UPD
+    export_states,      // walk all states, answer with one `state` reply each, then `done`
+    kill_states,        // remove those that match `filter`, tell the peers; answer with `done`
+  };
+  Kind kind = Kind::export_states;
+  bool report_unknown = true;  // of several workers only one answers for an unknown state
+  uint64_t cookie = 0;         // comes back in the replies
+  pfsync::StateRecord record;  // import_state, update_state
+  pfsync::UpdateRecord update;
+  pfsync::StateId id;  // delete_state, send_state
+  pfsync::ClearRecord clear;
+  StateFilter filter;  // export_states, kill_states
+};
+
+struct Reply {
+  enum class Kind : uint8_t { state, done, unknown_state };
+  Kind kind = Kind::done;
+  uint8_t worker = 0;
+  uint64_t cookie = 0;
+  uint64_t count = 0;          // done: states exported or killed
+  pfsync::StateRecord record;  // state; unknown_state: id and creator
+  uint32_t rule_number = kNoRuleNumber;
+  RuleSlot rule = kDefaultRuleSlot;
+  bool imported = false;
+  SyncQueue sync_queue = SyncQueue::none;
+};
+
+}  // namespace twinwall

@@ -1,0 +1,53 @@
+// What one worker counts. Written by that worker alone, read by anybody (lib/base/counter.h).
+#pragma once
+
+#include <array>
+#include <memory>
+
+#include "lib/base/counter.h"
+#include "lib/engine/reasons.h"
+#include "lib/filter/rule.h"
+
+namespace twinwall {
+
+struct RuleCounters {
+  Counter evaluations;
+  Counter packets[2];  // [0] in, [1] out, as the hook saw them
+  Counter bytes[2];
+  Counter states;  // current
+  Counter creations;
+};
+
+struct InterfaceCounters {
+  struct Pair {
+    Counter packets, bytes;
+  };
+  // [0] in, [1] out; [0] IPv4, [1] IPv6; [0] passed, [1] blocked
+  Pair hook[2][2][2];
+};
+
+struct EngineCounters {
+  std::array<Counter, kDropReasons> drops;
+  std::array<InterfaceCounters, kMaxInterfaces> interfaces;
+  std::unique_ptr<RuleCounters[]> rules = std::make_unique<RuleCounters[]>(kMaxRuleSlots);
+  Counter packets;  // taken into process()
+  Counter forwarded;
+  Counter punted;
+  Counter handed_off;
+  Counter half_open;     // TCP states whose handshake is not complete, created here
+  Counter icmp_sent;     // errors and resets made here
+  Counter icmp_limited;  // not sent because of the rate limit
+  Counter echo_replies;
+  Counter reanchored;  // imported windows that were re-anchored by traffic
+  Counter expired;
+  Counter killed;
+  Counter imported;
+  Counter import_refused;
+  Counter updates_merged;
+  Counter updates_stale;
+  Counter sync_queued;    // deltas handed to the sync engine
+  Counter sync_overflow;  // deltas that had to wait because the ring was full
+  Counter deletes_lost;   // removals that could not be announced
+};
+
+}  // namespace twinwall

@@ -1,0 +1,101 @@
+// The packet path of one worker: parse, reassemble, state, rules, translate, route, emit; and the upkeep of its states.
+//
+// Pure: bytes and time come in, fates and bytes go out. One thread owns an Engine; the StateTable is shared with the
+// engines of other workers. process() allocates nothing and calls the Host only for what is rare.
+//
+// A burst goes through in stages: parse and hash all with prefetch, look up all in-hook states, filter, route all with
+// one table call, out hook, emit.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "lib/base/random.h"
+#include "lib/base/time.h"
+#include "lib/engine/commands.h"
+#include "lib/engine/counters.h"
+#include "lib/engine/packet.h"
+#include "lib/engine/snapshot.h"
+#include "lib/state/state_table.h"
+
+namespace twinwall {
+
+inline constexpr size_t kBurst = 32;
+
+// What the engine asks of whoever runs it. Only for packets that the engine itself makes: resets, ICMP errors, pieces
+// of a datagram.
+class EngineHost {
+ public:
+  virtual ~EngineHost() = default;
+  // An empty packet with at least 128 bytes of headroom and `capacity` bytes for the frame; null when there is none.
+  virtual Packet* allocate(uint32_t capacity) = 0;
+  // Takes the packet back with its fate set: forward, punt or drop.
+  virtual void submit(Packet* packet) = 0;
+};
+
+struct EngineOptions {
+  uint8_t worker = 0;
+  uint8_t workers = 1;
+  uint32_t hostid = 0;   // never 0
+  uint64_t seed = 0;     // of the choices that need spread
+  uint64_t id_base = 0;  // first state id
+  uint32_t fragment_limit = 65536;
+  uint8_t max_updates = 128;
+  bool sync = false;  // states are told to peers
+};
+
+class Engine {
+ public:
+  Engine(const EngineOptions& options, StateTable& table, EngineHost& host);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Decides the fate of at most kBurst packets. Drops are counted here.
+  void process(std::span<Packet* const> burst, const View& view, Time now);
+
+  // Upkeep: expiry, fragments, reclamation; a bounded piece of work a call. Call between bursts and at least every 100
+  // ms.
+  void tick(const View& view, Time now);
+
+  // Hands due deltas to `push` until it returns false (ring full; the rest waits). Returns how many were taken.
+  // Call after each burst; cheap when nothing is due.
+  template <class Push>
+  size_t drain_deltas(Time now, Push&& push) {
+    size_t n = 0;
+    Delta delta;
+    while (next_delta(now, delta)) {
+      if (!push(delta)) {
+        return_delta(delta);
+        break;
+      }
+      ++n;
+    }
+    return n;
+  }
+  // Everything waiting is due now (planned hand-over).
+  void flush_deltas();
+  [[nodiscard]] bool deltas_waiting() const;
+  // When tick() or drain_deltas() next has something to do, for a worker that wants to sleep.
+  [[nodiscard]] Time next_deadline(Time now) const;
+
+  // Carries out one command; replies go through `reply` (returns false when full: the command goes on at the next
+  // continue_commands()).
+  using ReplyFn = bool (*)(void* context, const Reply&);
+  void execute(const Command& command, const View& view, Time now, ReplyFn reply, void* context);
+  // Goes on with an export or kill walk: a bounded number of states a call. False when none is under way.
+  bool continue_commands(const View& view, Time now, ReplyFn reply, void* context);
+  [[nodiscard]] bool command_running() const;
+
+  [[nodiscard]] const EngineCounters& counters() const;
+  [[nodiscard]] EngineCounters& counters();
+
+ private:
+  bool next_delta(Time now, Delta& delta);
+  void return_delta(const Delta& delta);
+
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace twinwall

@@ -1,0 +1,53 @@
+// Why a packet went no further: PF's reasons (numbered as pfctl and pflog number them), then twinwall's own.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace twinwall {
+
+enum class DropReason : uint8_t {
+  match = 0,  // a block rule
+  bad_offset,
+  fragment,
+  too_short,  // "short"
+  normalize,
+  memory,
+  bad_timestamp,
+  congestion,
+  ip_option,
+  proto_cksum,
+  state_mismatch,
+  state_insert,
+  state_limit,
+  src_limit,
+  synproxy,
+  translate,
+  no_route,
+  inspect,      // from here on twinwall's
+  carp_backup,  // for a virtual address or MAC while not master
+  unresolved,   // the next hop's link-layer address is not known (and could not be asked for)
+  foreign_mac,  // not addressed to this node
+  ether_type,   // neither IP nor ARP
+  vlan,         // tagged, and no interface takes that tag
+  bad_header,   // malformed below the filter: version, lengths, checksum of the IPv4 header
+  bad_address,  // a source or destination that must not be forwarded
+  ttl_exceeded,
+  too_big,
+  blackhole,
+  not_local,  // for this node, but nothing here takes it
+  link_down,
+  tx_full,
+  no_buffer,
+  owner,      // the states of one connection belong to two workers
+  punt_full,  // the control core does not keep up
+  count,
+};
+inline constexpr size_t kDropReasons = static_cast<size_t>(DropReason::count);
+
+[[nodiscard]] std::string_view reason_name(DropReason r);
+[[nodiscard]] std::optional<DropReason> reason_by_name(std::string_view name);
+
+}  // namespace twinwall
