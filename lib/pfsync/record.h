@@ -14,6 +14,22 @@
 namespace twinwall::pfsync {
 
 inline constexpr size_t kIfNameSize = 16;
+inline constexpr size_t kTagNameSize = 64;
+using IfName = std::array<char, kIfNameSize>;  // NUL padded
+
+// A family byte of the wire that names neither IPv4 nor IPv6 in its dialect; no record with it passes the value tests.
+inline constexpr Af kUnknownAf = static_cast<Af>(0xff);
+
+[[nodiscard]] inline std::string_view name_text(const IfName& name) {
+  const std::string_view all(name.data(), name.size());
+  return all.substr(0, all.find('\0'));
+}
+// Cut to fifteen characters, so that a NUL always ends it.
+[[nodiscard]] inline IfName make_name(std::string_view text) {
+  IfName out{};
+  text.copy(out.data(), kIfNameSize - 1);
+  return out;
+}
 
 struct PeerRecord {
   uint16_t scrub_flags = 0;
@@ -34,10 +50,20 @@ struct KeyRecord {
   friend bool operator==(const KeyRecord&, const KeyRecord&) = default;
 };
 
+// What only FreeBSD's formats carry (1400: queues, pipes and rt_ifname; 1500: all of it).
+struct FreebsdFields {
+  uint16_t qid = 0, pqid = 0, dnpipe = 0, dnrpipe = 0;
+  IfName rt_ifname{}, orig_ifname{};
+  std::array<char, kTagNameSize> tagname{};
+  Af rt_af = Af::none;
+  uint8_t stack_proto = 0;
+  friend bool operator==(const FreebsdFields&, const FreebsdFields&) = default;
+};
+
 struct StateRecord {
   uint64_t id = 0;
   uint32_t creator = 0;
-  std::array<char, kIfNameSize> ifname{};  // NUL padded; "all": floating
+  IfName ifname{};  // "all": floating
   KeyRecord wire, stack;
   PeerRecord src, dst;
   Address rt_addr;
@@ -51,15 +77,14 @@ struct StateRecord {
   Af af = Af::none;  // of the wire key
   uint8_t proto = 0;
   uint8_t direction = 0;  // 1 in, 2 out
+  // rt is numbered by dialect: route-to, dup-to, reply-to are 1, 2, 3 on OpenBSD and 2, 3, 4 on FreeBSD.
   uint8_t log = 0, rt = 0, timeout = 0, sync_flags = 0, updates = 0, min_ttl = 0, set_tos = 0;
   uint16_t state_flags = 0;
   uint8_t set_prio[2] = {0, 0};
+  FreebsdFields freebsd;
   friend bool operator==(const StateRecord&, const StateRecord&) = default;
 
-  [[nodiscard]] std::string_view interface_name() const {
-    const std::string_view all(ifname.data(), ifname.size());
-    return all.substr(0, all.find('\0'));
-  }
+  [[nodiscard]] std::string_view interface_name() const { return name_text(ifname); }
 };
 
 // UPD_C: what changes in a state's life.
@@ -81,7 +106,7 @@ struct StateId {
 };
 
 struct ClearRecord {
-  std::array<char, kIfNameSize> ifname{};  // empty: every interface
+  IfName ifname{};  // empty: every interface
   uint32_t creator = 0;
   friend bool operator==(const ClearRecord&, const ClearRecord&) = default;
 };
@@ -92,6 +117,18 @@ struct BulkRecord {
   uint32_t endtime = 0;
   uint8_t status = 0;
   friend bool operator==(const BulkRecord&, const BulkRecord&) = default;
+};
+
+// Counters of one security association (IPsec), for pairs that share them.
+struct TdbRecord {
+  uint32_t spi = 0;
+  IpAddress dst;
+  uint64_t replay = 0;
+  uint64_t bytes = 0;
+  uint8_t proto = 0;  // 50 ESP, 51 AH
+  uint8_t updates = 0;
+  uint16_t rdomain = 0;
+  friend bool operator==(const TdbRecord&, const TdbRecord&) = default;
 };
 
 }  // namespace twinwall::pfsync
