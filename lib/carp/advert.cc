@@ -1,0 +1,296 @@
+// SHA1_* keeps a started hash in a plain structure that can be copied without allocation; the EVP interface cannot.
+#define OPENSSL_SUPPRESS_DEPRECATED
+#include "lib/carp/advert.h"
+
+#include <openssl/crypto.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "lib/net/checksum.h"
+
+namespace twinwall::carp {
+
+namespace {
+
+constexpr size_t kSha1Block = 64;
+constexpr uint8_t kVersionByte = 2;
+constexpr uint8_t kTypeByte = 1;
+constexpr uint8_t kHopLimit = 255;
+
+SHA_CTX start(const Key& key, uint8_t pad) {
+  std::array<uint8_t, kSha1Block> block{};
+  std::copy(key.begin(), key.end(), block.begin());
+  for (auto& byte : block) byte ^= pad;
+  SHA_CTX ctx;
+  SHA1_Init(&ctx);
+  SHA1_Update(&ctx, block.data(), block.size());
+  OPENSSL_cleanse(block.data(), block.size());
+  return ctx;
+}
+
+// The kernels search for the next greater address between these two marks, so neither mark is ever found.
+bool is_search_mark(Af af, const Address& a) {
+  const auto* end = a.bytes.data() + address_length(af);
+  return a.is_zero() || std::all_of(a.bytes.data(), end, [](uint8_t b) { return b == 0xff; });
+}
+
+// The addresses of one family in the order of the digest. Interface indexes that a kernel would keep inside a scoped
+// address are cleared, so that the text "fe80::1" and the kernel's form give the same digest.
+std::vector<Address> sorted(std::span<const IpAddress> addresses, Af af, AddressSet set) {
+  std::vector<Address> out;
+  for (const auto& a : addresses) {
+    if (a.af != af) continue;
+    Address addr = a.addr;
+    if (is_link_local(af, addr) && af == Af::inet6) {
+      if (set == AddressSet::without_link_local) continue;
+      addr.bytes[2] = addr.bytes[3] = 0;
+    }
+    if (!is_search_mark(af, addr)) out.push_back(addr);
+  }
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
+SHA_CTX absorb(SHA_CTX ctx, uint8_t vhid, std::span<const IpAddress> addresses, const std::optional<Mac>& lladdr,
+               AddressSet set) {
+  const std::array<uint8_t, 2> head{kVersionByte, kTypeByte};
+  SHA1_Update(&ctx, head.data(), head.size());
+  if (lladdr) SHA1_Update(&ctx, lladdr->bytes.data(), lladdr->bytes.size());
+  SHA1_Update(&ctx, &vhid, 1);
+  for (const Af af : {Af::inet, Af::inet6})
+    for (const auto& a : sorted(addresses, af, set)) SHA1_Update(&ctx, a.bytes.data(), address_length(af));
+  return ctx;
+}
+
+void write_ipv4(const Envelope& e, const Address& destination, Writer& w) {
+  const size_t start = w.position();
+  w.u8(0x45);
+  w.u8(e.dialect == Dialect::freebsd ? 0xe0 : 0x10);
+  w.be16(static_cast<uint16_t>(kIpv4Header + kHeaderLength));
+  w.be16(e.ip_id);
+  w.be16(kIpv4DontFragment);
+  w.u8(kHopLimit);
+  w.u8(kProtoCarp);
+  w.be16(0);
+  w.bytes(Bytes(e.source.addr.bytes).first(4));
+  w.bytes(Bytes(destination.bytes).first(4));
+  if (!w.ok()) return;
+  uint8_t* header = w.written().data() + start;
+  store_raw(header + 10, checksum(header, kIpv4Header));
+}
+
+void write_ipv6(const Envelope& e, const Address& destination, Writer& w) {
+  const uint32_t traffic_class = e.dialect == Dialect::freebsd ? 0xe0u : 0u;
+  w.be32(0x60000000u | traffic_class << 20);
+  w.be16(static_cast<uint16_t>(kHeaderLength));
+  w.u8(kProtoCarp);
+  w.u8(kHopLimit);
+  w.bytes(e.source.addr.bytes);
+  w.bytes(destination.bytes);
+}
+
+struct IpView {
+  Af af = Af::none;
+  uint8_t hop_limit = 0;
+  bool to_group = true;
+  Bytes payload;
+};
+
+std::optional<IpView> open_ipv4(Bytes p) {
+  if (p.size() < kIpv4Header) return std::nullopt;
+  const size_t header = size_t{4} * (p[0] & 0x0f);
+  const size_t total = load_be16(&p[2]);
+  const uint16_t fragment = load_be16(&p[6]) & (kIpv4MoreFragments | kIpv4FragmentOffset);
+  if (header < kIpv4Header || total < header || total > p.size() || fragment != 0 || p[9] != kProtoCarp)
+    return std::nullopt;
+  return IpView{Af::inet, p[8], (p[16] & 0xf0) == 0xe0, p.subspan(header, total - header)};
+}
+
+// Senders put no extension header in front, so a packet that has one is not looked into.
+std::optional<IpView> open_ipv6(Bytes p) {
+  if (p.size() < kIpv6Header || p[6] != kProtoCarp) return std::nullopt;
+  const size_t length = load_be16(&p[4]);
+  if (length > p.size() - kIpv6Header) return std::nullopt;
+  return IpView{Af::inet6, p[7], p[24] == 0xff, p.subspan(kIpv6Header, length)};
+}
+
+std::optional<IpView> open_ip(Bytes packet) {
+  if (packet.empty()) return std::nullopt;
+  if (packet[0] >> 4 == 4) return open_ipv4(packet);
+  if (packet[0] >> 4 == 6) return open_ipv6(packet);
+  return std::nullopt;
+}
+
+bool listens(const Receiver& r, const IpView& ip, uint8_t vhid, const ReceiveRules& rules) {
+  if (r.vhid != vhid || r.authenticator == nullptr) return false;
+  if (rules.match_family && !(ip.af == Af::inet ? r.has_inet : r.has_inet6)) return false;
+  return !rules.match_destination || ip.af != Af::inet || ip.to_group != r.unicast_peer;
+}
+
+}  // namespace
+
+Address group_address(Af af) {
+  if (af == Af::inet) return Address::v4(0xe0000012);
+  Address a;
+  a.bytes = {0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12};
+  return a;
+}
+
+Key key_from_passphrase(std::string_view passphrase) {
+  passphrase = passphrase.substr(0, std::min(passphrase.find('\0'), kPassphraseMax));
+  Key key{};
+  std::copy(passphrase.begin(), passphrase.end(), key.begin());
+  return key;
+}
+
+std::optional<Advert> parse_header(Bytes payload) {
+  Reader r(payload);
+  Advert a;
+  a.version_type = r.u8();
+  a.vhid = r.u8();
+  a.advskew = r.u8();
+  a.auth_length = r.u8();
+  a.demote = r.u8();
+  a.advbase = r.u8();
+  a.checksum = r.be16();
+  a.counter = r.be64();
+  const Bytes md = r.bytes(kDigestLength);
+  if (!r.ok()) return std::nullopt;
+  std::copy(md.begin(), md.end(), a.md.begin());
+  return a;
+}
+
+bool build_header(const Advert& advert, MutableBytes out) {
+  if (out.size() < kHeaderLength) return false;
+  Writer w(out.first(kHeaderLength));
+  w.u8(advert.version_type);
+  w.u8(advert.vhid);
+  w.u8(advert.advskew);
+  w.u8(advert.auth_length);
+  w.u8(advert.demote);
+  w.u8(advert.advbase);
+  w.be16(0);
+  w.be64(advert.counter);
+  w.bytes(advert.md);
+  store_raw(&out[6], checksum(out.data(), kHeaderLength));
+  return w.ok();
+}
+
+Authenticator::Authenticator(const Key& key, uint8_t vhid, std::span<const IpAddress> addresses,
+                             std::optional<Mac> lladdr)
+    : inner_all_(absorb(start(key, 0x36), vhid, addresses, lladdr, AddressSet::all)),
+      inner_without_link_local_(absorb(start(key, 0x36), vhid, addresses, lladdr, AddressSet::without_link_local)),
+      outer_(start(key, 0x5c)) {}
+
+Authenticator::~Authenticator() {
+  OPENSSL_cleanse(&inner_all_, sizeof inner_all_);
+  OPENSSL_cleanse(&inner_without_link_local_, sizeof inner_without_link_local_);
+  OPENSSL_cleanse(&outer_, sizeof outer_);
+}
+
+Digest Authenticator::digest(AddressSet set, uint64_t counter) const {
+  SHA_CTX inner = set == AddressSet::all ? inner_all_ : inner_without_link_local_;
+  std::array<uint8_t, 8> wire{};
+  store_be64(wire.data(), counter);
+  Digest md;
+  SHA1_Update(&inner, wire.data(), wire.size());
+  SHA1_Final(md.data(), &inner);
+  SHA_CTX outer = outer_;
+  SHA1_Update(&outer, md.data(), md.size());
+  SHA1_Final(md.data(), &outer);
+  return md;
+}
+
+bool Authenticator::matches(AddressSet set, uint64_t counter, const Digest& md) const {
+  const Digest expected = digest(set, counter);
+  return CRYPTO_memcmp(expected.data(), md.data(), md.size()) == 0;
+}
+
+bool Authenticator::matches_any(uint64_t counter, const Digest& md) const {
+  const bool without = matches(AddressSet::without_link_local, counter, md);
+  const bool all = matches(AddressSet::all, counter, md);
+  return static_cast<unsigned>(without) + static_cast<unsigned>(all) != 0;
+}
+
+Advert make_advert(const Authenticator& authenticator, AddressSet set, uint8_t vhid, const Advertised& values,
+                   uint64_t counter) {
+  Advert a;
+  a.vhid = vhid;
+  a.advskew = values.advskew;
+  a.demote = values.demote;
+  a.advbase = values.advbase;
+  a.counter = counter;
+  a.md = authenticator.digest(set, counter);
+  return a;
+}
+
+size_t build_frame(const Advert& advert, const Envelope& e, MutableBytes out) {
+  const Af af = e.source.af;
+  if (af != Af::inet && af != Af::inet6) return 0;
+  const Address destination = e.peer.value_or(group_address(af));
+  if (!e.ethernet_destination && !is_multicast(af, destination)) return 0;
+
+  Mac source = virtual_mac(advert.vhid);
+  if (e.dialect == Dialect::ucarp) source.bytes[4] = 0;  // ucarp's constant has one digit of its own
+  Writer w(out);
+  w.bytes(e.ethernet_destination.value_or(multicast_mac(af, destination)).bytes);
+  w.bytes(e.ethernet_source.value_or(source).bytes);
+  w.be16(af == Af::inet ? kEtherTypeIpv4 : kEtherTypeIpv6);
+  if (af == Af::inet) {
+    write_ipv4(e, destination, w);
+  } else {
+    write_ipv6(e, destination, w);
+  }
+  std::array<uint8_t, kHeaderLength> header{};
+  build_header(advert, header);
+  w.bytes(header);
+  return w.ok() ? w.position() : 0;
+}
+
+std::string_view to_string(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::accept: return "accept";
+    case Verdict::not_carp: return "not-carp";
+    case Verdict::badttl: return "badttl";
+    case Verdict::badlen: return "badlen";
+    case Verdict::badsum: return "badsum";
+    case Verdict::badvhid: return "badvhid";
+    case Verdict::badver: return "badver";
+    case Verdict::badtype: return "badtype";
+    case Verdict::badauth: return "badauth";
+    case Verdict::loop: return "loop";
+  }
+  return "unknown";
+}
+
+Received verify(Bytes ip_packet, std::span<const Receiver> receivers, const ReceiveRules& rules) {
+  Received out;
+  const auto drop = [&out](Verdict why) {
+    out.verdict = why;
+    return out;
+  };
+  const auto ip = open_ip(ip_packet);
+  if (!ip) return drop(Verdict::not_carp);
+  out.af = ip->af;
+  if (ip->hop_limit != kHopLimit) return drop(Verdict::badttl);
+  const auto advert = parse_header(ip->payload);
+  if (!advert) return drop(Verdict::badlen);
+  if (checksum(ip->payload.data(), kHeaderLength) != 0) return drop(Verdict::badsum);
+  out.advert = *advert;
+  const auto found = std::find_if(receivers.begin(), receivers.end(),
+                                  [&](const Receiver& r) { return listens(r, *ip, advert->vhid, rules); });
+  if (found == receivers.end()) return drop(Verdict::badvhid);
+  out.receiver = static_cast<size_t>(found - receivers.begin());
+  if (advert->version() != kVersionByte) return drop(Verdict::badver);
+  if (rules.check_type && advert->type() != kTypeByte) return drop(Verdict::badtype);
+  const Authenticator& auth = *found->authenticator;
+  const bool genuine = rules.accept_either_digest ? auth.matches_any(advert->counter, advert->md)
+                                                  : auth.matches(AddressSet::all, advert->counter, advert->md);
+  if (!genuine) return drop(Verdict::badauth);
+  if (rules.check_loop && advert->counter == found->own_counter) return drop(Verdict::loop);
+  return drop(Verdict::accept);
+}
+
+}  // namespace twinwall::carp
