@@ -120,7 +120,6 @@ class BulkAnswerer {
   AnswerOptions options_;
   bool active_ = false;
   bool started_ = false;  // START is out
-  bool any_state_ = false;
   Time requested_{};
   Time next_{};
 };

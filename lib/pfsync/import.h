@@ -33,6 +33,7 @@ struct ImportContext {
   const Timeouts* timeouts = &kDefaultTimeouts;  // of the default rule
   // FreeBSD since 14, for a 1301 state with a route: the rule's pool has exactly one interface.
   bool rule_names_one_route = false;
+  uint32_t routing_tables = 1;  // of this host; FreeBSD 15 refuses others
 };
 
 enum class ImportResult : uint8_t { store, refuse, skip };  // refuse is counted, skip is silent
@@ -46,6 +47,7 @@ enum class ImportReason : uint8_t {
   no_route,
   unterminated_name,
   sctp_without_scrub,
+  unknown_routing_table,
 };
 [[nodiscard]] const char* reason_text(ImportReason r);
 
@@ -59,7 +61,8 @@ struct Import {
   uint32_t rule = kNoRuleNumber;  // none: the default rule
   FlowKey wire, stack;
   bool two_keys = false;  // the keys differ: translated
-  uint16_t flags = 0;     // state flags without ack wanted
+  TimeoutClass timeout = TimeoutClass::tcp_first;
+  uint16_t flags = 0;  // state flags without ack wanted
   bool acknowledge = false;
   bool announce = true;  // later changes are told to peers (the state is not marked no-sync)
 };
