@@ -4,6 +4,7 @@ A test file ends with `harness.main()`. Its cases derive from LabCase: one lab a
 class. When a test fails, the tail of both daemons' logs follows as a comment.
 """
 
+import os
 import sys
 import time
 import traceback
@@ -11,6 +12,11 @@ import unittest
 
 import lab as lab_module
 from lab import Lab
+
+
+def twinwalld():
+    """The daemon under test."""
+    return os.path.join(lab_module.BUILD, "app", "twinwalld")
 
 
 class LabCase(unittest.TestCase):

@@ -1,0 +1,120 @@
+"""What happens to traffic while a firewall dies, leaves or returns: measured once here, for tests, demo and trials."""
+
+import contextlib
+import dataclasses
+import time
+
+from lab import SERVER4, LabError, wait_for
+
+MEGABYTE = 1 << 20
+
+
+class WebServer:
+    """Serves one file in the lab's server; context manager."""
+
+    def __init__(self, lab, size, rate, port=80):
+        self.size, self.port = size, port
+        self._tool = lab.server.traffic(
+            "http-serve", "--bind", SERVER4, "--port", port, "--size", size, "--rate", rate
+        )
+        self.sha256 = self._tool.next(lambda value: value.get("ready"))["sha256"]
+
+    def clients(self):
+        """Addresses the requests came from, as far as announced; waits for the first."""
+        return {self._tool.next(lambda value: "request" in value)["client"]}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._tool.process.terminate()
+        self._tool.process.wait()
+
+
+@dataclasses.dataclass
+class Transfer:
+    """A download as the client saw it."""
+
+    complete: bool
+    checksum_right: bool
+    seconds: float
+    stall: float
+    stall_at: float
+    problem: str | None
+
+    @property
+    def good(self):
+        return self.complete and self.checksum_right
+
+
+class Download:
+    """A download in progress from the lab's client."""
+
+    def __init__(self, lab, server):
+        self._server = server
+        self._tool = lab.client.traffic("http-get", SERVER4, "--port", server.port)
+
+    def wait_share(self, share):
+        """Returns when this share of the file has arrived."""
+        return self._tool.next(lambda value: value.get("bytes", 0) >= share * self._server.size)["bytes"]
+
+    def result(self, deadline=120):
+        value = self._tool.result(deadline)
+        return Transfer(
+            value["ok"], value["sha256"] == self._server.sha256, value["seconds"], value["stall"], value["stall_at"],
+            value["problem"],
+        )
+
+
+class Stream:
+    """1000 numbered datagrams a second through the pair and back; context manager."""
+
+    def __init__(self, lab, port=7777, rate=1000):
+        self._echo = lab.server.traffic("udp-echo", "--bind", SERVER4, "--port", port)
+        self._echo.next(lambda value: value.get("ready"))
+        self._send = lab.client.traffic("udp-stream", SERVER4, "--port", port, "--rate", rate)
+        self.wait_more(100)
+
+    def wait_more(self, count):
+        """Returns when so many more answers have come back."""
+        start = self._send.next()["received"]
+        self._send.next(lambda value: value["received"] >= start + count)
+
+    def result(self):
+        value = self._send.stop()
+        value["sources"] = self._echo.stop()["sources"]
+        return value
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for tool in (self._send, self._echo):
+            if tool.process.poll() is None:
+                tool.process.kill()
+
+
+def became_master(node, since, deadline=None):
+    """Seconds from `since` until the node is master of every group."""
+    node.wait_role("MASTER", deadline)
+    return time.monotonic() - since
+
+
+def bring_back(lab, deadline=60):
+    """Returns the lab to fw1 master, fw2 backup, both in step, whatever the last experiment left."""
+    for switch in (lab.lansw, lab.wansw):
+        for node in lab.nodes:
+            switch.port_up(node.name)
+    for node in lab.nodes:
+        if not node.running():
+            node.start()
+    lab.wait_pair(deadline)
+    for node in lab.nodes:
+        wait_for(lambda node=node: node.bulk() not in ("requested", "receiving"), f"{node.name} is in step", deadline)
+
+
+def states_with_port(node, port):
+    """How many of a node's states belong to a service port."""
+    with contextlib.suppress(LabError, OSError):
+        return sum(str(port) in str(state) for state in node.states())
+    return 0

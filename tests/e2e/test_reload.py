@@ -1,0 +1,88 @@
+"""A reload under traffic loses nothing, and a bad configuration changes nothing."""
+
+import os
+
+import harness
+from failover import Stream
+from lab import run, to_yaml, wait_for
+
+
+class Reload(harness.LabCase):
+    nodes = "single"
+
+    def labels(self):
+        return {rule.get("label") for rule in self.fw1.api("show/rules")["rules"]}
+
+    def config_with(self, label):
+        config = self.fw1.default_config()
+        config["rules"].insert(2, {"action": "pass", "proto": "tcp", "to": {"port": 9}, "label": label})
+        return config
+
+    def test_reload_under_traffic_loses_nothing(self):
+        with Stream(self.lab) as stream:
+            for round_ in range(3):
+                self.fw1.write_config(self.config_with(f"api-{round_}"))
+                status, answer = self.fw1.reload()
+                self.assertEqual(status, 200, answer)
+                self.assertIn(f"api-{round_}", self.labels())
+                stream.wait_more(300)
+            self.fw1.write_config(self.config_with("signal"))
+            self.fw1.hup()
+            wait_for(lambda: "signal" in self.labels(), "the signal has reloaded the rules")
+            self.fw1.write_config(self.config_with("tool"))
+            self.fw1.ctl("reload")
+            self.assertIn("tool", self.labels())
+            stream.wait_more(300)
+            result = stream.result()
+        self.assertEqual(result["lost"], 0, result)
+        self.assertGreater(result["sent"], 1000)
+
+    def refuse(self, text, expected):
+        """A file with `text` is refused by every way of reloading, while datagrams go through."""
+        self.fw1.write_config(self.config_with("good"))
+        self.assertEqual(self.fw1.reload()[0], 200)
+        with Stream(self.lab) as stream:
+            with open(self.fw1.config_path, "w", encoding="utf-8") as file:
+                file.write(text)
+            status, answer = self.fw1.reload()
+            self.assertGreaterEqual(status, 400, answer)
+            for word in expected:
+                self.assertIn(word, str(answer))
+            tool = self.fw1.ctl("reload", check=False)
+            self.assertEqual(tool.returncode, 2, tool)
+            self.assertIn(expected[0], tool.stdout + tool.stderr)
+            before = self.fw1.log_text().count(expected[0])
+            self.fw1.hup()
+            wait_for(lambda: self.fw1.log_text().count(expected[0]) > before, "the log says why it was refused")
+            self.assertIn("good", self.labels())
+            stream.wait_more(300)
+            result = stream.result()
+        self.assertTrue(self.fw1.is_role("MASTER"))
+        self.assertEqual(result["lost"], 0, result)
+
+    def test_unknown_key_is_refused(self):
+        config = self.config_with("bad")
+        config["rules"][0]["acton"] = "pass"
+        self.refuse(to_yaml(config), ["acton", "action", os.path.basename(self.fw1.config_path) + ":"])
+
+    def test_broken_yaml_is_refused(self):
+        self.refuse("system: {hostname: [\n", [os.path.basename(self.fw1.config_path) + ":"])
+
+    def test_undefined_interface_is_refused(self):
+        config = self.config_with("bad")
+        config["rules"].append({"action": "pass", "interface": "dmz"})
+        self.refuse(to_yaml(config), ["dmz"])
+
+    def test_check_finds_the_same(self):
+        config = self.config_with("bad")
+        config["rules"][0]["acton"] = "pass"
+        path = os.path.join(self.lab.directory, "check.yaml")
+        for text, status in ((to_yaml(config), 2), (to_yaml(self.config_with("fine")), 0)):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            done = run([os.path.join(os.path.dirname(harness.twinwalld()), "twinctl"), "check", path], check=False)
+            self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+
+
+if __name__ == "__main__":
+    harness.main()
