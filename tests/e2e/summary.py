@@ -5,8 +5,26 @@ Usage: summary.py FAILED-RUNS JUNIT-FILE…. A log that is missing, or a run tha
 """
 
 import os
+import re
 import sys
 import xml.etree.ElementTree
+
+
+def inside(case):
+    """How many tests a passed program ran, by its own closing line; 1 where it has none."""
+    text = case.findtext("system-out") or ""
+    for pattern in (r"^\[  PASSED  \] (\d+) tests?\.$", r"^(\d+) passed, 0 failed"):
+        found = re.findall(pattern, text, re.MULTILINE)
+        if found:
+            return int(found[-1])
+    return 1
+
+
+def failures_inside(case, name):
+    """The names of a failed program's failed tests; the program's own where it does not tell."""
+    text = case.findtext("system-out") or ""
+    names = sorted(set(re.findall(r"^\[  FAILED  \] ([\w/]+\.[\w/]+)", text, re.MULTILINE)))
+    return [f"{name}: {one}" for one in names] or [name]
 
 
 def count(path):
@@ -16,11 +34,11 @@ def count(path):
         for case in suite.iter("testcase"):
             name = f"{suite.get('name')}: {case.get('name')}"
             if case.find("failure") is not None or case.find("error") is not None:
-                failed.append(name)
+                failed += failures_inside(case, name)
             elif case.find("skipped") is not None or case.get("status") == "notrun":
                 failed.append(f"{name} (not run)")
             else:
-                passed += 1
+                passed += inside(case)
     return passed, failed
 
 
