@@ -47,7 +47,8 @@ struct EngineCounters {
   Counter updates_stale;
   Counter sync_queued;    // deltas handed to the sync engine
   Counter sync_overflow;  // deltas that had to wait because the ring was full
-  Counter deletes_lost;   // removals that could not be announced
+  Counter logged;
+  Counter deletes_lost;  // removals that could not be announced
 };
 
 }  // namespace twinwall

@@ -14,6 +14,7 @@
 #include "lib/base/time.h"
 #include "lib/engine/commands.h"
 #include "lib/engine/counters.h"
+#include "lib/engine/log_record.h"
 #include "lib/engine/packet.h"
 #include "lib/engine/snapshot.h"
 #include "lib/state/state_table.h"
@@ -31,6 +32,8 @@ class EngineHost {
   virtual Packet* allocate(uint32_t capacity) = 0;
   // Takes the packet back with its fate set: forward, punt or drop.
   virtual void submit(Packet* packet) = 0;
+  // A rule with `log` matched. Must not block; what does not fit is counted by the host.
+  virtual void log(const LogRecord& record) = 0;
 };
 
 struct EngineOptions {

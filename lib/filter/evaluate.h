@@ -63,16 +63,15 @@ void note_match(const Rule& rule, Af af, Decision& decision) noexcept;
 void note_decision(const Rule& rule, Af af, Decision& decision) noexcept;
 
 // `on_match(const Rule&, RuleInput&) -> bool` is called for every matching `match` rule that translates this family; it
-// rewrites the addresses and ports that later rules see, or returns false when it cannot. `evaluations`, where given,
-// counts by rule number and must have room for every rule.
-template <class OnMatch>
-[[nodiscard]] Decision evaluate(const Ruleset& ruleset, RuleInput& input, OnMatch&& on_match,
-                                uint64_t* evaluations = nullptr) noexcept {
+// rewrites the addresses and ports that later rules see, or returns false when it cannot. `on_visit(const Rule&)` is
+// called for every rule looked at (PF's "evaluations").
+template <class OnMatch, class OnVisit>
+[[nodiscard]] Decision evaluate_visiting(const Ruleset& ruleset, RuleInput& input, OnMatch&& on_match,
+                                         OnVisit&& on_visit) noexcept {
   Decision decision;
   const Rule* deciding = &ruleset.default_rule;
-  for (size_t i = 0; i < ruleset.rules.size(); ++i) {
-    const Rule& rule = ruleset.rules[i];
-    if (evaluations != nullptr) ++evaluations[i];
+  for (const Rule& rule : ruleset.rules) {
+    on_visit(rule);
     if (!rule_matches(rule, input)) continue;
     if (rule.action == Action::match) {
       note_match(rule, input.af, decision);
@@ -89,6 +88,16 @@ template <class OnMatch>
   }
   note_decision(*deciding, input.af, decision);
   return decision;
+}
+
+// `evaluations`, where given, counts by rule number and must have room for every rule.
+template <class OnMatch>
+[[nodiscard]] Decision evaluate(const Ruleset& ruleset, RuleInput& input, OnMatch&& on_match,
+                                uint64_t* evaluations = nullptr) noexcept {
+  const Rule* const first = ruleset.rules.data();
+  return evaluate_visiting(ruleset, input, on_match, [&](const Rule& rule) {
+    if (evaluations != nullptr) ++evaluations[&rule - first];
+  });
 }
 
 // For callers without translation in `match` rules, and for displays: translations are noted, addresses stay.

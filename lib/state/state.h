@@ -99,6 +99,7 @@ struct alignas(64) State {
   uint16_t max_mss = 0;
   InterfaceId created_on = kNoInterface;
   bool imported = false;
+  bool sync_urgent = false;  // in the list that goes out within milliseconds
 };
 static_assert(sizeof(State) == 256);
 

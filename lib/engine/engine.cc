@@ -1,0 +1,362 @@
+#include "lib/engine/engine.h"
+
+#include <algorithm>
+
+#include "lib/engine/engine_impl.h"
+#include "lib/net/headers.h"
+
+namespace twinwall {
+
+namespace {
+
+constexpr size_t kDatagramHeadroom = 128;
+constexpr size_t kRemovalRing = 65536;
+constexpr size_t kExpireLimit = 128;  // states looked at in one tick, so that a mass expiry never stalls a burst
+
+FragmentLimits fragment_limits(const EngineOptions& o) {
+  FragmentLimits l;
+  l.fragments = o.fragment_limit;
+  return l;
+}
+
+SipKey fragment_key(uint64_t seed) {
+  Random r(seed ^ 0x66726167ull);
+  return SipKey{r.next(), r.next()};
+}
+
+bool addressed_here(const Packet& p, const InterfaceInfo& i, const CarpRoles* carp) {
+  const Mac to = Mac::from_wire(p.frame);
+  if (to == i.mac || to.is_group()) return true;
+  const Mac virtual_prefix = virtual_mac(to.bytes[5]);
+  return to == virtual_prefix && carp != nullptr && carp->is_master(i.id, to.bytes[5]);
+}
+
+bool own_virtual_mac(const Packet& p) { return Mac::from_wire(p.frame) == virtual_mac(p.frame[5]); }
+
+}  // namespace
+
+Engine::Impl::Impl(const EngineOptions& o, StateTable& t, EngineHost& h)
+    : options(o),
+      table(t),
+      host(h),
+      random(o.seed),
+      fragments(fragment_limits(o), fragment_key(o.seed)),
+      wheel(t.states_array(), t.capacity()),
+      next_id(o.id_base),
+      next_ip_id(static_cast<uint16_t>(random.next())),
+      removals(o.sync ? kRemovalRing : 1),
+      datagram(kDatagramHeadroom + kEthernetHeader + kMaxReassembled) {}
+
+void Engine::Impl::set_time(const View& v, Time t) {
+  view = v;
+  snapshot = v.snapshot;
+  now = t;
+  now_s = to_seconds(t);
+}
+
+// False: the packet's fate is decided.
+bool Engine::Impl::receive_link(Packet& p) {
+  LinkType type = LinkType::other;
+  if (const DropReason r = parse_link(p, type); r != kParsed) {
+    drop(p, r);
+    return false;
+  }
+  const InterfaceInfo& i = snapshot->interface(p.in);
+  if (!addressed_here(p, i, view.carp)) {
+    drop(p, own_virtual_mac(p) ? DropReason::carp_backup : DropReason::foreign_mac);
+    return false;
+  }
+  if (type == LinkType::arp) {
+    p.fate = Fate::punt;
+    p.punt = Punt::arp;
+    counters.punted.add();
+    return false;
+  }
+  return true;
+}
+
+namespace {
+
+// What the node's own protocols take before the filter: they must work whatever the ruleset says, or a slip in the
+// rules makes both nodes master.
+bool own_protocol(const Packet& p, Punt& kind) {
+  const bool group = is_multicast(p.af, p.dst);
+  if (p.is_fragment) return false;
+  if (p.proto == kProtoCarp) {
+    kind = Punt::carp;
+    return group;
+  }
+  if (p.proto == kProtoPfsync) {
+    kind = Punt::pfsync;
+    return group;
+  }
+  if (p.proto == kProtoIcmp6 && p.icmp_type >= kIcmp6RouterSolicit && p.icmp_type <= kIcmp6Redirect) {
+    kind = Punt::neighbor_discovery;
+    return group || is_link_local(p.af, p.dst);
+  }
+  return false;
+}
+
+}  // namespace
+
+bool Engine::Impl::receive_ip(Packet& p) {
+  if (const DropReason r = parse_ip(p); r != kParsed) {
+    drop(p, r);
+    return false;
+  }
+  Punt kind = Punt::arp;
+  bool own = own_protocol(p, kind);
+  if (!own && !p.is_fragment &&
+      (p.proto == kProtoCarp || p.proto == kProtoPfsync ||
+       (p.proto == kProtoIcmp6 && p.icmp_type >= kIcmp6RouterSolicit && p.icmp_type <= kIcmp6Redirect))) {
+    // To one of our own addresses.
+    const NextHop& hop = snapshot->next_hops[lookup(p.af, p.dst)];
+    own = hop.kind == HopKind::local;
+    kind = p.proto == kProtoCarp ? Punt::carp : p.proto == kProtoPfsync ? Punt::pfsync : Punt::neighbor_discovery;
+  }
+  if (own) {
+    p.fate = Fate::punt;
+    p.punt = kind;
+    counters.punted.add();
+    return false;
+  }
+  if (p.proto == kProtoTcp && !p.is_fragment) {
+    if (const DropReason r = normalise_tcp(p); r != kParsed) {
+      drop(p, r);
+      return false;
+    }
+  }
+  if (p.is_fragment && snapshot->reassemble && !snapshot->interface(p.in).skip) {
+    take_fragment(p);
+    return false;
+  }
+  return true;
+}
+
+void Engine::Impl::take_fragment(Packet& p) {
+  FragmentView f;
+  const FragmentParse parsed = parse_fragment(Bytes(p.ip(), p.l3_length), f);
+  if (parsed.kind != FragmentKind::fragment)
+    return drop(p, parsed.reason == FragmentDrop::too_short   ? DropReason::too_short
+                   : parsed.reason == FragmentDrop::ip_option ? DropReason::ip_option
+                                                              : DropReason::fragment);
+  uint8_t* const frame = datagram.data() + kDatagramHeadroom;
+  const Reassembly r =
+      fragments.insert(f, snapshot->reassemble_no_df, now, MutableBytes(frame + kEthernetHeader, kMaxReassembled));
+  switch (r.fate) {
+    case FragmentFate::held:
+    case FragmentFate::duplicate: p.fate = Fate::held; return;
+    case FragmentFate::dropped:
+      return drop(p, r.reason == FragmentDrop::memory      ? DropReason::memory
+                     : r.reason == FragmentDrop::too_short ? DropReason::too_short
+                                                           : DropReason::fragment);
+    case FragmentFate::complete: break;
+  }
+  Packet& d = datagram_packet;
+  d = Packet{};
+  d.frame = frame;
+  d.headroom = kDatagramHeadroom;
+  d.length = static_cast<uint32_t>(kEthernetHeader) + r.length;
+  d.in = p.in;
+  d.af = p.af;
+  d.l3 = kEthernetHeader;
+  d.refragment = p.af == Af::inet6 ? r.largest : 0;
+  std::memcpy(frame, p.frame, kEthernetHeader);
+  p.fate = Fate::held;
+  if (const DropReason reason = parse_ip(d); reason != kParsed) return drop(d, reason);
+  if (d.proto == kProtoTcp) {
+    if (const DropReason reason = normalise_tcp(d); reason != kParsed) return drop(d, reason);
+  }
+  run_to_completion(d);
+}
+
+// A datagram that was put together lies in the engine's own buffer: what is left of it must be copied out before the
+// next.
+void Engine::Impl::run_to_completion(Packet& p) {
+  State* in_state = nullptr;
+  const InterfaceInfo& i = snapshot->interface(p.in);
+  if (!i.skip) {
+    const HookResult r = filter(p, Direction::in, p.in, kNoState, nullptr);
+    count_hook(p, Direction::in, p.in, r.fate == Fate::pending);
+    if (r.fate == Fate::handoff) return drop(p, DropReason::owner);
+    if (r.fate == Fate::drop) return drop(p, r.reason);
+    in_state = r.state;
+  }
+  if (is_multicast(p.af, p.dst)) return drop(p, DropReason::not_local);
+  forward(p, lookup(p.af, p.dst), in_state);
+  if (p.fate != Fate::forward && p.fate != Fate::punt) return;
+  Packet* q = host.allocate(p.length);  // small enough to go out whole after all
+  if (q == nullptr) return drop(p, DropReason::no_buffer);
+  std::memcpy(q->frame, p.frame, p.length);
+  q->length = p.length;
+  q->fate = p.fate;
+  q->punt = p.punt;
+  q->out = p.out;
+  q->next_hop = p.next_hop;
+  q->af = p.af;
+  q->l3 = p.l3;
+  q->l3_length = p.l3_length;
+  host.submit(q);
+}
+
+void Engine::Impl::stage_parse(std::span<Packet* const> burst) {
+  constexpr size_t kAhead = 4;
+  const size_t n = burst.size();
+  for (size_t i = 0; i < std::min(kAhead, n); ++i) __builtin_prefetch(burst[i]->frame);
+  for (size_t i = 0; i < n; ++i) {
+    if (i + kAhead < n) __builtin_prefetch(burst[i + kAhead]->frame);
+    Lane& lane = lanes[i];
+    Packet& p = *burst[i];
+    p.fate = Fate::pending;
+    p.refragment = 0;
+    lane.packet = &p;
+    lane.state = lane.in_state = nullptr;
+    lane.hop = kNoNextHop;
+    lane.looked_up = false;
+    lane.active = receive_link(p) && receive_ip(p);
+  }
+}
+
+void Engine::Impl::stage_lookup(size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    Lane& lane = lanes[i];
+    if (!lane.active) continue;
+    const Packet& p = *lane.packet;
+    if (p.is_fragment || snapshot->interface(p.in).skip || is_icmp_error(p)) continue;
+    lane.key = flow_key(p, Direction::in);
+    lane.hash = table.hash_key(lane.key, Side::wire);
+    lane.looked_up = true;
+    table.prefetch(lane.hash);
+  }
+  for (size_t i = 0; i < n; ++i) {
+    Lane& lane = lanes[i];
+    if (!lane.looked_up) continue;
+    lane.state = table.find(lane.key, Side::wire, lane.hash, lane.packet->in);
+    if (lane.state != nullptr) __builtin_prefetch(&lane.state->src);
+  }
+}
+
+void Engine::Impl::stage_in_hook(size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    Lane& lane = lanes[i];
+    if (!lane.active) continue;
+    Packet& p = *lane.packet;
+    if (snapshot->interface(p.in).skip) continue;
+    const HookResult r = filter(p, Direction::in, p.in, kNoState, lane.state);
+    count_hook(p, Direction::in, p.in, r.fate == Fate::pending);
+    if (r.fate == Fate::pending) {
+      lane.in_state = r.state;
+      if (r.state != nullptr && r.state->link != kNoState) __builtin_prefetch(&table.state(r.state->link).stack);
+      continue;
+    }
+    lane.active = false;
+    if (r.fate == Fate::handoff) {
+      p.fate = Fate::handoff;
+      p.handoff_to = r.handoff_to;
+      counters.handed_off.add();
+    } else {
+      drop(p, r.reason);
+    }
+  }
+}
+
+void Engine::Impl::stage_route(size_t n) {
+  for (const Af af : {Af::inet, Af::inet6}) {
+    std::array<const Address*, kBurst> addresses;
+    std::array<NextHopIndex, kBurst> hops;
+    std::array<size_t, kBurst> which;
+    size_t count = 0;
+    for (size_t i = 0; i < n; ++i) {
+      if (!lanes[i].active || lanes[i].packet->af != af) continue;
+      which[count] = i;
+      addresses[count++] = &lanes[i].packet->dst;
+    }
+    if (count == 0) continue;
+    snapshot->routes->lookup(af, {addresses.data(), count}, hops.data());
+    for (size_t k = 0; k < count; ++k) lanes[which[k]].hop = hops[k];
+  }
+}
+
+void Engine::Impl::stage_out(size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    Lane& lane = lanes[i];
+    if (!lane.active) continue;
+    Packet& p = *lane.packet;
+    if (is_multicast(p.af, p.dst) || (p.frame[0] & 1) != 0) {
+      drop(p, DropReason::not_local);  // a router forwards neither multicast nor link-layer broadcasts (RFC
+                                       // 1812 4.2.3, 5.3.4)
+      continue;
+    }
+    forward(p, lane.hop, lane.in_state);
+  }
+}
+
+void Engine::Impl::process(std::span<Packet* const> burst, const View& v, Time t) {
+  set_time(v, t);
+  counters.packets.add(burst.size());
+  stage_parse(burst);
+  stage_lookup(burst.size());
+  stage_in_hook(burst.size());
+  stage_route(burst.size());
+  stage_out(burst.size());
+}
+
+void Engine::Impl::tick(const View& v, Time t) {
+  set_time(v, t);
+  if (snapshot == nullptr) return;
+  fragments.set_timeout(std::chrono::seconds(snapshot->timeouts[static_cast<size_t>(TimeoutClass::frag)]));
+  fragments.expire(now);
+  wheel.advance(now_s, kExpireLimit, [this](StateIndex index) -> uint32_t {
+    State& s = table.state(index);
+    const uint32_t deadline = deadline_of(s);
+    if (static_cast<int32_t>(deadline - now_s) > 0) return deadline;
+    // A copy of a peer's state that never saw traffic here may be out of date: its end is nobody else's business.
+    const bool bystander = s.imported && s.packets[0] + s.packets[1] == 0;
+    remove_state(s, !bystander);
+    counters.expired.add();
+    return 0;
+  });
+  table.reclaim(options.worker);
+}
+
+Engine::Engine(const EngineOptions& options, StateTable& table, EngineHost& host)
+    : impl_(std::make_unique<Impl>(options, table, host)) {}
+Engine::~Engine() = default;
+
+void Engine::process(std::span<Packet* const> burst, const View& view, Time now) { impl_->process(burst, view, now); }
+void Engine::tick(const View& view, Time now) { impl_->tick(view, now); }
+void Engine::flush_deltas() { impl_->flush_deltas(); }
+bool Engine::deltas_waiting() const {
+  return impl_->urgent_list.size != 0 || impl_->lazy_list.size != 0 || impl_->removal_count != 0;
+}
+
+Time Engine::next_deadline(Time now) const {
+  const Time second = Time(std::chrono::ceil<std::chrono::seconds>(now.time_since_epoch() + 1ns));
+  return std::min(second, impl_->next_sync_deadline());
+}
+
+void Engine::execute(const Command& command, const View& view, Time now, ReplyFn reply, void* context) {
+  impl_->set_time(view, now);
+  if (impl_->snapshot != nullptr) impl_->execute(command, reply, context);
+}
+
+bool Engine::continue_commands(const View& view, Time now, ReplyFn reply, void* context) {
+  impl_->set_time(view, now);
+  return impl_->snapshot != nullptr && impl_->continue_commands(reply, context);
+}
+
+bool Engine::command_running() const {
+  return std::any_of(impl_->walks.begin(), impl_->walks.end(), [](const auto& w) { return w.active; });
+}
+
+const EngineCounters& Engine::counters() const { return impl_->counters; }
+EngineCounters& Engine::counters() { return impl_->counters; }
+
+bool Engine::next_delta(Time now, Delta& delta) {
+  impl_->now = now;
+  impl_->now_s = to_seconds(now);
+  return impl_->next_delta(delta);
+}
+void Engine::return_delta(const Delta& delta) { impl_->return_delta(delta); }
+
+}  // namespace twinwall

@@ -1,0 +1,286 @@
+// From the in hook to the wire: routes, local delivery, the out hook, link layer, and the answers the node makes
+// itself.
+#include "lib/engine/engine_impl.h"
+#include "lib/frag/refragment.h"
+#include "lib/net/headers.h"
+
+namespace twinwall {
+
+namespace {
+
+constexpr uint32_t kErrorsPerSecond = 100;
+constexpr size_t kReplyCapacity = 1500;
+
+bool loopback(Af af, const Address& a) {
+  if (af == Af::inet) return a.bytes[0] == 127;
+  Address one;
+  one.bytes[15] = 1;
+  return a == one;
+}
+
+// RFC 1812 section 5.3.7, RFC 4291 sections 2.5.2, 2.5.3 and 2.5.6.
+bool forwardable(const Packet& p) {
+  if (p.src.is_zero() || is_multicast(p.af, p.src) || loopback(p.af, p.src) || loopback(p.af, p.dst)) return false;
+  if (p.af == Af::inet) return p.src != Address::v4(0xffffffff) && p.dst != Address::v4(0xffffffff);
+  return !is_link_local(p.af, p.src) && !is_link_local(p.af, p.dst);
+}
+
+bool dont_fragment(const Packet& p) { return p.af == Af::inet6 || (load_be16(p.ip() + 6) & kIpv4DontFragment) != 0; }
+
+}  // namespace
+
+NextHopIndex Engine::Impl::lookup(Af af, const Address& address) const {
+  const Address* one = &address;
+  NextHopIndex hop = kNoNextHop;
+  snapshot->routes->lookup(af, {&one, 1}, &hop);
+  return hop;
+}
+
+void Engine::Impl::drop(Packet& p, DropReason reason) {
+  p.fate = Fate::drop;
+  p.reason = reason;
+  counters.drops[static_cast<size_t>(reason)].add();
+}
+
+bool Engine::Impl::error_allowed(Af af) {
+  Bucket& b = error_bucket[af == Af::inet ? 0 : 1];
+  if (b.second != now_s) b = {now_s, 0};
+  if (b.sent >= kErrorsPerSecond) {
+    counters.icmp_limited.add();
+    return false;
+  }
+  ++b.sent;
+  return true;
+}
+
+void Engine::Impl::forward(Packet& p, NextHopIndex hop_index, State* in_state) {
+  const NextHop& hop = snapshot->next_hops[hop_index];
+  switch (hop.kind) {
+    case HopKind::none:
+      send_icmp_error(p, kIcmpUnreachable, 0, kIcmp6Unreachable, 0, 0, true);
+      return drop(p, DropReason::no_route);
+    case HopKind::blackhole: return drop(p, DropReason::blackhole);
+    case HopKind::broadcast: return drop(p, DropReason::bad_address);
+    case HopKind::local: return deliver_local(p, hop);
+    case HopKind::connected:
+    case HopKind::gateway: break;
+  }
+  if (!forwardable(p)) return drop(p, DropReason::bad_address);
+  if (p.ttl <= 1) {
+    send_icmp_error(p, kIcmpTimeExceeded, 0, kIcmp6TimeExceeded, 0, 0, true);
+    return drop(p, DropReason::ttl_exceeded);
+  }
+  const InterfaceInfo& out = snapshot->interface(hop.interface);
+  // A datagram that was put together again goes out in pieces no larger than those it came in.
+  const uint32_t size = p.refragment != 0 && p.af == Af::inet6 ? p.refragment + uint32_t{kIpv6Header} + 8 : p.l3_length;
+  if (size > out.mtu && dont_fragment(p)) {
+    send_icmp_error(p, kIcmpUnreachable, 4, kIcmp6TooBig, 0, out.mtu, true);
+    return drop(p, DropReason::too_big);
+  }
+  decrement_ttl(p);
+  if (!out.skip) {
+    const Address before = p.dst;
+    const HookResult r =
+        filter(p, Direction::out, hop.interface, in_state != nullptr ? in_state->link : kNoState, nullptr);
+    count_hook(p, Direction::out, hop.interface, r.fate == Fate::pending);
+    // The in hook has already worked on this packet, so it cannot start again at another worker.
+    if (r.fate == Fate::handoff) return drop(p, DropReason::owner);
+    if (r.fate == Fate::drop) return drop(p, r.reason);
+    if (in_state != nullptr && r.state != nullptr && in_state->in_use) {
+      in_state->link = table.index_of(*r.state);
+      r.state->link = table.index_of(*in_state);
+    }
+    if (p.dst != before) {
+      const NextHop& again = snapshot->next_hops[lookup(p.af, p.dst)];
+      if (again.kind != HopKind::connected && again.kind != HopKind::gateway) return drop(p, DropReason::no_route);
+      return emit(p, again);
+    }
+  }
+  emit(p, hop);
+}
+
+void Engine::Impl::deliver_local(Packet& p, const NextHop& hop) {
+  if (hop.vhid != 0 && (view.carp == nullptr || !view.carp->is_master(hop.interface, hop.vhid)))
+    return drop(p, DropReason::carp_backup);
+  const bool request = (p.proto == kProtoIcmp && p.icmp_type == kIcmpEchoRequest) ||
+                       (p.proto == kProtoIcmp6 && p.icmp_type == kIcmp6EchoRequest);
+  if (!request || p.is_fragment || !snapshot->interface(hop.interface).icmp) return drop(p, DropReason::not_local);
+  make_echo_reply(p);
+  counters.echo_replies.add();
+  const NextHop& back = snapshot->next_hops[lookup(p.af, p.dst)];
+  if (back.kind != HopKind::connected && back.kind != HopKind::gateway) {
+    // A link-local sender is on the link it came from.
+    if (p.af != Af::inet6 || !is_link_local(p.af, p.dst)) return drop(p, DropReason::no_route);
+    const NextHop direct{HopKind::connected, p.in, {}, 0};
+    return emit(p, direct);
+  }
+  if (!snapshot->interface(back.interface).skip) {
+    const HookResult r = filter(p, Direction::out, back.interface, kNoState, nullptr);
+    count_hook(p, Direction::out, back.interface, r.fate == Fate::pending);
+    if (r.fate == Fate::handoff) return drop(p, DropReason::owner);
+    if (r.fate == Fate::drop) return drop(p, r.reason);
+  }
+  emit(p, back);
+}
+
+namespace {
+
+// Writes the Ethernet header, or leaves the frame to the control core when the next hop's address is not known.
+void finish_link(Packet& p, const InterfaceInfo& out, const IpAddress& next, const NeighborTable* neighbors) {
+  p.out = out.id;
+  p.next_hop = next;
+  p.length = static_cast<uint32_t>(p.l3) + p.l3_length;  // padding of the frame it came in is gone
+  std::memcpy(p.frame + 6, out.mac.bytes.data(), 6);
+  store_be16(p.frame + 12, p.af == Af::inet ? kEtherTypeIpv4 : kEtherTypeIpv6);
+  const Mac* mac = neighbors != nullptr ? neighbors->find(out.id, next) : nullptr;
+  if (mac == nullptr) {
+    std::memset(p.frame, 0, 6);
+    p.fate = Fate::punt;
+    p.punt = Punt::unresolved;
+    return;
+  }
+  std::memcpy(p.frame, mac->bytes.data(), 6);
+  p.fate = Fate::forward;
+}
+
+}  // namespace
+
+void Engine::Impl::emit(Packet& p, const NextHop& hop) {
+  const InterfaceInfo& out = snapshot->interface(hop.interface);
+  const IpAddress next = hop.kind == HopKind::gateway ? hop.gateway : IpAddress{p.af, p.dst};
+  const bool split4 = p.af == Af::inet && p.l3_length > out.mtu;
+  const bool split6 = p.af == Af::inet6 && p.refragment != 0;
+  if (!split4 && !split6) {
+    finish_link(p, out, next, view.neighbors);
+    (p.fate == Fate::forward ? counters.forwarded : counters.punted).add();
+    return;
+  }
+  if (split4 && dont_fragment(p)) return drop(p, DropReason::too_big);
+  const Bytes whole(p.ip(), p.l3_length);
+  if (split4) {
+    Ipv4Splitter splitter(whole, out.mtu);
+    return emit_pieces(p, splitter, out, next);
+  }
+  Ipv6Splitter splitter(whole, p.refragment, random.next32());
+  emit_pieces(p, splitter, out, next);
+}
+
+template <class Splitter>
+void Engine::Impl::emit_pieces(Packet& p, Splitter& splitter, const InterfaceInfo& out, const IpAddress& next) {
+  if (!splitter.ready()) return drop(p, DropReason::too_big);
+  for (size_t length = splitter.next_length(); length != 0; length = splitter.next_length()) {
+    Packet* q = host.allocate(static_cast<uint32_t>(kEthernetHeader + length));
+    if (q == nullptr) return drop(p, DropReason::no_buffer);
+    if (splitter.next(MutableBytes(q->frame + kEthernetHeader, length)) != length) {
+      drop(*q, DropReason::too_big);
+      host.submit(q);
+      return drop(p, DropReason::too_big);
+    }
+    q->af = p.af;
+    q->l3 = kEthernetHeader;
+    q->l3_length = static_cast<uint32_t>(length);
+    finish_link(*q, out, next, view.neighbors);
+    (q->fate == Fate::forward ? counters.forwarded : counters.punted).add();
+    host.submit(q);
+  }
+  p.fate = Fate::held;
+}
+
+// For packets made here: not addressed through a burst, so each finds its own way. `p` holds a complete IP packet.
+void Engine::Impl::send_generated(Packet& p, bool filtered) {
+  if (parse_ip(p) != kParsed) {
+    drop(p, DropReason::bad_header);
+    return host.submit(&p);
+  }
+  const NextHop& hop = snapshot->next_hops[lookup(p.af, p.dst)];
+  if (hop.kind != HopKind::connected && hop.kind != HopKind::gateway) {
+    drop(p, DropReason::no_route);
+    return host.submit(&p);
+  }
+  if (filtered && !snapshot->interface(hop.interface).skip) {
+    const HookResult r = filter(p, Direction::out, hop.interface, kNoState, nullptr);
+    count_hook(p, Direction::out, hop.interface, r.fate == Fate::pending);
+    if (r.fate != Fate::pending) {
+      drop(p, r.fate == Fate::handoff ? DropReason::owner : r.reason);
+      return host.submit(&p);
+    }
+  }
+  emit(p, hop);
+  counters.icmp_sent.add();
+  host.submit(&p);
+}
+
+void Engine::Impl::send_icmp_error(const Packet& about, uint8_t type4, uint8_t code4, uint8_t type6, uint8_t code6,
+                                   uint32_t parameter, bool filtered) {
+  if (!may_send_error(about)) return;
+  // From the address that the packet was sent to if it is ours, else from the interface that faces the sender.
+  const NextHop& to = snapshot->next_hops[lookup(about.af, about.dst)];
+  const NextHop& back = snapshot->next_hops[lookup(about.af, about.src)];
+  Address source;
+  if (to.kind == HopKind::local) {
+    source = about.dst;
+  } else if (back.kind == HopKind::connected || back.kind == HopKind::gateway) {
+    const InterfaceInfo& i = snapshot->interface(back.interface);
+    if (about.af == Af::inet ? !i.has_v4 : !i.has_v6) return;
+    source = about.af == Af::inet ? i.v4 : i.v6;
+  } else {
+    return;
+  }
+  if (!error_allowed(about.af)) return;
+  Packet* q = host.allocate(kEthernetHeader + kReplyCapacity);
+  if (q == nullptr) {
+    counters.drops[static_cast<size_t>(DropReason::no_buffer)].add();
+    return;
+  }
+  const MutableBytes out(q->frame + kEthernetHeader, kReplyCapacity);
+  const size_t n = build_icmp_error(out, about, source, about.af == Af::inet ? type4 : type6,
+                                    about.af == Af::inet ? code4 : code6, parameter, next_ip_id++);
+  q->af = about.af;
+  q->l3 = kEthernetHeader;
+  q->length = static_cast<uint32_t>(kEthernetHeader + n);
+  if (n == 0) {
+    q->fate = Fate::held;
+    return host.submit(q);
+  }
+  send_generated(*q, filtered);
+}
+
+void Engine::Impl::send_tcp(Af af, const TcpReply& reply) {
+  Packet* q = host.allocate(kEthernetHeader + 128);
+  if (q == nullptr) {
+    counters.drops[static_cast<size_t>(DropReason::no_buffer)].add();
+    return;
+  }
+  const size_t n = build_tcp(MutableBytes(q->frame + kEthernetHeader, 128), af, reply, next_ip_id++);
+  q->af = af;
+  q->l3 = kEthernetHeader;
+  q->length = static_cast<uint32_t>(kEthernetHeader + n);
+  send_generated(*q, false);
+}
+
+void Engine::Impl::answer_block(const Packet& p, const Rule& rule) {
+  if (rule.reply == BlockReply::drop || p.is_fragment) return;
+  const bool tcp = p.proto == kProtoTcp;
+  if (tcp && rule.reply != BlockReply::return_icmp) {
+    if ((p.tcp_flags & kTcpRst) != 0) return;
+    if (!tcp_checksum_ok(p)) {
+      counters.drops[static_cast<size_t>(DropReason::proto_cksum)].add();
+      return;
+    }
+    Packet* q = host.allocate(kEthernetHeader + 128);
+    if (q == nullptr) {
+      counters.drops[static_cast<size_t>(DropReason::no_buffer)].add();
+      return;
+    }
+    const size_t n = build_reset(MutableBytes(q->frame + kEthernetHeader, 128), p, rule.reply_ttl, next_ip_id++);
+    q->af = p.af;
+    q->l3 = kEthernetHeader;
+    q->length = static_cast<uint32_t>(kEthernetHeader + n);
+    return send_generated(*q, false);
+  }
+  if (rule.reply == BlockReply::return_rst) return;
+  send_icmp_error(p, rule.reply_icmp_type, rule.reply_icmp_code, rule.reply_icmp6_type, rule.reply_icmp6_code, 0,
+                  false);
+}
+
+}  // namespace twinwall

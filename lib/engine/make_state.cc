@@ -1,0 +1,180 @@
+// States made by packets and by peers, removed, and handed back to the pool.
+#include <algorithm>
+
+#include "lib/engine/engine_impl.h"
+#include "lib/engine/state_record.h"
+#include "lib/net/headers.h"
+#include "lib/pfsync/import.h"
+
+namespace twinwall {
+
+namespace {
+
+// A TCP state whose both ends are done gives way to a new connection with its key.
+bool finished_tcp(const State& s) {
+  return s.wire.proto == kProtoTcp && s.src.level >= kTcpFinWait2 && s.dst.level >= kTcpFinWait2;
+}
+
+FlowKey translated_key(FlowKey key, const Translation5& to, Direction dir, bool echo) {
+  const unsigned s = dir == Direction::in ? 0 : 1;  // the initiator's slot, also where an echo's id is kept
+  key.addr[s] = to.src;
+  key.addr[1 - s] = to.dst;
+  if (key.proto == kProtoTcp || key.proto == kProtoUdp) {
+    key.port[s] = to.sport;
+    key.port[1 - s] = to.dport;
+  } else if (echo) {
+    key.port[s] = to.icmp_id;
+  }
+  return key;
+}
+
+}  // namespace
+
+const Rule& Engine::Impl::rule_of(const State& s) const {
+  if (s.rule_number < snapshot->rules.rules.size()) {
+    const Rule& r = snapshot->rules.rules[s.rule_number];
+    if (r.slot == s.rule) return r;
+  }
+  for (const Rule& r : snapshot->rules.rules)
+    if (r.slot == s.rule) return r;
+  return snapshot->rules.default_rule;
+}
+
+uint32_t Engine::Impl::deadline_of(const State& s) const {
+  const RuleCounters& rc = counters.rules[s.rule];
+  const Rule* rule = nullptr;
+  if (s.rule_number < snapshot->rules.rules.size() && snapshot->rules.rules[s.rule_number].slot == s.rule)
+    rule = &snapshot->rules.rules[s.rule_number];
+  return s.last_update + scaled_timeout(s.timeout, snapshot->timeouts, rule != nullptr ? &rule->timeouts : nullptr,
+                                        table.states(), rc.states.get());
+}
+
+bool Engine::Impl::insert(State& s) {
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    const InsertResult r = table.insert(s);
+    if (r.outcome == InsertOutcome::ok) return true;
+    if (attempt != 0 || r.outcome != InsertOutcome::exists || r.existing == nullptr) return false;
+    if (!finished_tcp(*r.existing) || r.existing->owner != options.worker) return false;
+    remove_state(*r.existing, true);
+  }
+  return false;
+}
+
+HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interface, const Decision& decision,
+                                    const FlowKey& key, const Translation5& to) {
+  const Rule& rule = *decision.rule;
+  const StateIndex index = table.allocate(options.worker);
+  if (index == kNoState) return HookResult::drop(DropReason::memory);
+  State& s = table.state(index);
+  const FlowKey other = translated_key(key, to, dir, is_echo(p));
+  s.translated = !(other == key);
+  s.wire = dir == Direction::in ? key : other;
+  s.stack = dir == Direction::in ? other : key;
+  s.direction = dir;
+  s.owner = options.worker;
+  s.rule = rule.slot;
+  s.rule_number = rule.number;
+  s.log = static_cast<uint8_t>((decision.log ? 1 : 0) | (decision.log_all ? 2 : 0));
+  s.flags = static_cast<uint16_t>((rule.allow_opts ? kStateAllowOpts : 0) | (rule.sloppy ? kStateSloppy : 0) |
+                                  (rule.no_sync ? kStateNoSync : 0));
+  s.interface = rule.if_bound || !snapshot->floating ? interface : kNoInterface;
+  s.created_on = interface;
+  s.creator = options.hostid;
+  s.id = next_id++;
+  s.creation = now_s;
+  s.last_update = now_s;
+  start_tracking(s, p);
+  s.packets[0] = 1;
+  s.bytes[0] = p.l3_length;
+  if (!insert(s)) {
+    if (p.proto == kProtoTcp) counters.half_open.sub();
+    table.discard(options.worker, s);
+    return HookResult::drop(DropReason::state_insert);
+  }
+  RuleCounters& rc = counters.rules[rule.slot];
+  rc.states.add();
+  rc.creations.add();
+  rc.packets[dir == Direction::in ? 0 : 1].add();
+  rc.bytes[dir == Direction::in ? 0 : 1].add(p.l3_length);
+  wheel.insert(index, deadline_of(s));
+  if (options.sync) touched(s, pfsync::SyncEvent::created, true);
+  if (s.translated) rewrite(p, endpoints_of(other, dir, initiator_slot_of(dir)));
+  return HookResult::pass(&s);
+}
+
+void Engine::Impl::remove_state(State& s, bool announce) {
+  if (!s.in_use) return;
+  const bool known_to_peers = s.sync_queue != SyncQueue::ins;
+  unqueue(s);
+  if (announce && options.sync && (s.flags & kStateNoSync) == 0 && known_to_peers) queue_removal(s);
+  wheel.remove(table.index_of(s));
+  if (s.wire.proto == kProtoTcp && s.creator == options.hostid && s.src.level < kTcpEstablished &&
+      s.src.level != kTcpClosed)
+    counters.half_open.sub();
+  counters.rules[s.rule].states.sub();
+  table.remove(s);
+  table.release(options.worker, s);
+}
+
+void Engine::Impl::to_record(const State& s, pfsync::StateRecord& record) const {
+  fill_record(s, snapshot->interfaces, now_s, deadline_of(s) - s.last_update, record);
+}
+
+State* Engine::Impl::import_record(const pfsync::StateRecord& record) {
+  pfsync::ImportContext context;
+  context.now = now_s;
+  context.timeouts = &snapshot->timeouts;
+  const pfsync::Import in = pfsync::import_state(context, record);
+  if (in.result != pfsync::ImportResult::store) {
+    counters.import_refused.add();
+    return nullptr;
+  }
+  InterfaceId bound = kNoInterface;
+  if (record.interface_name() != "all") {
+    for (const auto& i : snapshot->interfaces)
+      if (i.name == record.interface_name()) bound = i.id;
+    if (bound == kNoInterface) {  // an interface that this node has not got: the state could never match
+      counters.import_refused.add();
+      return nullptr;
+    }
+  }
+  const StateIndex index = table.allocate(options.worker);
+  if (index == kNoState) {
+    counters.import_refused.add();
+    return nullptr;
+  }
+  State& s = table.state(index);
+  const bool tcp = record.proto == kProtoTcp;
+  s.wire = in.wire;
+  s.stack = in.stack;
+  s.translated = in.two_keys;
+  s.direction = static_cast<Direction>(record.direction);
+  s.owner = options.worker;
+  s.interface = bound;
+  s.flags = in.flags;
+  s.log = record.log;
+  s.id = record.id;
+  s.creator = record.creator;
+  s.creation = static_cast<uint32_t>(std::max<int64_t>(in.creation, 0));
+  s.last_update = static_cast<uint32_t>(std::clamp<int64_t>(in.last_activity, 0, now_s));
+  s.timeout = static_cast<TimeoutClass>(record.timeout);
+  s.max_mss = record.max_mss;
+  s.imported = true;
+  s.sync_peer_update = now_s;
+  apply_peer(record.src, tcp, s.src);
+  apply_peer(record.dst, tcp, s.dst);
+  s.rule = kDefaultRuleSlot;
+  s.rule_number = kNoRuleNumber;
+  if (!insert(s)) {
+    table.discard(options.worker, s);
+    counters.import_refused.add();
+    return nullptr;
+  }
+  counters.rules[s.rule].states.add();
+  counters.imported.add();
+  wheel.insert(index, deadline_of(s));
+  if (options.sync && in.acknowledge) touched(s, pfsync::SyncEvent::imported_ack_wanted, true);
+  return &s;
+}
+
+}  // namespace twinwall

@@ -1,0 +1,24 @@
+// From a frame to a Packet whose headers have been checked, as PF checks them before any rule is looked at
+// (pf.conf(5); RFC 791, 8200, 9293). Reads only what lies inside the frame.
+#pragma once
+
+#include "lib/engine/packet.h"
+
+namespace twinwall {
+
+// What parse functions return when nothing is wrong.
+inline constexpr DropReason kParsed = DropReason::count;
+
+enum class LinkType : uint8_t { ip, arp, other };
+
+// Looks at the Ethernet header: sets l3 and, for IP, the family. kParsed, or why the frame is dropped.
+[[nodiscard]] DropReason parse_link(Packet& p, LinkType& type);
+
+// Checks the IP header as the host's own stack would (lengths, version, IPv4 header checksum), then the header chain,
+// the options and, in whole packets and first fragments, the transport header as PF does. Needs l3 and af.
+[[nodiscard]] DropReason parse_ip(Packet& p);
+
+// PF's clean-up of TCP flags, with the checksum kept in step. kParsed, or normalize.
+[[nodiscard]] DropReason normalise_tcp(Packet& p);
+
+}  // namespace twinwall

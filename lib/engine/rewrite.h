@@ -1,0 +1,29 @@
+// Changing addresses, ports, ids and TTLs of a packet in place, every checksum kept in step by difference (RFC 1624),
+// so that a packet which arrived damaged leaves just as damaged.
+#pragma once
+
+#include "lib/engine/packet.h"
+#include "lib/state/flow_key.h"
+
+namespace twinwall {
+
+struct Endpoints {
+  Address src, dst;
+  uint16_t sport = 0, dport = 0;  // network order; ignored where the protocol has none
+  uint16_t icmp_id = 0;           // network order; echo only
+};
+
+// Makes the packet carry these endpoints. Works on whole packets (transport header present).
+void rewrite(Packet& p, const Endpoints& to);
+
+// TTL or hop limit minus one.
+void decrement_ttl(Packet& p);
+
+// True for echo requests and replies: the ICMP messages whose id NAT translates like a port.
+[[nodiscard]] bool is_echo(const Packet& p);
+
+// The endpoints that a packet travelling in direction `dir` carries when its state says `key`. `request_slot` is the
+// slot of the connection's initiator, where an echo's id is kept.
+[[nodiscard]] Endpoints endpoints_of(const FlowKey& key, Direction dir, unsigned request_slot);
+
+}  // namespace twinwall

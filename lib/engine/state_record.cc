@@ -1,0 +1,93 @@
+#include "lib/engine/state_record.h"
+
+#include <algorithm>
+
+#include "lib/net/headers.h"
+
+namespace twinwall {
+
+namespace {
+
+pfsync::KeyRecord key_record(const FlowKey& k) {
+  pfsync::KeyRecord out;
+  out.addr[0] = k.addr[0];
+  out.addr[1] = k.addr[1];
+  out.port[0] = k.port[0];
+  out.port[1] = k.port[1];
+  out.rdomain = k.rdomain;
+  out.af = k.af;
+  return out;
+}
+
+uint64_t mix(uint64_t x) {
+  x ^= x >> 33;
+  x *= 0xff51afd7ed558ccdull;
+  x ^= x >> 33;
+  return x;
+}
+
+}  // namespace
+
+pfsync::PeerRecord peer_record(const Peer& p) {
+  pfsync::PeerRecord out;
+  out.seqlo = p.seqlo;
+  out.seqhi = p.seqhi;
+  out.seqdiff = p.seqdiff;
+  out.max_win = p.max_win;
+  out.mss = p.mss;
+  out.level = p.level;
+  out.wscale = p.wscale;
+  return out;
+}
+
+void apply_peer(const pfsync::PeerRecord& from, bool tcp, Peer& to) {
+  to.seqlo = from.seqlo;
+  to.seqhi = from.seqhi;
+  to.seqdiff = from.seqdiff;
+  to.max_win = from.max_win;
+  to.mss = from.mss;
+  to.level = from.level;
+  to.wscale = from.wscale;
+  to.reanchor = tcp && from.level >= kTcpEstablished && from.level < kTcpTimeWait ? 1 : 0;
+}
+
+void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint32_t now_s, uint32_t timeout_s,
+                 pfsync::StateRecord& r) {
+  r = {};
+  r.id = s.id;
+  r.creator = s.creator;
+  std::string_view name = "all";
+  if (s.interface != kNoInterface && s.interface <= interfaces.size()) name = interfaces[s.interface - 1u].name;
+  std::copy_n(name.data(), std::min(name.size(), pfsync::kIfNameSize - 1), r.ifname.data());
+  r.wire = key_record(s.wire);
+  r.stack = key_record(s.stack);
+  r.src = peer_record(s.src);
+  r.dst = peer_record(s.dst);
+  r.rule = s.rule_number;
+  r.creation = now_s - s.creation;
+  const uint32_t end = s.last_update + timeout_s;
+  r.expire = static_cast<int32_t>(end - now_s) > 0 ? end - now_s : 0;
+  std::copy_n(s.packets, 2, r.packets);
+  std::copy_n(s.bytes, 2, r.bytes);
+  r.max_mss = s.max_mss;
+  r.af = s.wire.af;
+  r.proto = s.wire.proto;
+  r.direction = static_cast<uint8_t>(s.direction);
+  r.log = s.log;
+  r.timeout = static_cast<uint8_t>(s.timeout);
+  r.min_ttl = s.min_ttl;
+  r.set_tos = s.set_tos;
+  r.state_flags = s.flags;
+}
+
+uint8_t owner_of(const pfsync::StateRecord& record, unsigned workers) {
+  if (workers <= 1) return 0;
+  uint64_t end[2];
+  for (int i = 0; i < 2; ++i) {
+    const auto& a = record.stack.addr[i].bytes;
+    end[i] = mix(load_raw<uint64_t>(a.data()) ^ mix(load_raw<uint64_t>(a.data() + 8) + record.stack.port[i]));
+  }
+  return static_cast<uint8_t>(mix(end[0] + end[1]) % workers);  // the same whichever end comes first
+}
+
+}  // namespace twinwall

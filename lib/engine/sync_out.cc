@@ -1,0 +1,154 @@
+// Telling the peers: which state waits in which queue, and when it is due.
+//
+// PF lets up to a second pass before anything is sent. Twinwall keeps that for updates that only move windows, but
+// sends births, deaths and changes of level within milliseconds: a node may die at any moment, and a connection that
+// its peer has never heard of dies with it.
+#include <algorithm>
+
+#include "lib/engine/engine_impl.h"
+#include "lib/net/headers.h"
+
+namespace twinwall {
+
+namespace {
+
+constexpr Duration kUrgentDelay = 5ms;
+constexpr Duration kLazyDelay = 1s;
+
+}  // namespace
+
+void Engine::Impl::append(SyncList& list, State& s, bool is_urgent) {
+  const StateIndex index = table.index_of(s);
+  s.sync_next = kNoState;
+  s.sync_prev = list.tail;
+  s.sync_urgent = is_urgent;
+  if (list.tail != kNoState)
+    table.state(list.tail).sync_next = index;
+  else
+    list.head = index;
+  list.tail = index;
+  if (list.size++ == 0) list.due = now + (is_urgent ? kUrgentDelay : kLazyDelay);
+}
+
+void Engine::Impl::unlink(SyncList& list, State& s) {
+  if (s.sync_prev != kNoState)
+    table.state(s.sync_prev).sync_next = s.sync_next;
+  else
+    list.head = s.sync_next;
+  if (s.sync_next != kNoState)
+    table.state(s.sync_next).sync_prev = s.sync_prev;
+  else
+    list.tail = s.sync_prev;
+  s.sync_next = s.sync_prev = kNoState;
+  if (--list.size == 0) {
+    list.due = Time::max();
+    list.draining = false;
+  }
+}
+
+void Engine::Impl::unqueue(State& s) {
+  if (s.sync_queue == SyncQueue::none) return;
+  unlink(s.sync_urgent ? urgent_list : lazy_list, s);
+  s.sync_queue = SyncQueue::none;
+}
+
+void Engine::Impl::touched(State& s, pfsync::SyncEvent event, bool is_urgent) {
+  if ((s.flags & kStateNoSync) != 0) return;
+  pfsync::QueueInput in;
+  in.queue = s.sync_queue;
+  in.updates = s.sync_updates;
+  in.tcp = s.wire.proto == kProtoTcp;
+  in.max_updates = options.max_updates;
+  in.now = now_s;
+  in.peer_update = s.sync_peer_update;
+  const pfsync::QueueStep step = pfsync::queue_step(pfsync::System::openbsd74, event, in);
+  s.sync_updates = step.updates;
+  if (step.queue == SyncQueue::none) return unqueue(s);
+  const bool hurry = is_urgent || step.flush || step.queue == SyncQueue::ins;
+  if (s.sync_queue == SyncQueue::none) {
+    s.sync_queue = step.queue;
+    append(hurry ? urgent_list : lazy_list, s, hurry);
+    return;
+  }
+  s.sync_queue = step.queue;
+  if (hurry && !s.sync_urgent) {
+    unlink(lazy_list, s);
+    append(urgent_list, s, true);
+  }
+}
+
+void Engine::Impl::queue_removal(const State& s) {
+  if (removal_count == removals.size()) {
+    counters.deletes_lost.add();
+    return;
+  }
+  pfsync::StateId& slot = removals[(removal_head + removal_count) % removals.size()];
+  slot.id = s.id;
+  slot.creator = s.creator;
+  if (removal_count++ == 0) removals_due = now + kUrgentDelay;
+}
+
+bool Engine::Impl::pop(SyncList& list, Delta& delta) {
+  if (list.size == 0 || now < list.due) return false;
+  if (!list.draining) {  // what is queued while this goes out waits for its own time
+    list.draining = true;
+    list.to_drain = list.size;
+  }
+  State& s = table.state(list.head);
+  const bool lazy_list = !s.sync_urgent;
+  delta.action = s.sync_queue;
+  to_record(s, delta.record);
+  if (delta.action == SyncQueue::ins_ack) delta.record.state_flags &= static_cast<uint16_t>(~kStateAckWanted);
+  unlink(list, s);
+  s.sync_queue = SyncQueue::none;
+  s.sync_updates = 0;
+  if (--list.to_drain == 0 || list.size == 0) {
+    list.draining = false;
+    list.due = list.size == 0 ? Time::max() : now + (lazy_list ? kLazyDelay : kUrgentDelay);
+  }
+  return true;
+}
+
+bool Engine::Impl::next_delta(Delta& delta) {
+  if (!options.sync || snapshot == nullptr) return false;
+  bool got = pop(urgent_list, delta) || pop(lazy_list, delta);
+  if (!got && removal_count != 0 && now >= removals_due) {
+    delta.action = SyncQueue::del_c;
+    delta.record.id = removals[removal_head].id;
+    delta.record.creator = removals[removal_head].creator;
+    removal_head = (removal_head + 1) % removals.size();
+    if (--removal_count == 0) removals_due = Time::max();
+    got = true;
+  }
+  if (got) counters.sync_queued.add();
+  return got;
+}
+
+// The ring is full. The delta goes back to where it came from, to be read afresh later.
+void Engine::Impl::return_delta(const Delta& delta) {
+  counters.sync_overflow.add();
+  if (delta.action == SyncQueue::del_c) {
+    if (removal_count == removals.size()) {
+      counters.deletes_lost.add();
+      return;
+    }
+    removal_head = (removal_head + removals.size() - 1) % removals.size();
+    removals[removal_head] = {delta.record.id, delta.record.creator};
+    if (removal_count++ == 0) removals_due = now;
+    return;
+  }
+  State* s = table.find_by_id(delta.record.id, delta.record.creator);
+  if (s == nullptr || s->owner != options.worker || s->sync_queue != SyncQueue::none) return;
+  s->sync_queue = delta.action;
+  append(urgent_list, *s, true);
+}
+
+void Engine::Impl::flush_deltas() {
+  if (urgent_list.size != 0) urgent_list.due = now;
+  if (lazy_list.size != 0) lazy_list.due = now;
+  if (removal_count != 0) removals_due = now;
+}
+
+Time Engine::Impl::next_sync_deadline() const { return std::min({urgent_list.due, lazy_list.due, removals_due}); }
+
+}  // namespace twinwall
