@@ -77,7 +77,7 @@ class Stream:
 
     def wait_more(self, count):
         """Returns when so many more answers have come back."""
-        start = self._send.next()["received"]
+        start = self._send.fresh()["received"]
         self._send.next(lambda value: value["received"] >= start + count)
 
     def result(self):

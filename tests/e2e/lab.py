@@ -201,6 +201,16 @@ class Tool:
             if until(value):
                 return value
 
+    def fresh(self, deadline=None):
+        """The next value said from now on: passes over what was said before and not read."""
+        while select.select([self.process.stdout], [], [], 0)[0]:
+            chunk = os.read(self.process.stdout.fileno(), 65536)
+            if not chunk:
+                break
+            self._pending += chunk
+        self._pending = self._pending.rpartition(b"\n")[2]
+        return self.next(deadline=deadline)
+
     def result(self, deadline=None):
         return self.next(lambda value: value.get("done"), deadline)
 
