@@ -230,7 +230,7 @@ size_t build_frame(const Advert& advert, const Envelope& e, MutableBytes out) {
   const Af af = e.source.af;
   if (af != Af::inet && af != Af::inet6) return 0;
   const Address destination = e.peer.value_or(group_address(af));
-  if (!e.ethernet_destination && !is_multicast(af, destination)) return 0;
+  if (!is_multicast(af, destination) && !(e.ethernet_destination && e.ethernet_source)) return 0;
 
   Mac source = virtual_mac(advert.vhid);
   if (e.dialect == Dialect::ucarp) source.bytes[4] = 0;  // ucarp's constant has one digit of its own

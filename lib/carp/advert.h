@@ -114,9 +114,11 @@ enum class Dialect : uint8_t { openbsd, freebsd, ucarp };
 // The headers around an advertisement.
 struct Envelope {
   Dialect dialect = Dialect::openbsd;
-  IpAddress source;                         // the family of the frame
-  std::optional<Address> peer;              // unset: the group
-  std::optional<Mac> ethernet_source;       // unset: the virtual MAC
+  IpAddress source;             // the family of the frame
+  std::optional<Address> peer;  // unset: the group
+  // Unset: the virtual MAC, as it must be for a group. To a unicast peer OpenBSD sends from the port's own MAC, and a
+  // balanced node from the MAC of its interface (01:00:5e:00:01:VV of the lowest vhid in mode ip); both are given here.
+  std::optional<Mac> ethernet_source;
   std::optional<Mac> ethernet_destination;  // unset: the MAC of a group destination; needed for a unicast peer
   uint16_t ip_id = 0;                       // IPv4; OpenBSD and ucarp draw it, FreeBSD leaves 0
 };

@@ -7,7 +7,7 @@ namespace twinwall::carp {
 namespace {
 
 // The announcement is repeated after the second advertisement that follows the first: a switch or neighbour that missed
-// it, or was still learning, gets another chance while the network is settling.
+// it, or was still learning, gets another chance while the network is settling. FreeBSD announces once.
 constexpr uint8_t kAdvertsUntilRepeat = 2;
 
 }  // namespace
@@ -26,7 +26,8 @@ void Vhost::become_master(Time now, Cause cause, Actions& actions) {
   ++transitions_to_master_;
   advertise(now, actions, true);
   actions.announce = config_.announce;
-  adverts_until_repeat_ = config_.announce ? kAdvertsUntilRepeat : 0;
+  const bool repeat = config_.announce && config_.rules == Rules::openbsd;
+  adverts_until_repeat_ = repeat ? kAdvertsUntilRepeat : 0;
 }
 
 void Vhost::become_backup(Time now, Cause cause, Actions& actions) {

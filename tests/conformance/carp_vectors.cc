@@ -76,6 +76,7 @@ void packet_vector(const json& v, Report& report) {
   e.peer = ip_from(v.at("ip_dst").get<std::string>()).addr;
   e.ethernet_destination = mac_of(v, "eth_dst");
   if (!text_of(v, "custom_lladdr").empty()) e.ethernet_source = mac_of(v, "custom_lladdr");
+  if (!is_multicast(e.source.af, *e.peer)) e.ethernet_source = mac_of(v, "eth_src");
   e.ip_id = v.contains("ip_id") && v["ip_id"].is_number() ? v["ip_id"].get<uint16_t>() : uint16_t{0};
   std::array<uint8_t, carp::kFrameMax> frame{};
   const size_t length = carp::build_frame(advert, e, frame);
