@@ -1,0 +1,59 @@
+// What one load carries along: the files read, the problems found, the configuration so far.
+//
+// Lives for one call of load_*; single thread. Problems may be reported in any order and come out in file order.
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/config/node.h"
+#include "lib/config/schema.h"
+
+namespace twinwall::config {
+
+class Context {
+ public:
+  // `directory` is where the file's relative paths start.
+  uint32_t add_file(std::string name, std::string directory);
+  [[nodiscard]] const std::string& file_name(uint32_t file) const { return files_[file].name; }
+  [[nodiscard]] const std::string& directory(uint32_t file) const { return files_[file].directory; }
+  // A path as written at `at`, made usable from the working directory.
+  [[nodiscard]] std::string resolve_path(const Node& at, const std::string& path) const;
+
+  void error(const Node& at, std::string message) { report(Severity::error, at, std::move(message)); }
+  void warning(const Node& at, std::string message) { report(Severity::warning, at, std::move(message)); }
+  // About a file as a whole (line 0) or a place that has no node.
+  void error_in_file(uint32_t file, int line, int column, std::string message);
+  [[nodiscard]] size_t errors() const { return errors_; }
+  [[nodiscard]] Position position(const Node& at) const { return {file_name(at.file), at.line, at.column}; }
+  // In file order; those of one place in the order of their discovery.
+  [[nodiscard]] std::vector<Diagnostic> take_diagnostics();
+
+  Config config;
+  std::map<std::string, InterfaceSet, std::less<>> groups;  // interface groups
+
+ private:
+  struct File {
+    std::string name, directory;
+  };
+  struct Entry {
+    uint32_t file;
+    Diagnostic diagnostic;
+  };
+  void report(Severity severity, const Node& at, std::string message);
+
+  std::vector<File> files_;
+  std::vector<Entry> entries_;
+  size_t errors_ = 0;
+};
+
+// ": did you mean 'x'?" for a near miss, else empty.
+[[nodiscard]] std::string did_you_mean(std::string_view word, std::span<const std::string_view> candidates);
+
+// "a, b or c".
+[[nodiscard]] std::string word_list(std::span<const std::string_view> words);
+
+}  // namespace twinwall::config

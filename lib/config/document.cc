@@ -1,0 +1,158 @@
+#include "lib/config/document.h"
+
+#include <fmt/format.h>
+#include <glob.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <vector>
+
+#include "lib/config/values.h"
+#include "lib/config/yaml_reader.h"
+
+namespace twinwall::config {
+
+bool read_whole_file(const std::string& path, std::string& out, std::string& problem) {
+  std::error_code ec;
+  const auto status = std::filesystem::status(path, ec);
+  if (!std::filesystem::exists(status)) {
+    problem = "no such file";
+    return false;
+  }
+  if (!std::filesystem::is_regular_file(status)) {
+    problem = "not a regular file";
+    return false;
+  }
+  const auto size = std::filesystem::file_size(path, ec);
+  if (!ec && size > kMaxFileBytes) {
+    problem = fmt::format("larger than {} MiB", kMaxFileBytes >> 20);
+    return false;
+  }
+  errno = 0;
+  std::ifstream stream(path, std::ios::binary);
+  out.assign(std::istreambuf_iterator<char>(stream), {});
+  if (!stream.is_open() || stream.bad()) {
+    problem = errno != 0 ? std::strerror(errno) : "cannot be read";
+    return false;
+  }
+  return true;
+}
+
+namespace {
+
+class Includer {
+ public:
+  explicit Includer(Context& context) : c_(context) {}
+
+  Node read(const std::string& text, const std::string& name, const std::string& directory, size_t depth) {
+    const uint32_t file = c_.add_file(name, directory);
+    Node root = read_yaml(c_, file, text);
+    if (root.is_null()) return root;
+    if (!root.is_mapping()) {
+      c_.error(root, "a configuration is a mapping of keys to values");
+      return {};
+    }
+    const Node* found = root.find("include");
+    if (found == nullptr) return root;
+    const Node include = *found;
+    for_each_item(c_, include, "include", [&](const Node& item) {
+      if (const auto pattern = read_text(c_, item, "include")) add(root, item, *pattern, depth);
+    });
+    return root;
+  }
+
+  void remember(const std::string& path) { seen_.insert(canonical(path)); }
+
+ private:
+  static std::string canonical(const std::string& path) {
+    std::error_code ec;
+    const auto real = std::filesystem::canonical(path, ec);
+    return ec ? path : real.string();
+  }
+
+  // The files a pattern stands for, sorted.
+  std::vector<std::string> matches(const Node& at, const std::string& pattern) {
+    std::vector<std::string> out;
+    glob_t found{};
+    const std::string path = c_.resolve_path(at, pattern);
+    if (glob(path.c_str(), 0, nullptr, &found) == 0)
+      for (size_t i = 0; i < found.gl_pathc; ++i) out.emplace_back(found.gl_pathv[i]);
+    globfree(&found);
+    if (out.empty() && pattern.find_first_of("*?[") == std::string::npos) out.push_back(path);
+    return out;
+  }
+
+  void add(Node& root, const Node& at, const std::string& pattern, size_t depth) {
+    if (depth >= kMaxIncludeDepth) {
+      c_.error(at, fmt::format("includes are nested deeper than {}", kMaxIncludeDepth));
+      return;
+    }
+    for (const std::string& path : matches(at, pattern)) {
+      if (!seen_.insert(canonical(path)).second) {
+        c_.error(at, fmt::format("'{}' is already part of this configuration: include it once", display(at, path)));
+        continue;
+      }
+      if (seen_.size() > kMaxFiles) {
+        c_.error(at, fmt::format("more than {} files", kMaxFiles));
+        return;
+      }
+      std::string text, problem;
+      if (!read_whole_file(path, text, problem)) {
+        c_.error(at, fmt::format("cannot include '{}': {}", display(at, path), problem));
+        continue;
+      }
+      Node other = read(text, display(at, path), std::filesystem::path(path).parent_path().string(), depth + 1);
+      if (other.is_mapping()) merge(root, std::move(other));
+    }
+  }
+
+  // The path as the reader of a message knows it: relative to the file that includes it.
+  std::string display(const Node& at, const std::string& path) const {
+    const std::string& base = c_.directory(at.file);
+    std::string shown = path;
+    if (!base.empty() && shown.starts_with(base + "/")) shown.erase(0, base.size() + 1);
+    if (shown.starts_with('/')) return shown;
+    return (std::filesystem::path(c_.file_name(at.file)).parent_path() / shown).string();
+  }
+
+  void merge(Node& into, Node from) {
+    for (size_t i = 0; i < from.keys.size(); ++i) {
+      Node& key = from.keys[i];
+      Node& value = from.items[i];
+      if (key.text == "include") continue;
+      Node* old = into.find(key.text);
+      if (old == nullptr || old->is_null()) {
+        if (old != nullptr)
+          *old = std::move(value);
+        else {
+          into.keys.push_back(std::move(key));
+          into.items.push_back(std::move(value));
+        }
+      } else if (old->is_mapping() && value.is_mapping()) {
+        merge(*old, std::move(value));
+      } else if (old->is_sequence() && value.is_sequence()) {
+        for (Node& item : value.items) old->items.push_back(std::move(item));
+      } else if (!value.is_null()) {
+        c_.error(key, fmt::format("'{}' is already set in {}:{}: set it in one place", key.text,
+                                  c_.file_name(old->file), old->line));
+      }
+    }
+  }
+
+  Context& c_;
+  std::set<std::string> seen_;
+};
+
+}  // namespace
+
+Node read_document(Context& context, const std::string& text, const std::string& name, const std::string& directory) {
+  Includer includer(context);
+  const std::string base = std::filesystem::path(name).filename().string();
+  includer.remember(directory.empty() ? base : directory + "/" + base);
+  return includer.read(text, name, directory, 0);
+}
+
+}  // namespace twinwall::config

@@ -1,0 +1,258 @@
+#include <cctype>
+#include <set>
+
+#include "lib/config/keys.h"
+#include "lib/config/sections.h"
+#include "lib/config/values.h"
+
+namespace twinwall::config {
+
+namespace {
+
+constexpr size_t kMaxNameLength = 15;  // what packet logs and the pfsync wire have room for
+constexpr uint16_t kSmallestIpv6Mtu = 1280;
+constexpr std::string_view kReservedNames[] = {"any", "all", "self", "none", "multicast", "no-route", "urpf-failed"};
+
+bool is_hex(std::string_view text, size_t at, size_t count) {
+  for (size_t i = at; i < at + count; ++i)
+    if (i >= text.size() || std::isxdigit(static_cast<unsigned char>(text[i])) == 0) return false;
+  return true;
+}
+
+// "0000:03:00.0", the domain may be left out.
+bool is_pci_address(std::string_view text) {
+  if (text.size() == 12 && is_hex(text, 0, 4) && text[4] == ':') text.remove_prefix(5);
+  return text.size() == 7 && is_hex(text, 0, 2) && text[2] == ':' && is_hex(text, 3, 2) && text[5] == '.' &&
+         text[6] >= '0' && text[6] <= '7';
+}
+
+bool is_kernel_name(std::string_view text) {
+  if (text.empty() || text.size() > kMaxNameLength || text == "." || text == "..") return false;
+  for (const char ch : text)
+    if (ch == '/' || ch == ':' || std::isspace(static_cast<unsigned char>(ch)) != 0) return false;
+  return true;
+}
+
+void read_port(Context& c, const Node& n, Interface& i) {
+  const auto text = read_text(c, n, "port");
+  if (!text) return;
+  i.port_at = c.position(n);
+  const size_t colon = text->find(':');
+  const std::string kind = text->substr(0, colon);
+  const std::string rest = colon == std::string::npos ? "" : text->substr(colon + 1);
+  if (kind == "kernel" || kind == "tap") {
+    i.port_kind = kind == "kernel" ? PortKind::kernel : PortKind::tap;
+    i.port = rest;
+    if (!is_kernel_name(rest))
+      c.error(n, fmt::format("'port' is '{}': after '{}:' write an interface name of 1 to 15 characters", *text, kind));
+  } else if (kind == "vdev") {
+    i.port_kind = PortKind::vdev;
+    i.port = rest;
+    if (rest.empty()) c.error(n, "'port' is 'vdev:': write the device's DPDK arguments behind it");
+  } else if (is_pci_address(*text)) {
+    i.port_kind = PortKind::pci;
+    i.port = text->size() == 7 ? "0000:" + *text : *text;
+    for (char& ch : i.port) ch = static_cast<char>(std::tolower(static_cast<unsigned char>(ch)));
+  } else {
+    c.error(n, fmt::format("'port' is '{}': write a PCI address such as 0000:03:00.0, kernel:IFNAME, tap:IFNAME or "
+                           "vdev:ARGUMENTS",
+                           *text));
+  }
+}
+
+void read_groups(Context& c, const Node& n, Interface& i) {
+  for_each_item(c, n, "groups", [&](const Node& item) {
+    const auto name = read_text(c, item, "groups");
+    if (!name) return;
+    if (!is_name(*name) || name->size() > kMaxNameLength)
+      c.error(item,
+              fmt::format("'{}' cannot name a group: use 1 to 15 letters, digits, '-' and '_', a letter first", *name));
+    else
+      c.groups[*name].set(i.id);
+    i.groups.push_back(*name);
+  });
+}
+
+void read_addresses(Context& c, const Node& n, Interface& i) {
+  for_each_item(c, n, "addresses", [&](const Node& item) {
+    const auto prefix = read_interface_address(c, item, "addresses");
+    if (!prefix) return;
+    for (const Interface& other : c.config.interfaces) {
+      if (is_link_local(prefix->af, prefix->addr) && other.name != i.name) continue;
+      for (const Prefix& p : other.addresses)
+        if (p.address() == prefix->address())
+          c.error(item, fmt::format("{} is already an address of '{}': an address belongs to one interface",
+                                    to_string(prefix->address()), other.name));
+    }
+    for (const Prefix& p : i.addresses)
+      if (p.address() == prefix->address())
+        c.error(item, fmt::format("{} stands twice: remove one", to_string(prefix->address())));
+    i.addresses.push_back(*prefix);
+  });
+}
+
+constexpr Key<Interface> kKeys[] = {
+    {"port", read_port},
+    {"queues",
+     [](Context& c, const Node& n, Interface& i) {
+       if (n.is_scalar() && n.text == "auto") return;
+       assign_number(c, n, "queues", 1, 64, i.queues);
+     }},
+    {"mtu", [](Context& c, const Node& n, Interface& i) { assign_number(c, n, "mtu", 576, 9216, i.mtu); }},
+    {"addresses", read_addresses},
+    {"groups", read_groups},
+    {"icmp", [](Context& c, const Node& n, Interface& i) { assign(i.icmp, read_bool(c, n, "icmp")); }},
+    {"parent"},
+    {"vlan"},
+    {"bond"},
+};
+
+void check_name(Context& c, const Node& key) {
+  for (const std::string_view reserved : kReservedNames)
+    if (key.text == reserved)
+      c.error(key, fmt::format("'{}' has a meaning in rules: name the interface otherwise", reserved));
+  if (!is_name(key.text) || key.text.size() > kMaxNameLength)
+    c.error(key, fmt::format("'{}' cannot name an interface: use 1 to 15 letters, digits, '-' and '_', a letter first",
+                             key.text));
+}
+
+void check_interface(Context& c, const Node& key, const Node& node, const Interface& i) {
+  if (!node.is_mapping()) return;
+  const bool virtual_kind =
+      node.find("parent") != nullptr || node.find("bond") != nullptr || node.find("vlan") != nullptr;
+  const Node* port = node.find("port");
+  if (port == nullptr && !virtual_kind)
+    c.error(key, fmt::format("interface '{}' needs the key 'port': a PCI address, kernel:IFNAME, tap:IFNAME or "
+                             "vdev:ARGUMENTS",
+                             i.name));
+  if (port != nullptr && !i.port.empty())
+    for (const Interface& other : c.config.interfaces)
+      if (other.port_kind == i.port_kind && other.port == i.port)
+        c.error(*port,
+                fmt::format("port '{}' is already used by interface '{}': give each its own", port->text, other.name));
+  if (i.mtu < kSmallestIpv6Mtu)
+    for (const Prefix& p : i.addresses)
+      if (p.af == Af::inet6) {
+        c.error(*node.find("mtu"), fmt::format("'mtu' is {}: an interface with IPv6 addresses needs at least {}", i.mtu,
+                                               kSmallestIpv6Mtu));
+        break;
+      }
+}
+
+void check_groups(Context& c, const Node& node) {
+  for (size_t k = 0; k < node.items.size(); ++k) {
+    const Node* groups = node.items[k].find("groups");
+    if (groups == nullptr) continue;
+    for_each_item(c, *groups, "groups", [&](const Node& item) {
+      if (c.config.find_interface(item.text) != nullptr)
+        c.error(item, fmt::format("'{}' is the name of an interface: name the group otherwise", item.text));
+      for (const std::string_view reserved : kReservedNames)
+        if (item.text == reserved)
+          c.error(item, fmt::format("'{}' has a meaning in rules: name the group otherwise", reserved));
+    });
+  }
+}
+
+}  // namespace
+
+void read_interfaces(Context& c, const Node& node) {
+  if (node.is_null() || (node.is_mapping() && node.keys.empty())) {
+    c.error(node, "'interfaces' is empty: a firewall needs at least one interface");
+    return;
+  }
+  if (!node.is_mapping()) {
+    c.error(node, "'interfaces' needs a mapping of names to interfaces");
+    return;
+  }
+  if (node.keys.size() >= kMaxInterfaces) {
+    c.error(node,
+            fmt::format("there are {} interfaces: at most {} are possible", node.keys.size(), kMaxInterfaces - 1));
+    return;
+  }
+  for (size_t k = 0; k < node.keys.size(); ++k) {
+    const Node& key = node.keys[k];
+    Interface i;
+    i.id = static_cast<InterfaceId>(k + 1);
+    i.name = key.text;
+    i.at = c.position(key);
+    check_name(c, key);
+    read_mapping(c, node.items[k], fmt::format("interface '{}'", i.name), kKeys, i);
+    check_interface(c, key, node.items[k], i);
+    c.config.interfaces.push_back(std::move(i));
+  }
+  check_groups(c, node);
+}
+
+std::vector<std::string_view> interface_names(const Context& c) {
+  std::vector<std::string_view> names;
+  for (const Interface& i : c.config.interfaces) names.push_back(i.name);
+  return names;
+}
+
+InterfaceId interface_by_name(Context& c, const Node& at, std::string_view what) {
+  const auto name = read_text(c, at, what);
+  if (!name) return kNoInterface;
+  if (const Interface* i = c.config.find_interface(*name)) return i->id;
+  const auto names = interface_names(c);
+  std::string hint = did_you_mean(*name, names);
+  if (hint.empty()) hint = names.empty() ? ": define it under 'interfaces'" : ": there are " + word_list(names);
+  c.error(at, fmt::format("there is no interface '{}'{}", *name, hint));
+  return kNoInterface;
+}
+
+std::string not_a_host_address(const Prefix& p) {
+  if (p.addr.is_zero()) return "the unspecified address";
+  if (is_multicast(p.af, p.addr)) return "a multicast address";
+  if (p.af == Af::inet && p.addr.bytes[0] == 127) return "a loopback address";
+  if (p.af == Af::inet && p.addr.v4_host() == 0xffffffff) return "the broadcast address";
+  if (p.af == Af::inet6 && p.addr.bytes == std::array<uint8_t, 16>{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1})
+    return "a loopback address";
+  if (p.length + 1u >= address_bits(p.af)) return {};
+  if (p.addr == p.network()) return "the address of the network itself";
+  if (p.af == Af::inet && p.addr == p.broadcast()) return "the network's broadcast address";
+  return {};
+}
+
+std::optional<IpAddress> read_address(Context& c, const Node& node, std::string_view what) {
+  const auto text = read_text(c, node, what);
+  if (!text) return std::nullopt;
+  const auto ip = parse_ip(*text);
+  if (!ip) {
+    const bool prefix = parse_prefix(*text).has_value();
+    c.error(node,
+            prefix ? fmt::format("'{}' is '{}': write the address without a prefix length", what, *text)
+                   : fmt::format("'{}' is '{}': write an IPv4 or IPv6 address (names are not resolved)", what, *text));
+    return std::nullopt;
+  }
+  const std::string why = not_a_host_address({ip->af, ip->addr, static_cast<uint8_t>(address_bits(ip->af))});
+  if (why.empty()) return ip;
+  c.error(node, fmt::format("'{}' is {}, {}: write the address of a host", what, *text, why));
+  return std::nullopt;
+}
+
+std::optional<Prefix> read_interface_address(Context& c, const Node& node, std::string_view what) {
+  const auto text = read_text(c, node, what);
+  if (!text) return std::nullopt;
+  const auto prefix = parse_prefix(*text);
+  if (!prefix) {
+    c.error(node, fmt::format("'{}' is not an address: write it with its prefix length, such as 192.0.2.1/24 or "
+                              "2001:db8::1/64",
+                              *text));
+    return std::nullopt;
+  }
+  if (text->find('/') == std::string::npos) {
+    c.error(node, fmt::format("'{}' has no prefix length: write {}/{} for the usual one", *text, *text,
+                              prefix->af == Af::inet ? 24 : 64));
+    return std::nullopt;
+  }
+  if (prefix->length == 0) {
+    c.error(node, fmt::format("{} has the prefix length 0: write that of its network", *text));
+    return std::nullopt;
+  }
+  const std::string why = not_a_host_address(*prefix);
+  if (why.empty()) return prefix;
+  c.error(node, fmt::format("{} is {}: write the address of a host in it", *text, why));
+  return std::nullopt;
+}
+
+}  // namespace twinwall::config

@@ -1,0 +1,97 @@
+#include "lib/config/load.h"
+
+#include <filesystem>
+#include <set>
+
+#include "lib/config/document.h"
+#include "lib/config/keys.h"
+#include "lib/config/rule_spec.h"
+#include "lib/config/sections.h"
+#include "lib/config/values.h"
+
+namespace twinwall::config {
+
+namespace {
+
+// Where the sections stand; they are read in the order of their dependences, not of the file.
+struct Sections {
+  const Node *system = nullptr, *interfaces = nullptr, *routes = nullptr, *carp = nullptr, *pfsync = nullptr,
+             *options = nullptr, *rules = nullptr;
+};
+
+constexpr Key<Sections> kKeys[] = {
+    {"include", [](Context&, const Node&, Sections&) {}},  // read while the document was put together
+    {"system", [](Context&, const Node& n, Sections& s) { s.system = &n; }},
+    {"interfaces", [](Context&, const Node& n, Sections& s) { s.interfaces = &n; }},
+    {"routes", [](Context&, const Node& n, Sections& s) { s.routes = &n; }},
+    {"carp", [](Context&, const Node& n, Sections& s) { s.carp = &n; }},
+    {"pfsync", [](Context&, const Node& n, Sections& s) { s.pfsync = &n; }},
+    {"options", [](Context&, const Node& n, Sections& s) { s.options = &n; }},
+    {"define", [](Context&, const Node&, Sections&) {}},  // put in place by substitute_macros
+    {"rules", [](Context&, const Node& n, Sections& s) { s.rules = &n; }},
+    {"neighbors",
+     [](Context& c, const Node& n, Sections&) {
+       static constexpr Word<bool> kWords[] = {{"answer", true}, {"none", false}};
+       assign(c.config.options.neighbors, read_word(c, n, "neighbors", kWords));
+     }},
+    {"tables"},
+    {"signatures"},
+    {"anchors"},
+};
+
+// Rules of equal content are told apart by how many came before, so that every identity is one rule's.
+void make_identities_unique(Ruleset& rules) {
+  std::set<uint64_t> used{0};
+  for (Rule& rule : rules.rules) {
+    while (!used.insert(rule.identity).second) rule.identity = rule.identity * 0x9e3779b97f4a7c15ull + 1;
+  }
+}
+
+void read_all(Context& c, Node& root) {
+  substitute_macros(c, root);
+  Sections s;
+  read_mapping(c, root, "the configuration", kKeys, s);
+  if (s.system != nullptr && !s.system->is_null()) read_system(c, *s.system);
+  if (s.interfaces != nullptr)
+    read_interfaces(c, *s.interfaces);
+  else
+    c.error_in_file(root.file, 0, 0, "there is no 'interfaces': a firewall needs at least one interface");
+  if (s.carp != nullptr) read_carp(c, *s.carp);
+  if (s.routes != nullptr) read_routes(c, *s.routes);
+  if (s.pfsync != nullptr) read_pfsync(c, *s.pfsync);
+  RuleDefaults defaults;
+  read_options(c, s.options != nullptr ? *s.options : Node{}, defaults);
+  if (s.rules != nullptr) read_rules(c, *s.rules, defaults);
+  make_identities_unique(c.config.rules);
+}
+
+}  // namespace
+
+LoadResult load_text(const std::string& text, const std::string& name, const std::string& base_dir) {
+  Context c;
+  Node root = read_document(c, text, name, base_dir);
+  if (root.is_mapping()) read_all(c, root);
+  LoadResult result;
+  result.diagnostics = c.take_diagnostics();
+  result.config = std::move(c.config);
+  return result;
+}
+
+LoadResult load_file(const std::string& path) {
+  std::string text, problem;
+  if (read_whole_file(path, text, problem))
+    return load_text(text, path, std::filesystem::path(path).parent_path().string());
+  LoadResult result;
+  Diagnostic& d = result.diagnostics.emplace_back();
+  d.at.file = path;
+  d.message = problem;
+  return result;
+}
+
+std::string to_string(const std::vector<Diagnostic>& diagnostics) {
+  std::string out;
+  for (const Diagnostic& d : diagnostics) out += to_string(d) + "\n";
+  return out;
+}
+
+}  // namespace twinwall::config
