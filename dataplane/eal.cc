@@ -14,6 +14,7 @@
 #include <fstream>
 #include <mutex>
 #include <string_view>
+#include <utility>
 
 namespace twinwall {
 

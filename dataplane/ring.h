@@ -1,0 +1,56 @@
+// Bounded rings between exactly one producer and one consumer thread: mbufs, and plain values by copy.
+//
+// Full means false: nothing ever waits. Memory comes from EAL at start. Destroyed when neither side runs any more.
+#pragma once
+
+#include <fmt/core.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+#include <rte_ring_elem.h>
+
+#include <atomic>
+#include <span>
+#include <string>
+#include <type_traits>
+
+namespace twinwall {
+
+template <class T>
+class SpscRing {
+  static_assert(std::is_trivially_copyable_v<T> && sizeof(T) % 4 == 0);
+
+ public:
+  // `count` is a power of two; one slot stays empty. Null memory makes ok() false.
+  explicit SpscRing(unsigned count) {
+    static std::atomic<unsigned> next{0};
+    const std::string name = fmt::format("tw_{}", next.fetch_add(1));
+    ring_ = rte_ring_create_elem(("e" + std::to_string(sizeof(T)) + name).c_str(), sizeof(T), count, SOCKET_ID_ANY,
+                                 RING_F_SP_ENQ | RING_F_SC_DEQ);
+  }
+  ~SpscRing() { rte_ring_free(ring_); }
+  SpscRing(const SpscRing&) = delete;
+  SpscRing& operator=(const SpscRing&) = delete;
+
+  [[nodiscard]] bool ok() const { return ring_ != nullptr; }
+  [[nodiscard]] bool push(const T& value) {
+    return rte_ring_sp_enqueue_bulk_elem(ring_, &value, sizeof(T), 1, nullptr) == 1;
+  }
+  [[nodiscard]] bool pop(T& value) { return rte_ring_sc_dequeue_bulk_elem(ring_, &value, sizeof(T), 1, nullptr) == 1; }
+  [[nodiscard]] unsigned pop_burst(std::span<T> values) {
+    return rte_ring_sc_dequeue_burst_elem(ring_, values.data(), sizeof(T), static_cast<unsigned>(values.size()),
+                                          nullptr);
+  }
+  // From either side; of the other side's doings it may lag behind.
+  [[nodiscard]] bool empty() const { return rte_ring_empty(ring_) != 0; }
+  [[nodiscard]] unsigned size() const { return rte_ring_count(ring_); }
+
+  // EAL memory that a ring of this type takes.
+  [[nodiscard]] static uint64_t memory(unsigned count) { return uint64_t{count} * sizeof(T) + 4096; }
+
+ private:
+  rte_ring* ring_ = nullptr;
+};
+
+using MbufRing = SpscRing<rte_mbuf*>;
+
+}  // namespace twinwall
