@@ -49,7 +49,7 @@ void Vhost::advertise(Time now, Actions& actions, bool first_as_master) {
   actions.send_advert = true;
   last_advert_ = now;
   advert_due_ = now + advert_interval(config_.rules, priority(), first_as_master);
-  if (adverts_until_repeat_ != 0 && --adverts_until_repeat_ == 0) actions.announce = true;
+  if (adverts_until_repeat_ != 0 && --adverts_until_repeat_ == 0) actions.announce = config_.announce;
 }
 
 void Vhost::restart_master_down(Time now, Families families) {
