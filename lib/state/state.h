@@ -44,7 +44,8 @@ struct Peer {
   uint16_t mss = 0;
   uint8_t level = 0;
   uint8_t wscale = 0;  // kWindowScaleKnown | shift
-  // This end was learnt from a peer and no packet of it was seen here yet: the first plausible segment re-anchors it.
+  // Set to 1 by whoever copies this end from a pfsync peer: its numbers may be a second old. Further bits belong to
+  // lib/state/tcp_reanchor.h, which clears it once the end is known again; 0: numbers are our own.
   uint8_t reanchor = 0;
   uint8_t tcp_est = 0;
 };
@@ -91,7 +92,7 @@ struct alignas(64) State {
   // Line 3.
   uint32_t creator = 0;  // host id of the creating node, as a big-endian number
   StateIndex wheel_next = kNoState, wheel_prev = kNoState;
-  uint32_t wheel_slot = 0;
+  uint32_t wheel_slot = 0;  // the second its slot of the wheel stands for
   StateIndex sync_next = kNoState, sync_prev = kNoState;
   uint64_t free_token = 0;  // reclamation
   uint32_t rule_number = kNoRuleNumber;
@@ -100,6 +101,11 @@ struct alignas(64) State {
   InterfaceId created_on = kNoInterface;
   bool imported = false;
   bool sync_urgent = false;  // in the list that goes out within milliseconds
+  uint8_t index_phase = 0;   // progress of an insertion; the state table's own
+  // While windows imported from a peer settle (tcp_reanchor.h): seqlo of src and dst as imported, and the second in
+  // which one was last moved.
+  uint32_t anchor_base[2] = {0, 0};
+  uint32_t anchor_time = 0;
 };
 static_assert(sizeof(State) == 256);
 

@@ -1,0 +1,244 @@
+// The pool of states and the shared index over it: look-ups take no lock and write nothing.
+//
+// What: one contiguous array of states with per-worker free lists, and a hash index from wire key, stack key and
+// (id, creator) to a state.
+// Why this shape: an established packet must cost one bucket line and the state's own lines, on any number of workers.
+//
+// The index. A bucket is one cache line: seven entries and a control word. An entry is one atomic word: a 27-bit tag of
+// the hash, what it stands for (wire key, stack key, both at once when they are equal, id), whether the state is bound
+// to an interface, and the state's index; 0 is free. An entry lives in its home bucket or one of the kProbe - 1 behind
+// it; the home's control word counts those behind it, so that a look-up of something absent normally ends after one
+// line. Entries never move, so an entry seen once stays seen until it is removed.
+//
+// Insertion is a race that exactly one of several colliding states wins:
+//   1. the state's phase is set to pending and its entries are published with compare-and-swap on free slots;
+//   2. then both keys are searched for entries of other states that collide. A committed one wins: give up. A pending
+//      one with a lower index wins: give up. A pending one with a higher index is set to killed; if that comes too
+//      late, because it has committed meanwhile, it wins;
+//   3. the phase is moved from pending to committed; if somebody has killed it meanwhile, give up.
+//   Giving up takes the entries out again.
+// Of two colliding states the one that published later sees the other in step 2 (all of this is sequentially
+// consistent), so they cannot both commit; and the lowest pending one gives up only to a committed one, so of a set of
+// states with the same key one does commit. States that collide pairwise on different keys may, in a race, both give up
+// to a third: like a lost packet. Until step 3 a look-up can find a state that will be withdrawn: its finder is not its
+// owner and hands the packet to the owner, who looks it up again.
+//
+// Reclamation. Removal takes the entries out; release() puts the state on a list of its owner. reclaim() starts a grace
+// period for the whole list and makes the states allocatable when it is over, so whoever found one just before its
+// removal can still read its keys, and the shared counter of the grace periods is touched once per batch.
+//
+// Allocation. Free indices lie in chunks; a worker holds two and exchanges whole ones with the shared stacks, so it
+// touches shared memory once per chunk. Up to two chunks of a worker are out of reach of the others, together at most
+// an eighth of the capacity.
+//
+// Units: none. Ownership: the caller's memory when given, else its own; states are owned by the worker that allocated
+// them. Threads: find, prefetch and the totals from any thread that holds a grace-period guard; the rest from the
+// worker named. Errors: a full pool or index is an ordinary result and counted.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "lib/base/counter.h"
+#include "lib/state/state.h"
+
+namespace twinwall {
+
+struct StateTableOptions {
+  uint32_t capacity = 100000;  // states; 1 .. 2^30
+  uint8_t workers = 1;         // 1 .. 255
+  uint64_t secret[2] = {};     // keys the hash; drawn at random at start
+  // For the states and the index: at least StateTable::memory_needed() bytes, aligned to 64. Empty: from the heap.
+  std::span<std::byte> memory;
+  // Grace periods: grace_start() gives a token, grace_over() tells whether every thread that may have found a state
+  // before has let go of it since. Without them (one thread) a released state is free at once.
+  uint64_t (*grace_start)(void* context) = nullptr;
+  bool (*grace_over)(void* context, uint64_t token) = nullptr;
+  void* grace_context = nullptr;
+};
+
+enum class InsertOutcome : uint8_t {
+  ok,
+  exists,     // either key is taken by a state with the same binding and direction
+  id_exists,  // (id, creator) is taken
+  full,       // no free slot within reach; does not happen within the capacity unless the hash is defeated
+};
+
+struct InsertResult {
+  InsertOutcome outcome = InsertOutcome::ok;
+  // The state in the way. May belong to another worker: then only what never changes may be read.
+  State* existing = nullptr;
+};
+
+struct alignas(64) StateTableCounters {
+  Counter current;   // allocated by this worker, in the index or on their way in or out
+  Counter searches;  // counted by the caller of find(), which writes nothing itself
+  Counter inserts;   // successful ones
+  Counter removals;
+  Counter exhausted;  // allocations refused: no free state
+  Counter collisions;
+  Counter index_full;
+};
+
+class StateTable {
+ public:
+  explicit StateTable(const StateTableOptions& options);
+  ~StateTable();
+  StateTable(const StateTable&) = delete;
+  StateTable& operator=(const StateTable&) = delete;
+
+  [[nodiscard]] static size_t memory_needed(uint32_t capacity);
+
+  // Hashes. Both keys of a state hash alike, whatever the side, so that a collision between one's wire and another's
+  // stack key is found.
+  [[nodiscard]] uint64_t hash_key(const FlowKey& key, Side) const { return hash_flow(key); }
+  [[nodiscard]] uint64_t hash_id(uint64_t id, uint32_t creator) const;
+
+  // The stages of a burst: bring the bucket near, then the states that its tags name, then find.
+  void prefetch(uint64_t hash) const { __builtin_prefetch(&buckets_[hash & bucket_mask_]); }
+  void prefetch_state(uint64_t hash, Side side) const;
+
+  // The state under `key` that may be used on `interface`: one bound to it before a floating one, null when neither is
+  // there.
+  [[nodiscard]] State* find(const FlowKey& key, Side side, uint64_t hash, InterfaceId interface) const;
+  [[nodiscard]] State* find(const FlowKey& key, Side side, InterfaceId interface) const {
+    return find(key, side, hash_flow(key), interface);
+  }
+  [[nodiscard]] State* find_by_id(uint64_t id, uint32_t creator) const;
+  // True when some state has `key` on either side, whatever its binding and direction (choice of a NAT port).
+  [[nodiscard]] bool key_in_use(const FlowKey& key) const;
+
+  // A reset state owned by `worker`, or kNoState when the limit is reached.
+  [[nodiscard]] StateIndex allocate(uint8_t worker);
+  // Publishes an allocated state: keys, id, creator, direction, interface, flags and peers are set, and the keys, id,
+  // creator, direction and interface do not change from here on. `translated` is set here.
+  // On failure the state is as before: change it and try again, or release it.
+  [[nodiscard]] InsertResult insert(State& state);
+  // Takes an inserted state out of the index. It keeps its contents until it is allocated again.
+  void remove(State& state);
+  // Gives back a state that was in the index. Others may still read it until a grace period is over.
+  void release(uint8_t worker, State& state);
+  // Gives back a state that never was in the index, or not successfully. The same as release() when there are grace
+  // periods, because a state that lost the race of insertion may have been seen.
+  void discard(uint8_t worker, State& state) { release(worker, state); }
+  // Makes released states allocatable once their grace period is over, at most `limit`. Returns how many. Call often.
+  size_t reclaim(uint8_t worker, size_t limit = 256);
+  // Released and not yet reclaimed.
+  [[nodiscard]] size_t waiting(uint8_t worker) const {
+    return workers_[worker].in_grace.size + workers_[worker].released.size;
+  }
+
+  [[nodiscard]] State& state(StateIndex index) { return states_[index]; }
+  [[nodiscard]] const State& state(StateIndex index) const { return states_[index]; }
+  [[nodiscard]] StateIndex index_of(const State& state) const { return static_cast<StateIndex>(&state - states_); }
+  [[nodiscard]] State* states_array() { return states_; }
+  [[nodiscard]] uint32_t capacity() const { return capacity_; }
+
+  // A state held by index (another state's `link`), if it is in the index and the worker's own; else null. Never reads
+  // another worker's state.
+  [[nodiscard]] State* owned(StateIndex index, uint8_t worker);
+  // Calls fn(State&) for the worker's states that are in the index, from index `from` on, looking at no more than
+  // `limit` indices. Returns where to go on; capacity() when through. fn may remove and release the state.
+  template <class Fn>
+  StateIndex walk(uint8_t worker, StateIndex from, uint32_t limit, Fn&& fn) {
+    const StateIndex end = capacity_ - from < limit ? capacity_ : from + limit;
+    for (StateIndex i = from; i < end; ++i) {
+      if (State* s = owned(i, worker)) fn(*s);
+    }
+    return end;
+  }
+
+  [[nodiscard]] StateTableCounters& counters(uint8_t worker) { return workers_[worker].counters; }
+  [[nodiscard]] const StateTableCounters& counters(uint8_t worker) const { return workers_[worker].counters; }
+  [[nodiscard]] uint8_t workers() const { return worker_count_; }
+  // Over all workers: states that count for the limit and for adaptive timeouts.
+  [[nodiscard]] uint64_t states() const;
+  // Parts of the index in use, 0 .. 1; walks it. For tests and displays.
+  [[nodiscard]] double load() const;
+
+ private:
+  static constexpr size_t kSlots = 7;
+  static constexpr size_t kProbe = 8;
+  static constexpr uint32_t kMaxChunk = 64;
+
+  struct alignas(64) Bucket {
+    std::atomic<uint64_t> entries[kSlots];
+    std::atomic<uint64_t> beyond;  // entries at home here that lie in a later bucket
+  };
+  static_assert(sizeof(Bucket) == 64);
+
+  struct Chunk {
+    std::atomic<uint32_t> next;  // in a stack of chunks
+    uint32_t count;
+    StateIndex items[kMaxChunk];
+  };
+
+  // Linked by wheel_next: a released state is in no wheel.
+  struct StateList {
+    StateIndex head = kNoState;
+    StateIndex tail = kNoState;
+    size_t size = 0;
+  };
+
+  struct alignas(64) Worker {
+    StateTableCounters counters;
+    uint32_t current_chunk = 0;
+    uint32_t spare_chunk = 0;
+    StateList released;  // since the batch below began to wait
+    StateList in_grace;
+    uint64_t token = 0;  // of in_grace
+  };
+
+  // A stack of chunks: index in the low half, a count against ABA in the high half.
+  using ChunkStack = std::atomic<uint64_t>;
+
+  struct Hashes {
+    uint64_t wire, stack, id;
+  };
+
+  static size_t bucket_count(uint32_t capacity);
+  [[nodiscard]] uint64_t hash_flow(const FlowKey& key) const;
+  [[nodiscard]] Hashes hashes_of(const State& state) const;
+
+  void fill_chunks();
+  void push(ChunkStack& stack, uint32_t chunk);
+  uint32_t pop(ChunkStack& stack);
+  void put_free(Worker& worker, StateIndex index);
+
+  bool publish(uint64_t hash, uint64_t entry);
+  void withdraw(uint64_t hash, uint64_t entry);
+  // The entries of a state, in order: its key or keys, its id.
+  unsigned publish_all(const State& state, const Hashes& hashes, unsigned& wanted);
+  void withdraw_all(const State& state, const Hashes& hashes, unsigned published);
+  InsertResult rivals(State& state, const Hashes& hashes, bool settle);
+  template <class Visit>
+  void visit(uint64_t hash, uint64_t kinds, Visit&& visit) const;
+  template <class Collides>
+  State* rival(const State& state, uint64_t hash, uint64_t kinds, bool settle, Collides&& collides);
+
+  struct FreeBytes {
+    void operator()(std::byte* p) const;
+  };
+
+  uint32_t capacity_;
+  uint8_t worker_count_;
+  uint32_t chunk_size_;
+  uint64_t hash_keys_[10];
+  uint64_t (*grace_start_)(void*);
+  bool (*grace_over_)(void*, uint64_t);
+  void* grace_context_;
+  std::unique_ptr<std::byte[], FreeBytes> memory_;  // when the caller gave none
+  State* states_ = nullptr;
+  Bucket* buckets_ = nullptr;
+  uint64_t bucket_mask_ = 0;
+  std::unique_ptr<std::atomic<uint8_t>[]> owners_;  // of each state: worker + 1 while it is in the index
+  std::unique_ptr<Chunk[]> chunks_;
+  std::unique_ptr<Worker[]> workers_;
+  alignas(64) ChunkStack full_chunks_;
+  alignas(64) ChunkStack empty_chunks_;
+};
+
+}  // namespace twinwall
