@@ -27,6 +27,9 @@ StateFormat sending_format(System system, StateFormat wanted) {
   return std::min(usual, wanted);  // nothing newer than the system knows
 }
 
+// Receivers read the first item of a bulk status section only, so START and END in one packet need a section each.
+bool own_section(ItemKind kind) { return kind == ItemKind::bus; }
+
 }  // namespace
 
 std::span<const ItemKind> section_order(System s) {
@@ -50,7 +53,7 @@ bool PacketBudget::add(ItemKind kind) {
   const size_t slot = static_cast<size_t>(kind);
   if (slot >= kItemKinds) return false;
   size_t need = item_size(dialect_of(system_), kind, sending_format(system_, format_));
-  if (counts_[slot] == 0) need += kSectionHeaderSize;
+  if (counts_[slot] == 0 || own_section(kind)) need += kSectionHeaderSize;
   if (length_ + need > mtu_) return false;
   length_ += need;
   ++counts_[slot];
@@ -85,7 +88,7 @@ PacketBuilder::PacketBuilder(MutableBytes buffer, const PacketOptions& options)
 MutableBytes PacketBuilder::claim(ItemKind kind) {
   const uint8_t action = action_number(dialect_, kind, options_.format);
   const size_t size = action_info(dialect_, action).size;
-  const bool open = kind != section_kind_ || section_count_ == UINT16_MAX;
+  const bool open = kind != section_kind_ || section_count_ == UINT16_MAX || own_section(kind);
   const size_t need = size + (open ? kSectionHeaderSize : 0);
   if (used_ == 0 || size == 0 || used_ + need + reserve_ > buffer_.size()) return {};
   if (open) {
