@@ -79,8 +79,9 @@ bool Engine::Impl::walk_step(Walk& w, ReplyFn reply, void* context) {
   }
   const StateIndex end = std::min<StateIndex>(w.next + kWalkStep, table.capacity());
   for (; w.next < end; ++w.next) {
-    State& s = table.state(w.next);
-    if (!s.in_use || s.owner != options.worker) continue;
+    State* const owned = table.owned(w.next, options.worker);
+    if (owned == nullptr) continue;
+    State& s = *owned;
     if (w.command.kind == Command::Kind::clear) {
       if (s.creator != w.command.clear.creator) continue;
       const std::string_view name(w.command.clear.ifname.data(),

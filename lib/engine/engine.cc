@@ -41,7 +41,7 @@ Engine::Impl::Impl(const EngineOptions& o, StateTable& t, EngineHost& h)
       host(h),
       random(o.seed),
       fragments(fragment_limits(o), fragment_key(o.seed)),
-      wheel(t.states_array(), t.capacity()),
+      wheel(t.states_array(), 0),
       next_id(o.id_base),
       next_ip_id(static_cast<uint16_t>(random.next())),
       removals(o.sync ? kRemovalRing : 1),
@@ -231,6 +231,7 @@ void Engine::Impl::stage_lookup(size_t n) {
   for (size_t i = 0; i < n; ++i) {
     Lane& lane = lanes[i];
     if (!lane.looked_up) continue;
+    table.counters(options.worker).searches.add();
     lane.state = table.find(lane.key, Side::wire, lane.hash, lane.packet->in);
     if (lane.state != nullptr) __builtin_prefetch(&lane.state->src);
   }

@@ -69,7 +69,6 @@ class Engine::Impl {
   void to_record(const State& s, pfsync::StateRecord& record) const;
   State* import_record(const pfsync::StateRecord& record);
   void note_timeout(State& s);
-  void reclaim();
   bool insert(State& s);
 
   // translate.cc

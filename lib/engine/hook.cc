@@ -59,7 +59,8 @@ RuleInput rule_input(const Packet& p, Direction dir, InterfaceId interface) {
 }  // namespace
 
 State* Engine::Impl::find_state(const FlowKey& key, Side side, InterfaceId interface) const {
-  return table.find(key, side, table.hash_key(key, side), interface);
+  table.counters(options.worker).searches.add();
+  return table.find(key, side, interface);
 }
 
 void Engine::Impl::log_packet(const Packet& p, Direction dir, InterfaceId interface, const Rule& rule,
@@ -124,8 +125,9 @@ HookResult Engine::Impl::filter(Packet& p, Direction dir, InterfaceId interface,
       };
       if (found != nullptr && fits(*found)) {
         s = found;
-      } else if (hint != kNoState && fits(table.state(hint))) {
-        s = &table.state(hint);
+      } else if (State* linked = hint != kNoState ? table.owned(hint, options.worker) : nullptr;
+                 linked != nullptr && fits(*linked)) {
+        s = linked;
       } else {
         s = find_state(key, side, interface);
       }
@@ -152,17 +154,8 @@ HookResult Engine::Impl::filter(Packet& p, Direction dir, InterfaceId interface,
 HookResult Engine::Impl::pass_error(Packet& p, Quote& quote, State& s, Direction dir) {
   // The quoted packet's sender is the end that the error is going to.
   const bool quoted_forward = dir != s.direction;
-  if (quote.proto == kProtoTcp && (s.flags & kStateSloppy) == 0) {
-    const Peer& src = quoted_forward ? s.src : s.dst;
-    const Peer& dst = quoted_forward ? s.dst : s.src;
-    const uint32_t seq = load_be32(quote.l4 + 4) - src.seqdiff;
-    const bool both = (src.wscale & kWindowScaleKnown) != 0 && (dst.wscale & kWindowScaleKnown) != 0;
-    const uint32_t window = static_cast<uint32_t>(dst.max_win) << (both ? dst.wscale & kWindowScaleMask : 0);
-    const bool below = static_cast<int32_t>(seq - (src.seqlo - window)) < 0;
-    const bool above = static_cast<int32_t>(seq - src.seqhi) > 0;
-    // What was learnt from a peer may lag behind; the addresses and ports have to do until traffic re-anchors it.
-    if ((below || above) && src.reanchor == 0) return HookResult::drop(DropReason::state_mismatch);
-  }
+  if (quote.proto == kProtoTcp && !tcp_quoted_sequence_fits(s, quoted_forward, load_be32(quote.l4 + 4)))
+    return HookResult::drop(DropReason::state_mismatch);
   if (quote.proto == kProtoIcmp || quote.proto == kProtoIcmp6) {
     const IcmpFlow f = icmp_flow(p.af, quote.icmp_type, quote.icmp_id);
     if (!f.one_way && f.reply == quoted_forward) return HookResult::drop(DropReason::state_mismatch);
@@ -178,34 +171,19 @@ HookResult Engine::Impl::pass_error(Packet& p, Quote& quote, State& s, Direction
 }
 
 HookResult Engine::Impl::track_tcp(Packet& p, State& s, Direction dir, bool& reuse, bool& urgent) {
-  const bool forward = dir == s.direction;
-  const uint8_t before_src = s.src.level;
-  const uint8_t before_dst = s.dst.level;
-  const bool anchoring = (s.src.reanchor | s.dst.reanchor) != 0;
-  const TcpSegment segment = segment_of(p);
-  const TcpTrack t = tcp_track(s, forward, segment, now_s);
-  if (anchoring && (s.src.reanchor | s.dst.reanchor) == 0) counters.reanchored.add();
-  urgent = s.src.level != before_src || s.dst.level != before_dst;
-  if (s.creator == options.hostid && before_src < kTcpEstablished && before_src != kTcpClosed &&
-      (s.src.level >= kTcpEstablished || s.src.level == kTcpClosed))
-    counters.half_open.sub();
-  const Peer& sender = forward ? s.src : s.dst;
-  const Peer& other = forward ? s.dst : s.src;
+  const TcpResult t = tcp_track(s, dir == s.direction, segment_of(p), now_s);
+  urgent = t.levels_changed;
+  if (t.reanchored) counters.reanchored.add();
+  if (t.half_open_ended && s.creator == options.hostid) counters.half_open.sub();
   switch (t.verdict) {
     case TcpVerdict::pass: return keep(s);
     case TcpVerdict::reuse: reuse = true; return keep(s);
-    case TcpVerdict::challenge_ack: {
-      TcpReply r{p.dst, p.src, p.dport, p.sport, other.seqlo, sender.seqlo, kTcpAck, 0, 64};
-      send_tcp(p.af, r);
-      return HookResult::drop(DropReason::state_mismatch);
-    }
-    case TcpVerdict::drop_and_reset: {
-      if ((p.tcp_flags & kTcpRst) == 0) {
-        TcpReply r{p.dst, p.src, p.dport, p.sport, segment.ack, 0, kTcpRst, 0, 64};
-        send_tcp(p.af, r);
-      }
-      return HookResult::drop(DropReason::state_mismatch);
-    }
+    case TcpVerdict::challenge_ack:
+      send_tcp(p.af, {p.dst, p.src, p.dport, p.sport, t.answer_seq, t.answer_ack, kTcpAck, 0, 64});
+      break;
+    case TcpVerdict::drop_and_reset:
+      send_tcp(p.af, {p.dst, p.src, p.dport, p.sport, t.answer_seq, 0, kTcpRst, 0, 64});
+      break;
     case TcpVerdict::drop_mismatch: break;
   }
   return HookResult::drop(DropReason::state_mismatch);
@@ -224,7 +202,7 @@ HookResult Engine::Impl::pass_known(Packet& p, State& s, Direction dir, Interfac
     // A query only in the state's direction, an answer only against it.
     if (!f.one_way && f.reply == forward && (s.flags & kStateSloppy) == 0)
       return HookResult::drop(DropReason::state_mismatch);
-    icmp_track(s, now_s);
+    (void)pseudo_track(s, forward, now_s);
   } else {
     urgent = pseudo_track(s, forward, now_s);
   }
@@ -285,7 +263,7 @@ void Engine::Impl::start_tracking(State& s, const Packet& p) {
     tcp_start(s, segment_of(p), now_s);
     counters.half_open.add();
   } else {
-    pseudo_start(s, p.proto, now_s);
+    pseudo_start(s, now_s);
   }
 }
 

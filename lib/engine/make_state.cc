@@ -5,6 +5,7 @@
 #include "lib/engine/state_record.h"
 #include "lib/net/headers.h"
 #include "lib/pfsync/import.h"
+#include "lib/state/tcp_track.h"
 
 namespace twinwall {
 
@@ -53,8 +54,8 @@ bool Engine::Impl::insert(State& s) {
   for (int attempt = 0; attempt < 2; ++attempt) {
     const InsertResult r = table.insert(s);
     if (r.outcome == InsertOutcome::ok) return true;
-    if (attempt != 0 || r.outcome != InsertOutcome::exists || r.existing == nullptr) return false;
-    if (!finished_tcp(*r.existing) || r.existing->owner != options.worker) return false;
+    if (attempt != 0 || r.outcome != InsertOutcome::exists) return false;
+    if (r.existing->owner != options.worker || !finished_tcp(*r.existing)) return false;
     remove_state(*r.existing, true);
   }
   return false;

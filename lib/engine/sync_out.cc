@@ -95,7 +95,7 @@ bool Engine::Impl::pop(SyncList& list, Delta& delta) {
     list.to_drain = list.size;
   }
   State& s = table.state(list.head);
-  const bool lazy_list = !s.sync_urgent;
+  const bool was_lazy = !s.sync_urgent;
   delta.action = s.sync_queue;
   to_record(s, delta.record);
   if (delta.action == SyncQueue::ins_ack) delta.record.state_flags &= static_cast<uint16_t>(~kStateAckWanted);
@@ -104,7 +104,7 @@ bool Engine::Impl::pop(SyncList& list, Delta& delta) {
   s.sync_updates = 0;
   if (--list.to_drain == 0 || list.size == 0) {
     list.draining = false;
-    list.due = list.size == 0 ? Time::max() : now + (lazy_list ? kLazyDelay : kUrgentDelay);
+    list.due = list.size == 0 ? Time::max() : now + (was_lazy ? kLazyDelay : kUrgentDelay);
   }
   return true;
 }

@@ -51,10 +51,9 @@ bool Engine::Impl::translate(const Rule& nat, const Rule& rdr, bool do_nat, bool
   key.addr[s] = to.src;
   key.addr[1 - s] = to.dst;
   key.port[1 - s] = echo ? bswap(icmp_flow(p).virtual_type) : to.dport;
-  const Side side = dir == Direction::in ? Side::stack : Side::wire;
   const auto is_free = [&](uint16_t port) {
     key.port[s] = bswap(port);
-    return table.find(key, side, table.hash_key(key, side), kNoInterface) == nullptr;
+    return !table.key_in_use(key);
   };
   const auto take = [&](uint16_t port) {
     (echo ? to.icmp_id : to.sport) = bswap(port);
