@@ -189,7 +189,11 @@ class HostReader {
     auto names = interface_names(c_);
     for (const auto& [group, set] : c_.groups) names.push_back(group);
     const std::string hint = did_you_mean(name, names);
-    if (!hint.empty())
+    const size_t slash = text.find('/');
+    if (const auto ip = slash == std::string_view::npos ? std::nullopt : parse_ip(text.substr(0, slash)))
+      c_.error(node_,
+               fmt::format("'{}' is not a network: write a prefix length from 0 to {}", text, address_bits(ip->af)));
+    else if (!hint.empty())
       c_.error(node_, fmt::format("'{}' is neither an address nor an interface{}", text, hint));
     else
       c_.error(node_, fmt::format("'{}' is neither an address nor an interface: write an address (a host name is not "

@@ -1,5 +1,5 @@
+#include <algorithm>
 #include <cctype>
-#include <set>
 
 #include "lib/config/keys.h"
 #include "lib/config/sections.h"
@@ -77,16 +77,14 @@ void read_addresses(Context& c, const Node& n, Interface& i) {
   for_each_item(c, n, "addresses", [&](const Node& item) {
     const auto prefix = read_interface_address(c, item, "addresses");
     if (!prefix) return;
-    for (const Interface& other : c.config.interfaces) {
-      if (is_link_local(prefix->af, prefix->addr) && other.name != i.name) continue;
-      for (const Prefix& p : other.addresses)
-        if (p.address() == prefix->address())
-          c.error(item, fmt::format("{} is already an address of '{}': an address belongs to one interface",
-                                    to_string(prefix->address()), other.name));
-    }
-    for (const Prefix& p : i.addresses)
-      if (p.address() == prefix->address())
-        c.error(item, fmt::format("{} stands twice: remove one", to_string(prefix->address())));
+    const auto is_same = [&](const Prefix& p) { return p.address() == prefix->address(); };
+    if (std::any_of(i.addresses.begin(), i.addresses.end(), is_same))
+      c.error(item, fmt::format("{} stands twice: remove one", to_string(prefix->address())));
+    for (const Interface& other : c.config.interfaces)  // link-local addresses are told apart by their interface
+      if (!is_link_local(prefix->af, prefix->addr) &&
+          std::any_of(other.addresses.begin(), other.addresses.end(), is_same))
+        c.error(item, fmt::format("{} is already an address of '{}': an address belongs to one interface",
+                                  to_string(prefix->address()), other.name));
     i.addresses.push_back(*prefix);
   });
 }
@@ -195,7 +193,7 @@ InterfaceId interface_by_name(Context& c, const Node& at, std::string_view what)
   if (const Interface* i = c.config.find_interface(*name)) return i->id;
   const auto names = interface_names(c);
   std::string hint = did_you_mean(*name, names);
-  if (hint.empty()) hint = names.empty() ? ": define it under 'interfaces'" : ": there are " + word_list(names);
+  if (hint.empty()) hint = names.empty() ? ": define it under 'interfaces'" : ": write " + word_list(names);
   c.error(at, fmt::format("there is no interface '{}'{}", *name, hint));
   return kNoInterface;
 }

@@ -112,7 +112,7 @@ void read_timeout_mapping(Context& c, const Node& node, F each) {
     const auto found = timeout_by_name(key.text);
     if (!found) {
       std::string hint = did_you_mean(key.text, names);
-      if (hint.empty()) hint = ": there are " + word_list(names);
+      if (hint.empty()) hint = ": write " + word_list(names);
       c.error(key, fmt::format("unknown timeout '{}'{}", key.text, hint));
     } else if (const auto value = read_timeout(c, node.items[i], key.text, *found)) {
       each(*found, key, *value);

@@ -101,9 +101,20 @@ class Check {
       if (r_.direction == Direction::both)
         c_.error(*t->at, fmt::format("'{}' needs 'direction': usually {}", name, t == &r_.nat_to ? "out" : "in"));
       no_stateless(t->at, name);
+      ambiguous(*t);
     }
     if (r_.rdr_to.port_at != nullptr && !only_tcp_udp(r_))
       c_.error(*r_.rdr_to.port_at, "a port in 'rdr-to' needs 'proto: tcp', 'proto: udp' or both and nothing else");
+  }
+
+  void ambiguous(const TranslationSpec& t) {
+    for (const auto& a : t.ambiguous) {
+      if (r_.af != Af::none && r_.af != a.af) continue;
+      const std::string& name = c_.config.interface(a.interface).name;
+      c_.error(*a.at, fmt::format("'{}' has several {} addresses: write '{}:0' for the first or the address itself",
+                                  name, family_name(a.af), name));
+      return;
+    }
   }
 
   void no_stateless(const Node* at, std::string_view name) {
@@ -116,6 +127,7 @@ class Check {
     if (at == nullptr) return;
     if (r_.kind == RuleKind::block) c_.error(*at, "a 'block' rule cannot have 'binat-to': remove it");
     no_stateless(at, "binat-to");
+    ambiguous(r_.binat_to);
     if (r_.direction != Direction::both)
       c_.error(*r_.direction_at, "'binat-to' works in both directions: remove 'direction'");
     if (r_.nat_to.at != nullptr || r_.rdr_to.at != nullptr)

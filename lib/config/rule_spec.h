@@ -55,6 +55,13 @@ struct TranslationSpec {
   const Node* at = nullptr;  // null: not written
   const Node* port_at = nullptr;
   std::vector<IpAddress> addresses;  // at most one a family
+  // Interfaces that have several addresses of a family; wrong only where the rule covers that family.
+  struct Ambiguous {
+    const Node* at;
+    InterfaceId interface;
+    Af af;
+  };
+  std::vector<Ambiguous> ambiguous;
   uint16_t port_low = 0, port_high = 0;
   bool static_port = false;
 };
@@ -97,6 +104,8 @@ struct RuleSpec {
   std::vector<InterfaceId> antispoof_for;
   const Node* for_at = nullptr;
 };
+
+[[nodiscard]] inline const char* family_name(Af af) { return af == Af::inet ? "IPv4" : "IPv6"; }
 
 // The parts of a rule that have a grammar of their own. Each reports what it cannot read.
 // An address, network, range or interface's addresses; a list of them. Also counts negated elements.

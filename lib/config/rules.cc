@@ -40,7 +40,7 @@ std::optional<InterfaceSet> interface_set(Context& c, const Node& n, std::string
   auto names = interface_names(c);
   for (const auto& [group, members] : c.groups) names.push_back(group);
   std::string hint = did_you_mean(name, names);
-  if (hint.empty()) hint = names.empty() ? ": define it under 'interfaces'" : ": there are " + word_list(names);
+  if (hint.empty()) hint = names.empty() ? ": define it under 'interfaces'" : ": write " + word_list(names);
   c.error(n, fmt::format("there is no interface or group '{}'{}", name, hint));
   return std::nullopt;
 }

@@ -9,8 +9,6 @@ namespace twinwall::config {
 
 namespace {
 
-const char* family_name(Af af) { return af == Af::inet ? "IPv4" : "IPv6"; }
-
 // Adds one address; a second one of its family would need a pool.
 void add_target(Context& c, const Node& node, const IpAddress& address, TranslationSpec& out) {
   for (const IpAddress& other : out.addresses)
@@ -32,9 +30,8 @@ void add_interface(Context& c, const Node& node, const Interface& i, bool first_
     bool& seen = p.af == Af::inet ? v4 : v6;
     if (seen && first_only) continue;
     if (seen) {
-      c.error(node, fmt::format("'{}' has several {} addresses: write '{}:0' for the first or the address itself",
-                                i.name, family_name(p.af), i.name));
-      return;
+      out.ambiguous.push_back({&node, i.id, p.af});
+      continue;
     }
     seen = true;
     add_target(c, node, p.address(), out);

@@ -96,6 +96,7 @@ class Builder final : public YAML::EventHandler {
     }
     Node& parent = open_.back().node;
     const bool is_key = parent.is_mapping() && parent.keys.size() == parent.items.size();
+    if (node.is_null() && parent.is_mapping() && !is_key) node.stand_at(parent.keys.back());
     (is_key ? parent.keys : parent.items).push_back(std::move(node));
   }
 
