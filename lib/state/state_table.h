@@ -4,11 +4,17 @@
 // (id, creator) to a state.
 // Why this shape: an established packet must cost one bucket line and the state's own lines, on any number of workers.
 //
-// The index. A bucket is one cache line: seven entries and a control word. An entry is one atomic word: a 27-bit tag of
+// The index. A bucket is one cache line: seven entries and a control word. An entry is one atomic word: a 28-bit tag of
 // the hash, what it stands for (wire key, stack key, both at once when they are equal, id), whether the state is bound
-// to an interface, and the state's index; 0 is free. An entry lives in its home bucket or one of the kProbe - 1 behind
-// it; the home's control word counts those behind it, so that a look-up of something absent normally ends after one
-// line. Entries never move, so an entry seen once stays seen until it is removed.
+// to an interface, and the state's index; 0 is free. An entry lives in its home bucket or one of the seven behind it;
+// each byte of the home's control word counts those at one distance, so that a look-up of something absent normally
+// ends after one line, and otherwise only visits buckets that can have it. Entries never move, so an entry seen once
+// stays seen until it is removed.
+//
+// The hash. NH (RFC 4418 section 5.2, with 64-bit words: for keys chosen without knowing the secret two of them collide
+// with probability 2^-64) and a keyed multiplication that folds its 128 bits to 64. A few cycles, where a
+// general-purpose keyed function such as SipHash costs about as much as the rest of a look-up; and whoever cannot see
+// hashes cannot do better than guess, so nobody can aim flows at one bucket.
 //
 // Insertion is a race that exactly one of several colliding states wins:
 //   1. the state's phase is set to pending and its entries are published with compare-and-swap on free slots;
@@ -115,7 +121,7 @@ class StateTable {
   [[nodiscard]] StateIndex allocate(uint8_t worker);
   // Publishes an allocated state: keys, id, creator, direction, interface, flags and peers are set, and the keys, id,
   // creator, direction and interface do not change from here on. `translated` is set here.
-  // On failure the state is as before: change it and try again, or release it.
+  // After a failure it may be tried again as it is, or discarded; its keys may no longer change, others may read them.
   [[nodiscard]] InsertResult insert(State& state);
   // Takes an inserted state out of the index. It keeps its contents until it is allocated again.
   void remove(State& state);
@@ -166,7 +172,7 @@ class StateTable {
 
   struct alignas(64) Bucket {
     std::atomic<uint64_t> entries[kSlots];
-    std::atomic<uint64_t> beyond;  // entries at home here that lie in a later bucket
+    std::atomic<uint64_t> beyond;  // byte d - 1: entries at home here that lie d buckets on
   };
   static_assert(sizeof(Bucket) == 64);
 
@@ -200,7 +206,18 @@ class StateTable {
   };
 
   static size_t bucket_count(uint32_t capacity);
-  [[nodiscard]] uint64_t hash_flow(const FlowKey& key) const;
+  [[nodiscard]] uint64_t hash_flow(const FlowKey& key) const {
+    const auto word = [&key](size_t i) { return load_raw<uint64_t>(reinterpret_cast<const char*>(&key) + i * 8); };
+    const auto* const k = hash_keys_;
+    return fold(multiply(word(0) + k[0], word(1) + k[1]) + multiply(word(2) + k[2], word(3) + k[3]) +
+                multiply(word(4) + k[4], k[5]));
+  }
+  __extension__ using Wide = unsigned __int128;
+  static Wide multiply(uint64_t a, uint64_t b) { return static_cast<Wide>(a) * b; }
+  [[nodiscard]] uint64_t fold(Wide nh) const {
+    const Wide m = multiply(static_cast<uint64_t>(nh) ^ hash_keys_[6], static_cast<uint64_t>(nh >> 64) ^ hash_keys_[7]);
+    return static_cast<uint64_t>(m) ^ static_cast<uint64_t>(m >> 64);
+  }
   [[nodiscard]] Hashes hashes_of(const State& state) const;
 
   void fill_chunks();
@@ -210,14 +227,13 @@ class StateTable {
 
   bool publish(uint64_t hash, uint64_t entry);
   void withdraw(uint64_t hash, uint64_t entry);
-  // The entries of a state, in order: its key or keys, its id.
-  unsigned publish_all(const State& state, const Hashes& hashes, unsigned& wanted);
-  void withdraw_all(const State& state, const Hashes& hashes, unsigned published);
-  InsertResult rivals(State& state, const Hashes& hashes, bool settle);
+  bool publish_all(const State& state, const Hashes& hashes);
+  void withdraw_all(const State& state, const Hashes& hashes);
   template <class Visit>
-  void visit(uint64_t hash, uint64_t kinds, Visit&& visit) const;
+  State* visit(uint64_t hash, uint64_t kinds, Visit&& visit) const;
   template <class Collides>
-  State* rival(const State& state, uint64_t hash, uint64_t kinds, bool settle, Collides&& collides);
+  State* rival(const State& state, uint64_t hash, uint64_t kinds, bool settle, Collides&& collides) const;
+  [[nodiscard]] InsertResult rivals(const State& state, const Hashes& hashes, bool settle) const;
 
   struct FreeBytes {
     void operator()(std::byte* p) const;

@@ -44,8 +44,8 @@ struct TcpResult {
   bool both_established_now = false;  // this segment completed the handshake: connection limits apply
   // The initiator left the handshake: take one off the half-open counter if the state was created here.
   bool half_open_ended = false;
-  bool levels_changed = false;
-  bool reanchored = false;  // accepted only because the window came from a peer and was moved
+  bool levels_changed = false;  // worth telling a peer at once
+  bool reanchored = false;      // accepted only because the window came from a peer and was moved
   uint32_t answer_seq = 0;
   uint32_t answer_ack = 0;
 };
