@@ -1,6 +1,7 @@
 #include "tests/conformance/carp_common.h"
 
 #include <algorithm>
+#include <sstream>
 
 namespace twinwall::conformance {
 
@@ -57,6 +58,27 @@ carp::Dialect dialect_from(const std::string& text) {
 
 carp::Rules rules_from(const std::string& text) {
   return dialect_from(text) == carp::Dialect::openbsd ? carp::Rules::openbsd : carp::Rules::freebsd;
+}
+
+std::vector<std::string> words_of(const std::string& command) {
+  std::istringstream in(command);
+  std::vector<std::string> words;
+  for (std::string w; in >> w;) words.push_back(w);
+  return words;
+}
+
+std::optional<std::string> after(const std::vector<std::string>& words, const std::string& name) {
+  const auto it = std::find(words.begin(), words.end(), name);
+  return it == words.end() || it + 1 == words.end() ? std::nullopt : std::optional(*(it + 1));
+}
+
+bool has(const std::vector<std::string>& words, const std::string& name) {
+  return std::find(words.begin(), words.end(), name) != words.end();
+}
+
+int number(const std::string& text) { return static_cast<int>(std::strtol(text.c_str(), nullptr, 10)); }
+uint8_t octet(const std::optional<std::string>& text, uint8_t fallback) {
+  return text ? static_cast<uint8_t>(number(*text)) : fallback;
 }
 
 bool same_frame(std::span<const uint8_t> built, std::span<const uint8_t> sent) {

@@ -29,6 +29,14 @@ namespace twinwall::conformance {
 [[nodiscard]] carp::Dialect dialect_from(const std::string& text);
 [[nodiscard]] carp::Rules rules_from(const std::string& text);
 
+// A recorded command as words.
+[[nodiscard]] std::vector<std::string> words_of(const std::string& line);
+[[nodiscard]] bool has(const std::vector<std::string>& words, const std::string& name);
+// The word after `name`.
+[[nodiscard]] std::optional<std::string> after(const std::vector<std::string>& words, const std::string& name);
+[[nodiscard]] int number(const std::string& text);
+[[nodiscard]] uint8_t octet(const std::optional<std::string>& text, uint8_t fallback);
+
 // Equal, or `sent` is `built` with nothing but zeros behind it (Ethernet's padding).
 [[nodiscard]] bool same_frame(std::span<const uint8_t> built, std::span<const uint8_t> sent);
 

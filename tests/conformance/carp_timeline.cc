@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <deque>
-#include <regex>
 #include <sstream>
 
 #include "lib/carp/announce.h"
@@ -61,28 +60,6 @@ struct Host {
   int demotion = 0;
   bool link_lost = false;
 };
-
-std::vector<std::string> words_of(const std::string& command) {
-  std::istringstream in(command);
-  std::vector<std::string> words;
-  for (std::string w; in >> w;) words.push_back(w);
-  return words;
-}
-
-// The word after `name`.
-std::optional<std::string> after(const std::vector<std::string>& words, const std::string& name) {
-  const auto it = std::find(words.begin(), words.end(), name);
-  return it == words.end() || it + 1 == words.end() ? std::nullopt : std::optional(*(it + 1));
-}
-
-bool has(const std::vector<std::string>& words, const std::string& name) {
-  return std::find(words.begin(), words.end(), name) != words.end();
-}
-
-int number(const std::string& text) { return static_cast<int>(std::strtol(text.c_str(), nullptr, 10)); }
-uint8_t octet(const std::optional<std::string>& text, uint8_t fallback) {
-  return text ? static_cast<uint8_t>(number(*text)) : fallback;
-}
 
 class Timeline {
  public:
@@ -439,24 +416,29 @@ void Timeline::apply_step(size_t index, double t) {
 
 // ------------------------------------------------------------------------------------- roles and announcements
 // `ifconfig` prints "carp: MASTER … vhid N" for one node and "state MASTER vhid N" for each of several. The kernel's
-// own messages of state changes can stand in the same output and are not meant.
+// own messages of state changes ("state transition: …", "carp: 7@vtnet0: …") can stand in the same output and are not
+// meant.
+std::optional<std::pair<std::string, uint8_t>> role_line(const std::string& line) {
+  const auto words = words_of(line);
+  auto role = after(words, "carp:");
+  if (!role) role = after(words, "state");
+  const auto vhid = after(words, "vhid");
+  if (!role || !vhid || (*role != "MASTER" && *role != "BACKUP" && *role != "INIT")) return std::nullopt;
+  return std::pair(*role == "MASTER" ? "master" : *role == "BACKUP" ? "backup" : "init", octet(vhid, 0));
+}
+
 void Timeline::check_roles(const CaptureStep& step) {
-  static const std::regex kOne(R"(carp: (MASTER|BACKUP|INIT) [^\n]*?vhid (\d+))");
-  static const std::regex kNode(R"(state (MASTER|BACKUP|INIT) vhid (\d+))");
-  for (const auto* pattern : {&kOne, &kNode}) {
-    for (auto it = std::sregex_iterator(step.output.begin(), step.output.end(), *pattern); it != std::sregex_iterator();
-         ++it) {
-      std::string want = (*it)[1];
-      std::transform(want.begin(), want.end(), want.begin(), [](unsigned char c) { return std::tolower(c); });
-      const auto vhid = static_cast<uint8_t>(number((*it)[2]));
-      for (auto& player : players_) {
-        if (player.broken || player.host != step.host || player.vhid->vhid != vhid) continue;
-        const auto got = std::string(to_string(player.machine.role()));
-        if (got == want) {
-          report_.pass("role as the host tells it");
-        } else {
-          complain(player, fmt::format("at {:.3f} the machine is {}, the host {}", step.t, got, want));
-        }
+  std::istringstream in(step.output);
+  for (std::string line; std::getline(in, line);) {
+    const auto told = role_line(line);
+    if (!told) continue;
+    for (auto& player : players_) {
+      if (player.broken || player.host != step.host || player.vhid->vhid != told->second) continue;
+      const auto got = std::string(to_string(player.machine.role()));
+      if (got == told->first) {
+        report_.pass("role as the host tells it");
+      } else {
+        complain(player, fmt::format("at {:.3f} the machine is {}, the host {}", step.t, got, told->first));
       }
     }
   }
