@@ -1,0 +1,185 @@
+#include "lib/scenario/node.h"
+
+#include <algorithm>
+
+#include "lib/filter/names.h"
+#include "lib/net/headers.h"
+
+namespace twinwall::scenario {
+
+namespace {
+constexpr size_t kHeadroom = 128;
+constexpr uint32_t kHostId = 0x7477696e;
+}  // namespace
+
+Node::Node(config::Config config) : config_(std::move(config)) {
+  compile();
+  StateTableOptions table;
+  table.capacity = config_.options.limit_states;
+  table.secret[0] = 0x0123456789abcdef;
+  table.secret[1] = 0xfedcba9876543210;
+  table_ = std::make_unique<StateTable>(table);
+  EngineOptions options;
+  options.hostid = config_.options.hostid.value_or(kHostId);
+  options.seed = 42;
+  options.id_base = 1;
+  options.fragment_limit = config_.options.limit_fragments;
+  options.sync = config_.pfsync.has_value();
+  engine_ = std::make_unique<Engine>(options, *table_, *this);
+  roles_.master.resize(config_.interfaces.size());
+  for (const auto& g : config_.carp.groups) roles_.master[g.interface - 1u].set(g.vhid);
+  engine_->tick(view(), now_);
+}
+
+Node::~Node() = default;
+
+void Node::compile() {
+  std::vector<Mac> macs;
+  for (const auto& i : config_.interfaces) macs.push_back(interface_mac(i.id));
+  snapshot_ = make_snapshot(config_, macs, make_plain_routes);
+  for (auto& rule : snapshot_->rules.rules)
+    rule.slot = slots_.emplace(rule.identity, static_cast<RuleSlot>(slots_.size() + 1)).first->second;
+}
+
+void Node::reload(config::Config config) {
+  config_ = std::move(config);
+  compile();
+}
+
+void Node::set_role(uint8_t vhid, bool master) {
+  for (const auto& g : config_.carp.groups)
+    if (g.vhid == vhid) roles_.master[g.interface - 1u].set(vhid, master);
+}
+
+Mac Node::interface_mac(InterfaceId id) const { return Mac{{0x02, 0, 0, 0, 0x01, static_cast<uint8_t>(id)}}; }
+
+Mac Node::neighbor_mac(const IpAddress& address) {
+  const auto& b = address.addr.bytes;
+  if (address.af == Af::inet) return Mac{{0x02, 0x04, b[0], b[1], b[2], b[3]}};
+  return Mac{{0x02, 0x06, b[12], b[13], b[14], b[15]}};
+}
+
+Mac Node::target_mac(InterfaceId interface, const IpAddress& destination) const {
+  for (const auto& g : config_.carp.groups)
+    for (const auto& a : g.addresses)
+      if (g.interface == interface && a.address() == destination) return virtual_mac(g.vhid);
+  return interface_mac(interface);
+}
+
+Node::Buffer* Node::make_buffer(size_t capacity) {
+  Buffer& b = buffers_.emplace_back();
+  b.memory.resize(kHeadroom + capacity);
+  b.packet.frame = b.memory.data() + kHeadroom;
+  b.packet.headroom = kHeadroom;
+  b.packet.tailroom = static_cast<uint32_t>(capacity);
+  return &b;
+}
+
+Packet* Node::allocate(uint32_t capacity) { return &make_buffer(capacity)->packet; }
+
+void Node::submit(Packet* packet) { finish(*packet); }
+
+void Node::log(const LogRecord& record) {
+  if (outcome_ != nullptr) outcome_->logs.push_back(record);
+}
+
+// What the dataplane and the control core would do with a packet whose fate is known.
+void Node::finish(Packet& p) {
+  if (outcome_ == nullptr) return;
+  if (p.fate == Fate::punt && p.punt != Punt::unresolved) {
+    outcome_->punts.push_back(p.punt);
+    return;
+  }
+  if (p.fate == Fate::punt) {
+    if (!config_.options.neighbors) {
+      engine_->counters().drops[static_cast<size_t>(DropReason::unresolved)].add();
+      return;
+    }
+    std::memcpy(p.frame, neighbor_mac(p.next_hop).bytes.data(), 6);
+    p.fate = Fate::forward;
+  }
+  if (p.fate == Fate::forward) outcome_->outputs.push_back({p.out, std::vector<uint8_t>(p.frame, p.frame + p.length)});
+}
+
+Outcome Node::inject(InterfaceId interface, const std::vector<uint8_t>& frame) {
+  Outcome outcome;
+  outcome_ = &outcome;
+  std::array<uint64_t, kDropReasons> before{};
+  for (size_t i = 0; i < kDropReasons; ++i) before[i] = engine_->counters().drops[i].get();
+  Buffer* b = make_buffer(frame.size() + kHeadroom);
+  Packet* p = &b->packet;
+  std::copy(frame.begin(), frame.end(), p->frame);
+  p->length = static_cast<uint32_t>(frame.size());
+  p->in = interface;
+  engine_->process({&p, 1}, view(), now_);
+  finish(*p);
+  for (size_t i = 0; i < kDropReasons; ++i)
+    for (uint64_t n = before[i]; n < engine_->counters().drops[i].get(); ++n)
+      outcome.drops.push_back(static_cast<DropReason>(i));
+  outcome_ = nullptr;
+  buffers_.clear();
+  return outcome;
+}
+
+void Node::advance(Duration by) {
+  const Time end = now_ + by;
+  while (now_ < end) {
+    now_ = std::min(end, now_ + Duration(1s));
+    // Bounded work a tick: at a standstill of the clock there is time to finish it.
+    for (int i = 0; i < 64; ++i) engine_->tick(view(), now_);
+    (void)engine_->drain_deltas(now_, [](const Delta&) { return true; });
+  }
+  buffers_.clear();
+}
+
+std::vector<const State*> Node::states() {
+  std::vector<const State*> out;
+  table_->walk(0, 0, table_->capacity(), [&](State& s) { out.push_back(&s); });
+  std::sort(out.begin(), out.end(), [](const State* a, const State* b) { return a->id < b->id; });
+  return out;
+}
+
+namespace {
+
+std::string end_text(const FlowKey& k, unsigned slot) {
+  const std::string host = to_string(k.af, k.addr[slot]);
+  const bool icmp = k.proto == kProtoIcmp || k.proto == kProtoIcmp6;
+  const uint16_t port = bswap(k.port[slot]);
+  if (port == 0 && !icmp) return host;
+  return k.af == Af::inet6 ? host + "[" + std::to_string(port) + "]" : host + ":" + std::to_string(port);
+}
+
+std::string both_texts(const State& s, unsigned slot) {
+  const std::string wire = end_text(s.wire, slot);
+  const std::string stack = end_text(s.stack, slot);
+  if (wire == stack) return wire;
+  return wire + " (" + stack + ")";
+}
+
+std::string level_name(uint8_t proto, uint8_t level) {
+  static constexpr const char* kTcp[] = {"CLOSED",     "LISTEN",     "SYN_SENT", "SYN_RCVD", "ESTABLISHED",
+                                         "CLOSE_WAIT", "FIN_WAIT_1", "CLOSING",  "LAST_ACK", "FIN_WAIT_2",
+                                         "TIME_WAIT",  "PROXY:SRC",  "PROXY:DST"};
+  static constexpr const char* kOther[] = {"NO_TRAFFIC", "SINGLE", "MULTIPLE"};
+  if (proto == kProtoTcp && level < std::size(kTcp)) return kTcp[level];
+  if (proto != kProtoTcp && proto != kProtoIcmp && proto != kProtoIcmp6 && level < std::size(kOther))
+    return kOther[level];
+  return std::to_string(level);
+}
+
+}  // namespace
+
+std::string print_levels(const State& s) {
+  const Peer& near = s.direction == Direction::in ? s.dst : s.src;
+  const Peer& far = s.direction == Direction::in ? s.src : s.dst;
+  return level_name(s.wire.proto, near.level) + ":" + level_name(s.wire.proto, far.level);
+}
+
+std::string print_state(const State& s, std::span<const InterfaceInfo> interfaces) {
+  std::string out = s.interface == kNoInterface ? "all" : interfaces[s.interface - 1u].name;
+  out += " " + std::string(s.wire.proto == kProtoIcmp6 ? "ipv6-icmp" : protocol_name(s.wire.proto)) + " ";
+  out += both_texts(s, 1) + (s.direction == Direction::out ? " -> " : " <- ") + both_texts(s, 0);
+  return out + "       " + print_levels(s);
+}
+
+}  // namespace twinwall::scenario

@@ -1,0 +1,89 @@
+// One twinwall node without a network: the real configuration, rules, state table and engine, packets in plain memory,
+// a clock that moves when told. Single-threaded.
+//
+// Neighbours answer at once, each with a MAC derived from its address, unless the configuration says `neighbors: none`.
+// The node is MASTER of all its vhids unless told otherwise.
+#pragma once
+
+#include <array>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/base/time.h"
+#include "lib/config/schema.h"
+#include "lib/engine/engine.h"
+
+namespace twinwall::scenario {
+
+// What one frame brought about.
+struct Outcome {
+  struct Output {
+    InterfaceId interface = kNoInterface;
+    std::vector<uint8_t> frame;
+  };
+  std::vector<Output> outputs;    // in order of sending
+  std::vector<DropReason> drops;  // counted meanwhile, one entry a count
+  std::vector<Punt> punts;        // taken by the node's own protocols
+  std::vector<LogRecord> logs;
+};
+
+class Node final : public EngineHost {
+ public:
+  explicit Node(config::Config config);
+  ~Node() override;
+
+  // New rules and options; states stay.
+  void reload(config::Config config);
+  void set_role(uint8_t vhid, bool master);
+
+  [[nodiscard]] Outcome inject(InterfaceId interface, const std::vector<uint8_t>& frame);
+  void advance(Duration by);
+
+  [[nodiscard]] const config::Config& config() const { return config_; }
+  [[nodiscard]] const Snapshot& snapshot() const { return *snapshot_; }
+  [[nodiscard]] Engine& engine() { return *engine_; }
+  [[nodiscard]] StateTable& table() { return *table_; }
+  [[nodiscard]] View view() const { return {snapshot_.get(), nullptr, &roles_}; }
+  [[nodiscard]] Time now() const { return now_; }
+  // pfctl -ss's lines of the states in the table, in order of their ids.
+  [[nodiscard]] std::vector<const State*> states();
+
+  [[nodiscard]] Mac interface_mac(InterfaceId id) const;
+  [[nodiscard]] static Mac neighbor_mac(const IpAddress& address);
+  // Where a frame for `destination` arriving on `interface` is sent to: the virtual MAC for a virtual address.
+  [[nodiscard]] Mac target_mac(InterfaceId interface, const IpAddress& destination) const;
+
+ private:
+  struct Buffer {
+    Packet packet;
+    std::vector<uint8_t> memory;
+  };
+
+  Packet* allocate(uint32_t capacity) override;
+  void submit(Packet* packet) override;
+  void log(const LogRecord& record) override;
+
+  Buffer* make_buffer(size_t capacity);
+  void finish(Packet& p);
+  void compile();
+
+  config::Config config_;
+  std::shared_ptr<Snapshot> snapshot_;
+  std::unique_ptr<StateTable> table_;
+  std::unique_ptr<Engine> engine_;
+  CarpRoles roles_;
+  std::map<uint64_t, RuleSlot> slots_;  // rule identity → slot, as the daemon's registry keeps them
+  Time now_ = Time(std::chrono::seconds(1000));
+  std::deque<Buffer> buffers_;
+  Outcome* outcome_ = nullptr;
+};
+
+// "all tcp 198.51.100.7:80 <- 10.0.0.5:40000       ESTABLISHED:ESTABLISHED", as pfctl -ss prints a state.
+[[nodiscard]] std::string print_state(const State& s, std::span<const InterfaceInfo> interfaces);
+// "ESTABLISHED:SYN_SENT": the near end first, as pfctl does.
+[[nodiscard]] std::string print_levels(const State& s);
+
+}  // namespace twinwall::scenario
