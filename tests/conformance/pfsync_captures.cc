@@ -139,10 +139,20 @@ void compare_counts(const json& file, const Capture& capture, Report& report) {
   }
 }
 
-// OpenBSD speaks version 6; FreeBSD's recorded release is older than its format 1400.
+// OpenBSD speaks version 6, and sends a ruleset checksum up to 7.3 only; FreeBSD's releases differ in what they send.
 wire::System system_of(const json& frames) {
-  const bool openbsd = frames.empty() || frames[0].value("version", 6) == 6;
-  return openbsd ? wire::System::openbsd74 : wire::System::freebsd13;
+  bool openbsd = true;
+  bool checksum = false;
+  size_t largest = 0;
+  for (const json& frame : frames) {
+    openbsd = openbsd && frame.value("version", 6) == 6;
+    checksum = checksum || frame.value("pfcksum", "0").find_first_not_of('0') != std::string::npos;
+    for (const json& message : frame.value("messages", json::array()))
+      largest = std::max(largest, message.value("item_len_bytes", size_t{0}));
+  }
+  if (openbsd) return checksum ? wire::System::openbsd73 : wire::System::openbsd74;
+  if (largest == wire::state_size(wire::StateFormat::v1500)) return wire::System::freebsd15;
+  return largest == wire::state_size(wire::StateFormat::v1400) ? wire::System::freebsd14 : wire::System::freebsd13;
 }
 
 bool run(const json& file, const std::filesystem::path& path, Report& report) {
