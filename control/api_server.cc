@@ -1,0 +1,218 @@
+#include "control/api_server.h"
+
+#include <fcntl.h>
+#include <httplib.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+
+#include "control/loop_call.h"
+#include "control/show.h"
+
+namespace twinwall {
+namespace {
+
+constexpr size_t kThreads = 4;
+constexpr size_t kBodyMax = 64 * 1024;
+constexpr size_t kDefaultLimit = 10000;
+constexpr size_t kMaxLimit = 100000;
+constexpr std::chrono::milliseconds kPatience{5000};
+constexpr std::chrono::milliseconds kWalkPatience{15000};
+constexpr int kPrecondition = 422;
+
+// What a handler hands back to the HTTP thread.
+struct Answer {
+  int status = 200;
+  Json body;
+};
+
+Answer error(int status, const std::string& text) { return {status, {{"error", text}}}; }
+
+void put(httplib::Response& response, const std::optional<Answer>& answer) {
+  const Answer a = answer ? *answer : error(503, "no answer in time");
+  response.status = a.status;
+  // Texts may hold bytes of the operator's own making; they must not end the daemon.
+  response.set_content(a.body.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n", "application/json");
+}
+
+Words words_of(const httplib::Request& request) { return {request.params.begin(), request.params.end()}; }
+
+bool take_number(Words& words, const std::string& key, size_t max, size_t& out, std::string& problem) {
+  for (auto it = words.begin(); it != words.end(); ++it) {
+    if (it->first != key) continue;
+    const std::string text = it->second;
+    words.erase(it);
+    const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), out);
+    if (fault != std::errc{} || end != text.data() + text.size() || out > max) {
+      problem = key + ": must be a number from 0 to " + std::to_string(max);
+      return false;
+    }
+    return true;
+  }
+  return true;
+}
+
+using Respond = std::function<void(Answer)>;
+
+void answer_states(Node& node, Words words, const Respond& reply) {
+  size_t limit = kDefaultLimit;
+  std::string problem;
+  if (!take_number(words, "limit", kMaxLimit, limit, problem)) return reply(error(400, problem));
+  const FilterResult filters = state_filters(node, words);
+  if (!filters.error.empty()) return reply(error(400, filters.error));
+  const auto done = [&node, reply](StateAnswer&& answer) { reply({200, show_states(node, answer)}); };
+  if (!node.query_states(EventLoop::now(), filters.filters, limit, done)) reply(error(503, "too many requests wait"));
+}
+
+void kill(Node& node, const Words& words, const Respond& reply) {
+  const FilterResult filters = state_filters(node, words);
+  if (!filters.error.empty()) return reply(error(400, filters.error));
+  if (words.empty()) return reply(error(400, "kill/states needs a filter; flush/states removes all"));
+  const auto done = [reply](StateAnswer&& a) {
+    spdlog::info("api: {} states killed", a.count);
+    reply({200, {{"killed", a.count}, {"complete", a.complete}}});
+  };
+  if (!node.kill_states(EventLoop::now(), filters.filters, done)) reply(error(503, "too many requests wait"));
+}
+
+void flush(Node& node, const Respond& reply) {
+  const auto done = [reply](uint64_t count, bool complete) {
+    spdlog::info("api: {} states flushed", count);
+    reply({200, {{"killed", count}, {"complete", complete}}});
+  };
+  if (!node.flush_states(EventLoop::now(), done)) reply(error(503, "too many requests wait"));
+}
+
+void demote(Node& node, Words words, const Respond& reply) {
+  size_t value = 256;
+  std::string problem;
+  if (!take_number(words, "value", 255, value, problem) || value > 255)
+    return reply(error(400, "value: must be a number from 0 to 255"));
+  node.set_demotion(EventLoop::now(), static_cast<int>(value));
+  spdlog::info("api: demotion {} by the operator", value);
+  reply({200, show_carp(node, EventLoop::now())});
+}
+
+bool answers(const std::string& path) {
+  sockaddr_un address{};
+  if (path.size() >= sizeof address.sun_path) return false;
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  // The sockets interface takes every kind of address through this type.
+  const bool connected = connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  close(fd);
+  return connected;
+}
+
+}  // namespace
+
+ApiServer::ApiServer(EventLoop& loop, std::string socket_path) : loop_(loop), path_(std::move(socket_path)) {}
+
+ApiServer::~ApiServer() {
+  stop();
+  if (lock_ >= 0) close(lock_);
+}
+
+bool ApiServer::claim(std::string& error_text, bool& taken) {
+  taken = false;
+  std::error_code ignored;  // what matters shows when the lock is opened
+  std::filesystem::create_directories(std::filesystem::path(path_).parent_path(), ignored);
+  const std::string lock_path = path_ + ".lock";
+  lock_ = open(lock_path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+  if (lock_ < 0) {
+    error_text = lock_path + ": " + std::strerror(errno);
+    return false;
+  }
+  if (flock(lock_, LOCK_EX | LOCK_NB) != 0 || answers(path_)) {
+    taken = true;
+    error_text = "another twinwalld uses " + path_;
+    return false;
+  }
+  (void)unlink(path_.c_str());
+  return true;
+}
+
+void ApiServer::add_routes(Node& node) {
+  using Request = httplib::Request;
+  using Response = httplib::Response;
+  const auto in_loop = [this](std::chrono::milliseconds patience, std::function<void(Respond)> f) {
+    return call_in_loop<Answer>(loop_, stopping_, patience, std::move(f));
+  };
+  server_->Get("/v1/show/states", [in_loop, &node](const Request& q, Response& r) {
+    put(r, in_loop(kWalkPatience, [&node, w = words_of(q)](const Respond& reply) { answer_states(node, w, reply); }));
+  });
+  server_->Get(R"(/v1/show/([a-z-]+))", [in_loop, &node](const Request& q, Response& r) {
+    put(r, in_loop(kPatience, [&node, what = q.matches[1].str()](const Respond& reply) {
+          Json view = show(node, what, EventLoop::now());
+          reply(view.is_null() ? error(404, "show " + what + ": no such view") : Answer{200, std::move(view)});
+        }));
+  });
+  server_->Post("/v1/reload", [in_loop, &node](const Request&, Response& r) {
+    put(r, in_loop(kWalkPatience, [&node](const Respond& reply) {
+          const ReloadResult result = node.reload(EventLoop::now());
+          reply({result.ok ? 200 : kPrecondition,
+                 {{"ok", result.ok},
+                  {"generation", node.snapshot().generation},
+                  {"diagnostics", to_json(result.diagnostics)}}});
+        }));
+  });
+  server_->Post("/v1/kill/states", [in_loop, &node](const Request& q, Response& r) {
+    put(r, in_loop(kWalkPatience, [&node, w = words_of(q)](const Respond& reply) { kill(node, w, reply); }));
+  });
+  server_->Post("/v1/flush/states", [in_loop, &node](const Request&, Response& r) {
+    put(r, in_loop(kWalkPatience, [&node](const Respond& reply) { flush(node, reply); }));
+  });
+  server_->Post("/v1/carp/demote", [in_loop, &node](const Request& q, Response& r) {
+    put(r, in_loop(kPatience, [&node, w = words_of(q)](const Respond& reply) { demote(node, w, reply); }));
+  });
+  server_->set_error_handler([](const Request& q, Response& r) {
+    if (r.body.empty()) put(r, error(r.status, q.method + " " + q.path + ": no such request"));
+  });
+}
+
+bool ApiServer::start(Node& node, std::string& error_text) {
+  server_ = std::make_unique<httplib::Server>();
+  server_->set_address_family(AF_UNIX);
+  server_->set_payload_max_length(kBodyMax);
+  server_->set_keep_alive_max_count(16);
+  server_->set_keep_alive_timeout(1);
+  server_->set_read_timeout(5);
+  server_->set_write_timeout(5);
+  server_->new_task_queue = [] { return new httplib::ThreadPool(kThreads); };  // the server deletes it
+  add_routes(node);
+  const mode_t before = umask(0177);
+  bound_ = server_->bind_to_port(path_, 80);
+  const int fault = errno;
+  umask(before);
+  if (!bound_) {
+    error_text = path_ + ": " + std::strerror(fault);
+    return false;
+  }
+  thread_ = std::thread([this] { (void)server_->listen_after_bind(); });
+  return true;
+}
+
+void ApiServer::stop() {
+  stopping_ = true;
+  if (server_ != nullptr) {
+    // stop() before the thread has begun to listen would be forgotten.
+    while (thread_.joinable() && bound_ && !server_->is_running()) std::this_thread::yield();
+    server_->stop();
+  }
+  if (thread_.joinable()) thread_.join();
+  if (bound_) (void)unlink(path_.c_str());
+  bound_ = false;
+  server_.reset();
+}
+
+}  // namespace twinwall

@@ -1,0 +1,135 @@
+// Runs the CARP elections of all groups: feeds the pure machines of lib/carp with frames, links and time, and carries
+// out what they say.
+//
+// Order matters in three places. On becoming MASTER the role is published to the workers before the advertisement that
+// invites traffic. On losing it the workers go on taking frames to the virtual MAC for a moment (kLinger), because what
+// was on its way when the switches learnt the peer's port is lost otherwise; both nodes forwarding is harmless. And at
+// a planned end the group bows out first and forwards until the peer was heard as master.
+//
+// Demotion, as PF has it, is one number for all groups: links of CARP interfaces that are down, a bulk transfer under
+// way, and what the operator adds; so a node that lost one side gives up all of them (with every group's peers
+// comparing demotion before skew).
+//
+// Owned and called by the control thread; time comes in. Frames are untrusted and verified by lib/carp; every refused
+// one is counted by its reason, named as `netstat -s -p carp` does.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/base/bytes.h"
+#include "lib/base/time.h"
+#include "lib/carp/advert.h"
+#include "lib/carp/vhost.h"
+#include "lib/config/schema.h"
+#include "lib/engine/snapshot.h"
+
+namespace twinwall {
+
+class CarpOutput {
+ public:
+  virtual ~CarpOutput() = default;
+  virtual bool send(InterfaceId interface, Bytes frame) = 0;
+  virtual void publish(std::shared_ptr<const CarpRoles> roles) = 0;
+  virtual void add_mac(InterfaceId interface, const Mac& mac) = 0;
+  // Of a unicast peer; null (and asked for) when not known.
+  virtual const Mac* peer_mac(InterfaceId interface, const IpAddress& peer) = 0;
+  // After the role was published and before anything is sent.
+  virtual void role_changed(InterfaceId interface, uint8_t vhid, carp::Role from, carp::Role to) = 0;
+};
+
+struct CarpGroupCounters {
+  uint64_t adverts_sent[2] = {0, 0};  // [0] IPv4, [1] IPv6
+  uint64_t adverts_received[2] = {0, 0};
+  uint64_t send_errors = 0;
+  uint64_t announcements = 0;  // frames
+};
+
+struct CarpStatus {
+  uint8_t vhid = 0;
+  InterfaceId interface = kNoInterface;
+  carp::Role role = carp::Role::init;
+  uint8_t advbase = 1, advskew = 0;
+  int demotion = 0;
+  std::vector<Prefix> addresses;
+  uint64_t transitions = 0;  // changes of role since the start
+  uint64_t transitions_to_master = 0;
+  Duration in_role{};
+  carp::Cause cause = carp::Cause::none;  // of the last change
+  bool peer_known = false;
+  carp::Advertised peer;    // its last word
+  Duration peer_silence{};  // since then
+  CarpGroupCounters counters;
+};
+
+class CarpRunner {
+ public:
+  static constexpr Duration kLinger = 100ms;
+
+  // `random` gives 64 bits that nobody can guess.
+  CarpRunner(CarpOutput& output, std::function<uint64_t()> random);
+  ~CarpRunner();
+
+  // New groups begin in INIT (after start(): join at once), vanished ones bow out, changed ones keep their role where
+  // CARP allows. `link_up(id)` tells the present links.
+  void configure(Time now, const config::Carp& carp, std::vector<InterfaceInfo> interfaces,
+                 const std::function<bool(InterfaceId)>& link_up);
+  void start(Time now);
+  // Every group says goodbye and is INIT from now on; workers keep the roles until release().
+  void bow_out(Time now);
+  // Says goodbye again for groups whose peer was not heard as master since.
+  void repeat_bow_out(Time now);
+  // Every group that was MASTER at bow_out() has heard another master since.
+  [[nodiscard]] bool successors_heard() const;
+  [[nodiscard]] bool had_masters_at_bow_out() const;
+  void release(Time now);
+
+  void link_change(Time now, InterfaceId interface, bool up);
+  // A frame punted as CARP; `l3` is the offset of the IP header.
+  void receive(Time now, InterfaceId interface, Bytes frame, size_t l3);
+  void set_bulk_demotion(Time now, bool active);
+  void set_operator_demotion(Time now, int demotion);
+
+  void poll(Time now);
+  [[nodiscard]] Time next_deadline() const;
+
+  [[nodiscard]] bool any_master() const;
+  [[nodiscard]] int demotion() const;
+  [[nodiscard]] std::vector<CarpStatus> status(Time now) const;
+  // By carp::Verdict; `accept` counts what was believed.
+  [[nodiscard]] const std::array<uint64_t, carp::kVerdicts>& verdicts() const { return verdicts_; }
+
+ private:
+  struct Group;
+
+  [[nodiscard]] const InterfaceInfo& info(InterfaceId id) const { return interfaces_[id - 1u]; }
+  void configure_group(Time now, Group& group, const config::CarpGroup& wanted, bool preempt);
+  void carry_out(Time now, Group& group, const carp::Actions& actions);
+  void note_role(Time now, Group& group, carp::Cause cause);
+  void send_adverts(Group& group, const carp::Advertised& values);
+  void send_advert(Group& group, Af af, const carp::Advertised& values);
+  void announce(Group& group);
+  void transmit(Group& group, Bytes frame);
+  void publish();
+  void spread_demotion(Time now);
+  [[nodiscard]] bool interface_used(InterfaceId id) const;
+
+  CarpOutput& output_;
+  std::function<uint64_t()> random_;
+  std::vector<std::unique_ptr<Group>> groups_;
+  std::vector<InterfaceInfo> interfaces_;
+  std::vector<bool> link_up_;  // [id - 1]
+  uint8_t demotion_interface_down_ = 240;
+  uint8_t demotion_bulk_ = 32;
+  bool bulk_ = false;
+  int operator_demotion_ = 0;
+  bool started_ = false;
+  bool bowed_out_ = false;
+  std::shared_ptr<const CarpRoles> published_;
+  std::array<uint64_t, carp::kVerdicts> verdicts_{};
+};
+
+}  // namespace twinwall

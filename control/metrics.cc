@@ -1,0 +1,324 @@
+#include "control/metrics.h"
+
+#include <fmt/format.h>
+#include <httplib.h>
+#include <prometheus/text_serializer.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <sstream>
+
+#include "control/loop_call.h"
+#include "control/show.h"
+#include "lib/engine/reasons.h"
+
+namespace twinwall {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Labels = std::vector<ClientMetric::Label>;
+
+constexpr std::chrono::milliseconds kPatience{5000};
+
+// Builds the families in the order of their first mention.
+class Families {
+ public:
+  Families& counter(const std::string& name, const std::string& help) { return begin(name, help, MetricType::Counter); }
+  Families& gauge(const std::string& name, const std::string& help) { return begin(name, help, MetricType::Gauge); }
+  Families& add(Labels labels, double value) {
+    ClientMetric m;
+    m.label = std::move(labels);
+    (out_.back().type == MetricType::Counter ? m.counter.value : m.gauge.value) = value;
+    out_.back().metric.push_back(std::move(m));
+    return *this;
+  }
+  Families& add(Labels labels, uint64_t value) { return add(std::move(labels), static_cast<double>(value)); }
+  std::vector<MetricFamily> take() { return std::move(out_); }
+
+ private:
+  Families& begin(const std::string& name, const std::string& help, MetricType type) {
+    out_.push_back({"twinwall_" + name, help, type, {}});
+    return *this;
+  }
+  std::vector<MetricFamily> out_;
+};
+
+std::string text(std::string_view s) { return std::string(s); }
+
+void add_node(Families& f, const Node& node, Time now) {
+  f.gauge("info", "What runs here; always 1.")
+      .add({{"hostname", node.config().system.hostname},
+            {"version", TWINWALL_VERSION},
+            {"hostid", fmt::format("{:08x}", node.hostid())}},
+           1.0);
+  f.gauge("uptime_seconds", "Time since the start.")
+      .add({}, std::chrono::duration<double>(now - node.started()).count());
+  f.gauge("configuration_generation", "Number of the configuration in force.").add({}, node.snapshot().generation);
+  f.counter("reloads_total", "Reloads by result.")
+      .add({{"result", "ok"}}, node.reloads())
+      .add({{"result", "refused"}}, node.reloads_failed());
+}
+
+void add_ports(Families& f, const Node& node) {
+  const auto ports = node.dataplane().ports();
+  const auto each = [&](auto value) {
+    for (const auto& p : ports)
+      if (p.interface != kNoInterface && p.interface <= node.config().interfaces.size())
+        value(p, node.config().interface(p.interface).name);
+  };
+  f.gauge("port_up", "Whether the link is there.");
+  each([&](const auto& p, const auto& name) { f.add({{"interface", name}}, p.link_up ? 1.0 : 0.0); });
+  f.counter("port_packets_total", "Frames of a port by direction.");
+  each([&](const auto& p, const auto& name) {
+    f.add({{"interface", name}, {"direction", "in"}}, p.counters.rx_packets);
+    f.add({{"interface", name}, {"direction", "out"}}, p.counters.tx_packets);
+  });
+  f.counter("port_bytes_total", "Bytes of a port by direction.");
+  each([&](const auto& p, const auto& name) {
+    f.add({{"interface", name}, {"direction", "in"}}, p.counters.rx_bytes);
+    f.add({{"interface", name}, {"direction", "out"}}, p.counters.tx_bytes);
+  });
+  f.counter("port_lost_total", "Frames that a port lost, by direction and reason.");
+  each([&](const auto& p, const auto& name) {
+    f.add({{"interface", name}, {"direction", "in"}, {"reason", "dropped"}}, p.counters.rx_dropped);
+    f.add({{"interface", name}, {"direction", "in"}, {"reason", "error"}}, p.counters.rx_errors);
+    f.add({{"interface", name}, {"direction", "out"}, {"reason", "dropped"}}, p.counters.tx_dropped);
+    f.add({{"interface", name}, {"direction", "out"}, {"reason", "error"}}, p.counters.tx_errors);
+    f.add({{"interface", name}, {"direction", "out"}, {"reason", "link_down"}}, p.counters.tx_link_down);
+  });
+}
+
+void add_rules(Families& f, const Node& node) {
+  struct Row {
+    Labels labels;
+    RuleTotals totals;
+  };
+  std::vector<Row> rows;
+  for (const Rule& rule : node.snapshot().rules.rules)
+    rows.push_back(
+        {{{"rule", std::to_string(rule.number)}, {"label", rule.label}}, node.registry().since_assigned(rule.slot)});
+  rows.push_back({{{"rule", "default"}, {"label", ""}}, node.registry().since_assigned(kDefaultRuleSlot)});
+  const auto with = [](const Row& row, const char* direction) {
+    Labels l = row.labels;
+    l.push_back({"direction", direction});
+    return l;
+  };
+  f.counter("rule_evaluations_total", "How often a rule was looked at.");
+  for (const auto& r : rows) f.add(r.labels, r.totals.evaluations);
+  f.counter("rule_packets_total", "Packets that a rule decided, states included, by direction.");
+  for (const auto& r : rows) f.add(with(r, "in"), r.totals.packets[0]).add(with(r, "out"), r.totals.packets[1]);
+  f.counter("rule_bytes_total", "Bytes that a rule decided, by direction.");
+  for (const auto& r : rows) f.add(with(r, "in"), r.totals.bytes[0]).add(with(r, "out"), r.totals.bytes[1]);
+  f.counter("rule_state_creations_total", "States that a rule made.");
+  for (const auto& r : rows) f.add(r.labels, r.totals.creations);
+  f.gauge("rule_states", "Present states of a rule.");
+  for (const auto& r : rows) f.add(r.labels, r.totals.states);
+}
+
+void add_engine(Families& f, const Node& node) {
+  const Dataplane& d = node.dataplane();
+  const auto each = [&](const char* name, const char* help, auto value) {
+    f.counter(name, help);
+    for (unsigned w = 0; w < node.workers(); ++w) f.add({{"worker", std::to_string(w)}}, value(d.counters(w)));
+  };
+  each("packets_total", "Packets taken into the filter.", [](const auto& c) { return c.packets.get(); });
+  each("forwarded_packets_total", "Packets sent on.", [](const auto& c) { return c.forwarded.get(); });
+  each("punted_packets_total", "Packets passed to the control core.", [](const auto& c) { return c.punted.get(); });
+  each("icmp_sent_total", "ICMP errors and resets made here.", [](const auto& c) { return c.icmp_sent.get(); });
+  each("icmp_limited_total", "ICMP errors not sent because of the limit.",
+       [](const auto& c) { return c.icmp_limited.get(); });
+  each("states_expired_total", "States that ran out.", [](const auto& c) { return c.expired.get(); });
+  each("states_killed_total", "States that the operator removed.", [](const auto& c) { return c.killed.get(); });
+  f.counter("dropped_packets_total", "Packets dropped, by reason.");
+  for (size_t r = 0; r < kDropReasons; ++r) {
+    uint64_t total = 0;
+    for (unsigned w = 0; w < node.workers(); ++w) total += d.counters(w).drops[r].get();
+    f.add({{"reason", text(reason_name(static_cast<DropReason>(r)))}}, total);
+  }
+  f.gauge("states", "Present states.").add({}, d.states());
+  f.gauge("states_limit", "Greatest number of states.").add({}, uint64_t{node.config().options.limit_states});
+  f.counter("state_searches_total", "Look-ups in the state table.").add({}, d.state_searches());
+  f.counter("state_inserts_total", "States put into the table.").add({}, d.state_inserts());
+  f.counter("state_removals_total", "States taken out of the table.").add({}, d.state_removals());
+}
+
+void add_workers(Families& f, const Node& node) {
+  const auto workers = node.dataplane().workers();
+  const auto each = [&](const char* name, const char* help, uint64_t WorkerStatus::*value) {
+    f.counter(name, help);
+    for (size_t w = 0; w < workers.size(); ++w) f.add({{"worker", std::to_string(w)}}, workers[w].*value);
+  };
+  each("worker_loops_total", "Turns of a worker's loop.", &WorkerStatus::loops);
+  each("worker_busy_loops_total", "Turns that found packets.", &WorkerStatus::busy_loops);
+  each("worker_naps_total", "Times a worker slept.", &WorkerStatus::naps);
+  each("worker_handed_off_total", "Packets given to the worker that owns their state.", &WorkerStatus::handed_off);
+  each("worker_taken_over_total", "Packets got from other workers.", &WorkerStatus::taken_over);
+}
+
+void add_carp(Families& f, const Node& node, Time now) {
+  const auto groups = node.carp().status(now);
+  const auto labels = [&](const CarpStatus& s) {
+    return Labels{{"interface", node.config().interface(s.interface).name}, {"vhid", std::to_string(s.vhid)}};
+  };
+  f.gauge("carp_role", "Role of a group: 0 INIT, 1 BACKUP, 2 MASTER.");
+  for (const auto& s : groups) f.add(labels(s), static_cast<double>(s.role));
+  f.gauge("carp_demotion", "Demotion count of this node.").add({}, static_cast<double>(node.carp().demotion()));
+  f.counter("carp_transitions_total", "Changes of role.");
+  for (const auto& s : groups) f.add(labels(s), s.transitions);
+  f.counter("carp_became_master_total", "Changes to MASTER.");
+  for (const auto& s : groups) f.add(labels(s), s.transitions_to_master);
+  f.counter("carp_adverts_total", "Advertisements of a group by direction.");
+  for (const auto& s : groups) {
+    for (const auto& [direction, counts] :
+         {std::pair{"out", s.counters.adverts_sent}, {"in", s.counters.adverts_received}}) {
+      Labels l = labels(s);
+      l.push_back({"direction", direction});
+      f.add(std::move(l), counts[0] + counts[1]);
+    }
+  }
+  f.counter("carp_send_errors_total", "Frames of a group that could not be sent.");
+  for (const auto& s : groups) f.add(labels(s), s.counters.send_errors);
+  f.counter("carp_received_packets_total", "CARP packets by what became of them.");
+  const auto& verdicts = node.carp().verdicts();
+  for (size_t v = 0; v < verdicts.size(); ++v)
+    f.add({{"result", text(carp::to_string(static_cast<carp::Verdict>(v)))}}, verdicts[v]);
+}
+
+void add_pfsync(Families& f, const Node& node) {
+  if (node.sync() == nullptr) return;
+  const SyncStatus s = node.sync()->status();
+  f.counter("pfsync_packets_total", "pfsync packets by direction.")
+      .add({{"direction", "out"}}, s.packets_sent)
+      .add({{"direction", "in"}}, s.received.packets);
+  f.counter("pfsync_items_total", "pfsync items by action and direction.");
+  for (size_t k = 0; k < pfsync::kItemKinds; ++k) {
+    f.add({{"action", text(sync_item_name(k))}, {"direction", "out"}}, s.items_sent[k]);
+    f.add({{"action", text(sync_item_name(k))}, {"direction", "in"}}, s.received.items[k]);
+  }
+  f.counter("pfsync_errors_total", "What went wrong, by reason.");
+  for (size_t i = 1; i < s.received.faults.size(); ++i)
+    f.add({{"reason", pfsync::fault_name(static_cast<pfsync::Fault>(i))}}, s.received.faults[i]);
+  f.add({{"reason", "badval"}}, s.received.bad_values)
+      .add({{"reason", "not_pfsync"}}, s.not_pfsync)
+      .add({{"reason", "send"}}, s.send_errors)
+      .add({{"reason", "packets_lost"}}, s.packets_lost)
+      .add({{"reason", "deltas_lost"}}, s.deltas_lost)
+      .add({{"reason", "commands_lost"}}, s.commands_lost);
+  f.gauge("pfsync_bulk", "Transfer from the peer: 0 none, 1 requested, 2 receiving, 3 complete, 4 failed.")
+      .add({}, static_cast<double>(s.bulk));
+  f.gauge("pfsync_bulk_received_items", "Items of the last transfer from the peer.").add({}, s.bulk_states_received);
+  f.gauge("pfsync_peer_resolved", "Whether the way to the peer is known.").add({}, s.peer_known ? 1.0 : 0.0);
+  const auto each = [&](const char* name, const char* help, Counter EngineCounters::*c) {
+    uint64_t total = 0;
+    for (unsigned w = 0; w < node.workers(); ++w) total += (node.dataplane().counters(w).*c).get();
+    f.counter(name, help).add({}, total);
+  };
+  each("pfsync_imported_total", "States taken from the peer.", &EngineCounters::imported);
+  each("pfsync_refused_total", "States of the peer not taken.", &EngineCounters::import_refused);
+  each("pfsync_merged_total", "Updates of the peer applied.", &EngineCounters::updates_merged);
+  each("pfsync_stale_total", "Updates of the peer that were older than what is here.", &EngineCounters::updates_stale);
+}
+
+void add_neighbors(Families& f, const Node& node) {
+  const NeighborCounters& c = node.neighbors().counters();
+  f.gauge("neighbors", "Present entries of the neighbour table.").add({}, uint64_t{node.neighbors().size()});
+  f.counter("neighbor_messages_total", "ARP and neighbour discovery messages.")
+      .add({{"protocol", "arp"}, {"direction", "in"}}, c.arp_received)
+      .add({{"protocol", "arp"}, {"direction", "out"}}, c.arp_requests_sent + c.arp_replies_sent)
+      .add({{"protocol", "nd"}, {"direction", "in"}}, c.nd_received)
+      .add({{"protocol", "nd"}, {"direction", "out"}}, c.nd_solicits_sent + c.nd_adverts_sent);
+  f.counter("neighbor_dropped_packets_total", "Packets given up for want of a neighbour, by reason.")
+      .add({{"reason", "unreachable"}}, c.dropped_unreachable)
+      .add({{"reason", "queue_full"}}, c.dropped_queue_full)
+      .add({{"reason", "table_full"}}, c.dropped_table_full)
+      .add({{"reason", "no_source"}}, c.dropped_no_source);
+  f.counter("neighbor_bad_messages_total", "Messages that were not understood.").add({{"protocol", "arp"}}, c.arp_bad);
+  for (size_t i = 1; i < kDiscoveryFaults; ++i)
+    f.add({{"protocol", "nd-" + text(fault_text(static_cast<DiscoveryFault>(i)))}}, c.nd_faults[i]);
+  f.counter("address_conflicts_total", "Claims of other stations to addresses of this node.").add({}, c.conflicts);
+}
+
+bool split_listen(const std::string& listen, std::string& host, int& port) {
+  const size_t colon = listen.rfind(':');
+  if (colon == std::string::npos) return false;
+  host = listen.substr(0, colon);
+  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  const char* end = listen.data() + listen.size();
+  const auto [stop, fault] = std::from_chars(listen.data() + colon + 1, end, port);
+  return fault == std::errc{} && stop == end && port >= 0 && port <= 65535;
+}
+
+}  // namespace
+
+std::vector<MetricFamily> collect_metrics(const Node& node, Time now) {
+  Families f;
+  add_node(f, node, now);
+  add_ports(f, node);
+  add_engine(f, node);
+  add_rules(f, node);
+  add_workers(f, node);
+  add_carp(f, node, now);
+  add_pfsync(f, node);
+  add_neighbors(f, node);
+  return f.take();
+}
+
+std::vector<MetricFamily> NodeMetrics::Collect() const {
+  using Result = std::vector<MetricFamily>;
+  auto got = call_in_loop<Result>(
+      loop_, stopping_, kPatience,
+      [node = &node_](const std::function<void(Result)>& reply) { reply(collect_metrics(*node, EventLoop::now())); });
+  return got ? std::move(*got) : Result{};
+}
+
+MetricsServer::MetricsServer(EventLoop& loop, const Node& node) : metrics_(loop, node, stopping_) {}
+
+MetricsServer::~MetricsServer() { stop(); }
+
+bool MetricsServer::start(const std::string& listen, std::string& error) {
+  std::string host;
+  int wanted = 0;
+  if (!split_listen(listen, host, wanted)) {
+    error = listen + ": not an address and a port";
+    return false;
+  }
+  server_ = std::make_unique<httplib::Server>();
+  server_->set_payload_max_length(1024);
+  server_->set_keep_alive_timeout(1);
+  server_->set_read_timeout(5);
+  server_->new_task_queue = [] { return new httplib::ThreadPool(2); };  // the server deletes it
+  server_->Get("/metrics", [this](const httplib::Request&, httplib::Response& r) {
+    const auto families = metrics_.Collect();
+    if (families.empty()) {
+      r.status = 503;
+      return;
+    }
+    std::ostringstream out;
+    prometheus::TextSerializer{}.Serialize(out, families);
+    r.set_content(out.str(), "text/plain; version=0.0.4; charset=utf-8");
+  });
+  port_ = wanted;
+  const bool bound = wanted == 0 ? (port_ = server_->bind_to_any_port(host)) > 0 : server_->bind_to_port(host, wanted);
+  if (!bound) {
+    error = listen + ": " + std::strerror(errno);
+    server_.reset();
+    return false;
+  }
+  thread_ = std::thread([this] { (void)server_->listen_after_bind(); });
+  return true;
+}
+
+void MetricsServer::stop() {
+  stopping_ = true;
+  if (server_ == nullptr) return;
+  // stop() before the thread has begun to listen would be forgotten.
+  while (thread_.joinable() && !server_->is_running()) std::this_thread::yield();
+  server_->stop();
+  if (thread_.joinable()) thread_.join();
+  server_.reset();
+}
+
+}  // namespace twinwall

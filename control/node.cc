@@ -1,0 +1,218 @@
+#include "control/node.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "control/logging.h"
+#include "control/reload_check.h"
+
+namespace twinwall {
+namespace {
+
+constexpr size_t kPuntsPerTurn = 4096;
+constexpr size_t kRepliesPerTurn = 4096;
+constexpr Duration kConflictLogGap = 10s;
+
+config::Diagnostic whole_file(const std::string& path, const char* message) {
+  config::Diagnostic d;
+  d.at.file = path;
+  d.message = message;
+  return d;
+}
+
+}  // namespace
+
+Node::Node(EventLoop& loop, Dataplane& dataplane, config::Config config, NodeOptions options)
+    : loop_(loop),
+      dataplane_(dataplane),
+      config_(std::move(config)),
+      options_(std::move(options)),
+      workers_(static_cast<unsigned>(config_.system.worker_cores.size())),
+      registry_([this](RuleSlot slot) { return totals(slot); }),
+      neighbors_(*this),
+      carp_(*this, options_.random),
+      queries_(dataplane, workers_) {
+  if (config_.pfsync) make_sync();
+}
+
+Node::~Node() { stop_sync(); }
+
+RuleTotals Node::totals(RuleSlot slot) const {
+  RuleTotals t;
+  for (unsigned w = 0; w < workers_; ++w) {
+    const RuleCounters& c = dataplane_.counters(w).rules[slot];
+    t.evaluations += c.evaluations.get();
+    t.states += c.states.get();
+    t.creations += c.creations.get();
+    for (int i = 0; i < 2; ++i) {
+      t.packets[i] += c.packets[i].get();
+      t.bytes[i] += c.bytes[i].get();
+    }
+  }
+  return t;
+}
+
+bool Node::start(Time now, std::string& error) {
+  now_ = started_ = now;
+  if (!registry_.assign(config_.rules)) {
+    error = "too many rules";
+    return false;
+  }
+  const std::vector<Mac> macs = dataplane_.macs();
+  config::Config config = config_;
+  auto snapshot = make_snapshot(config, macs, dataplane_.route_factory());
+  apply(now, std::move(config), std::move(snapshot));
+  neighbors_.poll(now);
+  loop_.watch(dataplane_.control_fd(), [] {});  // what waits is taken when this task is polled
+  loop_.add_task(this);
+  if (sync_ != nullptr) {
+    carp_.set_bulk_demotion(now, true);
+    start_sync(now);
+  }
+  carp_.start(now);
+  return true;
+}
+
+void Node::apply(Time now, config::Config&& config, std::shared_ptr<Snapshot> snapshot) {
+  snapshot->generation = ++generation_;
+  snapshot_ = snapshot;
+  config_ = std::move(config);
+  neighbors_.configure(neighbor_interfaces(config_, *snapshot_));
+  dataplane_.publish(std::shared_ptr<const Snapshot>(std::move(snapshot)));
+  carp_.configure(now, config_.carp, snapshot_->interfaces, [this](InterfaceId id) { return dataplane_.link_up(id); });
+}
+
+ReloadResult Node::reload(Time now) {
+  now_ = now;
+  ReloadResult result;
+  config::LoadResult loaded = options_.load(options_.config_path);
+  result.diagnostics = std::move(loaded.diagnostics);
+  result.ok = std::none_of(result.diagnostics.begin(), result.diagnostics.end(),
+                           [](const auto& d) { return d.severity == config::Severity::error; });
+  if (result.ok) {
+    auto fixed = needs_restart(config_, loaded.config);
+    result.ok = fixed.empty();
+    std::move(fixed.begin(), fixed.end(), std::back_inserter(result.diagnostics));
+  }
+  if (result.ok && stage_ != Stage::running) {
+    result.ok = false;
+    result.diagnostics.push_back(whole_file(options_.config_path, "this node is shutting down"));
+  }
+  if (result.ok && !registry_.assign(loaded.config.rules)) {
+    result.ok = false;
+    result.diagnostics.push_back(whole_file(options_.config_path, "rules: too many"));
+  }
+  for (const auto& d : result.diagnostics)
+    spdlog::log(d.severity == config::Severity::error ? spdlog::level::err : spdlog::level::warn, "{}",
+                config::to_string(d));
+  if (!result.ok) {
+    ++reloads_failed_;
+    spdlog::error("reload: refused, the running configuration stays");
+    return result;
+  }
+  const std::vector<Mac> macs = dataplane_.macs();
+  auto snapshot = make_snapshot(loaded.config, macs, dataplane_.route_factory());
+  set_log_level(loaded.config.system.log_level);
+  apply(now, std::move(loaded.config), std::move(snapshot));
+  ++reloads_;
+  spdlog::info("reload: generation {} with {} rules is in force", generation_, snapshot_->rules.rules.size());
+  return result;
+}
+
+// --- events --------------------------------------------------------------------------------------------------------
+
+void Node::poll(Time now) {
+  now_ = now;
+  dataplane_.take_link_changes([&](InterfaceId id, bool up) { link_changed(now, id, up); });
+  size_t taken = 0;
+  while (taken < kPuntsPerTurn) {
+    const size_t n = dataplane_.take_punts(64, [&](const PuntedFrame& f) { punted(now, f); });
+    if (n == 0) break;
+    taken += n;
+  }
+  dataplane_.take_replies(kRepliesPerTurn, [&](const Reply& r) { queries_.reply(now, r); });
+  carp_.poll(now);
+  if (now >= next_peer_check_) check_sync_peer(now);
+  neighbors_.poll(now);
+  queries_.poll(now);
+  if (stage_ != Stage::running && stage_ != Stage::done) hand_over(now);
+}
+
+Time Node::next_deadline() const {
+  return std::min({carp_.next_deadline(), neighbors_.next_deadline(), queries_.next_deadline(), next_peer_check_,
+                   stage_deadline_, next_step_});
+}
+
+void Node::punted(Time now, const PuntedFrame& f) {
+  switch (f.kind) {
+    case Punt::arp: return neighbors_.receive_arp(now, f.in, f.frame, f.l3);
+    case Punt::neighbor_discovery: return neighbors_.receive_discovery(now, f.in, f.frame, f.l3);
+    case Punt::carp: return carp_.receive(now, f.in, f.frame, f.l3);
+    case Punt::unresolved: return neighbors_.resolve(now, f.out, f.next_hop, f.frame);
+    case Punt::pfsync: ++punts_ignored_; return;  // not from the sync interface's own queue
+  }
+}
+
+void Node::link_changed(Time now, InterfaceId id, bool up) {
+  if (id == kNoInterface || id > config_.interfaces.size()) return;
+  spdlog::info("link: {} is {}", config_.interface(id).name, up ? "up" : "down");
+  if (!up) neighbors_.link_down(id);
+  carp_.link_change(now, id, up);
+  if (sync_ != nullptr && id == config_.pfsync->interface) link_to_sync(now, up);
+}
+
+bool Node::send(InterfaceId interface, Bytes frame) { return dataplane_.send(interface, frame); }
+void Node::publish(std::shared_ptr<const NeighborTable> table) { dataplane_.publish(std::move(table)); }
+void Node::publish(std::shared_ptr<const CarpRoles> roles) { dataplane_.publish(std::move(roles)); }
+void Node::add_mac(InterfaceId interface, const Mac& mac) { dataplane_.add_mac(interface, mac); }
+
+void Node::conflict(InterfaceId interface, const IpAddress& address, const Mac& by) {
+  if (now_ < next_conflict_log_) return;
+  next_conflict_log_ = now_ + kConflictLogGap;
+  spdlog::error("address conflict: {} on {} is also used by {}", to_string(address), config_.interface(interface).name,
+                to_string(by));
+}
+
+const Mac* Node::peer_mac(InterfaceId interface, const IpAddress& peer) {
+  return neighbors_.lookup(now_, interface, peer);
+}
+
+void Node::role_changed(InterfaceId interface, uint8_t vhid, carp::Role from, carp::Role to) {
+  neighbors_.set_master(interface, vhid, to == carp::Role::master);
+  // The new master should know everything that this one knows.
+  if (from == carp::Role::master) flush_sync();
+}
+
+// --- the operator --------------------------------------------------------------------------------------------------
+
+bool Node::query_states(Time now, std::vector<StateFilter> filters, size_t limit,
+                        std::function<void(StateAnswer&&)> done) {
+  Command c;
+  c.kind = Command::Kind::export_states;
+  return queries_.ask(now, c, std::move(filters), limit, std::move(done));
+}
+
+bool Node::kill_states(Time now, std::vector<StateFilter> filters, std::function<void(StateAnswer&&)> done) {
+  Command c;
+  c.kind = Command::Kind::kill_states;
+  return queries_.ask(now, c, std::move(filters), 0, std::move(done));
+}
+
+bool Node::flush_states(Time now, std::function<void(uint64_t, bool)> done) {
+  Command c;
+  c.kind = Command::Kind::clear;
+  c.clear.creator = options_.hostid;
+  return queries_.ask(now, c, {StateFilter{}}, 0, [this, done = std::move(done)](StateAnswer&& own) {
+    clear_to_sync();
+    const uint64_t count = own.count;
+    const bool complete = own.complete;
+    // States of other makers are announced one by one.
+    const auto rest_done = [count, complete, done](StateAnswer&& rest) {
+      done(count + rest.count, complete && rest.complete);
+    };
+    if (!kill_states(now_, {StateFilter{}}, rest_done)) done(count, false);
+  });
+}
+
+}  // namespace twinwall

@@ -1,0 +1,144 @@
+// The node: ties the control core's parts together, keeps them in step with the configuration, and hands over at the
+// end.
+//
+// Start: rules get their slots, the snapshot is published, then neighbours, synchronisation (with its demotion, so that
+// a returning node does not take over before it holds the peer's states) and the elections. Reload: everything is
+// checked first, all problems are reported together, and the running configuration stays unless all is well. Planned
+// end: what waits for the peer is flushed, the groups bow out, and frames are forwarded until the peer was heard as
+// master and a moment longer; both forwarding is harmless, nobody forwarding is not.
+//
+// Threads: one EventLoop's thread (the control thread) calls everything; it is a task of that loop. The sync engine
+// runs in the same loop, or in a loop and thread of its own when it has a core of its own; then its calls are posted.
+// The Dataplane and the EventLoop must outlive the Node.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "control/carp_runner.h"
+#include "control/event_loop.h"
+#include "control/neighbors.h"
+#include "control/rule_registry.h"
+#include "control/state_query.h"
+#include "control/sync_engine.h"
+#include "dataplane/dataplane.h"
+#include "lib/config/schema.h"
+
+namespace twinwall {
+
+struct NodeOptions {
+  std::string config_path;
+  std::function<config::LoadResult(const std::string& path)> load;
+  std::function<uint64_t()> random;  // that nobody can guess
+  uint32_t hostid = 0;               // as the dataplane has it
+};
+
+struct ReloadResult {
+  bool ok = false;
+  std::vector<config::Diagnostic> diagnostics;
+};
+
+class Node final : public LoopTask, private NeighborOutput, private CarpOutput, private SyncHost {
+ public:
+  Node(EventLoop& loop, Dataplane& dataplane, config::Config config, NodeOptions options);
+  ~Node() override;
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  // Publishes and starts everything. False, with the reason in `error`, when the rules do not fit.
+  [[nodiscard]] bool start(Time now, std::string& error);
+  ReloadResult reload(Time now);
+  // Begins the planned end; `done` is called once when nothing is forwarded here any more.
+  void shut_down(Time now, std::function<void()> done);
+
+  [[nodiscard]] Time next_deadline() const override;
+  void poll(Time now) override;
+
+  // The operator's words; `done` is called in the loop's thread. False: too many wait.
+  bool query_states(Time now, std::vector<StateFilter> filters, size_t limit, std::function<void(StateAnswer&&)> done);
+  bool kill_states(Time now, std::vector<StateFilter> filters, std::function<void(StateAnswer&&)> done);
+  // Removes all states; peers are told in one word about those made here.
+  bool flush_states(Time now, std::function<void(uint64_t count, bool complete)> done);
+  void set_demotion(Time now, int demotion) { carp_.set_operator_demotion(now, demotion); }
+
+  // For displays.
+  [[nodiscard]] const config::Config& config() const { return config_; }
+  [[nodiscard]] const Snapshot& snapshot() const { return *snapshot_; }
+  [[nodiscard]] Dataplane& dataplane() const { return dataplane_; }
+  [[nodiscard]] const CarpRunner& carp() const { return carp_; }
+  [[nodiscard]] const Neighbors& neighbors() const { return neighbors_; }
+  [[nodiscard]] const SyncEngine* sync() const { return sync_.get(); }
+  [[nodiscard]] const RuleRegistry& registry() const { return registry_; }
+  [[nodiscard]] unsigned workers() const { return workers_; }
+  [[nodiscard]] uint32_t hostid() const { return options_.hostid; }
+  [[nodiscard]] Time started() const { return started_; }
+  [[nodiscard]] const std::string& config_path() const { return options_.config_path; }
+  [[nodiscard]] uint64_t reloads() const { return reloads_; }
+  [[nodiscard]] uint64_t reloads_failed() const { return reloads_failed_; }
+  [[nodiscard]] uint64_t punts_ignored() const { return punts_ignored_; }
+  [[nodiscard]] bool leaving() const { return stage_ != Stage::running; }
+
+ private:
+  enum class Stage : uint8_t { running, flushing, bowed_out, grace, done };
+
+  bool send(InterfaceId interface, Bytes frame) override;  // of both outputs
+  void publish(std::shared_ptr<const NeighborTable> table) override;
+  void publish(std::shared_ptr<const CarpRoles> roles) override;
+  void conflict(InterfaceId interface, const IpAddress& address, const Mac& by) override;
+  void add_mac(InterfaceId interface, const Mac& mac) override;
+  const Mac* peer_mac(InterfaceId interface, const IpAddress& peer) override;
+  void role_changed(InterfaceId interface, uint8_t vhid, carp::Role from, carp::Role to) override;
+  void bulk_changed(bool running, bool first) override;
+
+  void apply(Time now, config::Config&& config, std::shared_ptr<Snapshot> snapshot);
+  void punted(Time now, const PuntedFrame& frame);
+  void link_changed(Time now, InterfaceId interface, bool up);
+  void check_sync_peer(Time now);
+  void hand_over(Time now);
+  void finish_hand_over(Time now);
+  void flush_sync();
+  void make_sync();
+  void start_sync(Time now);
+  void stop_sync();
+  void link_to_sync(Time now, bool up);
+  void clear_to_sync();
+  template <class F>
+  void in_sync(F f);
+  [[nodiscard]] RuleTotals totals(RuleSlot slot) const;
+
+  EventLoop& loop_;
+  Dataplane& dataplane_;
+  config::Config config_;
+  NodeOptions options_;
+  unsigned workers_;
+  Time now_{};  // of the event under way
+  Time started_{};
+  uint64_t generation_ = 0;
+  std::shared_ptr<const Snapshot> snapshot_;
+  RuleRegistry registry_;
+  Neighbors neighbors_;
+  CarpRunner carp_;
+  StateQueries queries_;
+
+  std::unique_ptr<SyncEngine> sync_;
+  std::unique_ptr<EventLoop> sync_loop_;  // only with a core of its own
+  std::thread sync_thread_;
+  Time next_peer_check_ = Time::max();
+
+  Stage stage_ = Stage::running;
+  Time stage_deadline_ = Time::max();
+  Time stage_began_{};
+  Time next_step_ = Time::max();
+  bool repeated_ = false;
+  std::function<void()> on_done_;
+
+  Time next_conflict_log_{};
+  uint64_t reloads_ = 0, reloads_failed_ = 0;
+  uint64_t punts_ignored_ = 0;
+};
+
+}  // namespace twinwall

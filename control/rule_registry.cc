@@ -1,0 +1,70 @@
+#include "control/rule_registry.h"
+
+#include <algorithm>
+
+namespace twinwall {
+
+bool RuleRegistry::assign(Ruleset& rules) {
+  std::map<Key, RuleSlot> wanted;
+  std::map<uint64_t, unsigned> turns;
+  std::vector<std::pair<Rule*, Key>> fresh;
+  for (Rule& rule : rules.rules) {
+    const Key key{rule.identity, turns[rule.identity]++};
+    const auto it = in_use_.find(key);
+    if (it == in_use_.end()) {
+      fresh.emplace_back(&rule, key);
+      continue;
+    }
+    rule.slot = it->second;
+    wanted.insert(*it);
+  }
+
+  // A worker may still count for, and make states of, what the last reload took away; what is older is safe.
+  std::vector<RuleSlot> reusable;
+  for (const auto& r : retired_)
+    if (r.generation < generation_ && totals_(r.slot).states == 0) reusable.push_back(r.slot);
+  const size_t untouched = slots_ > next_fresh_ ? slots_ - next_fresh_ : 0;
+  if (fresh.size() > reusable.size() + untouched) return false;
+
+  ++generation_;
+  for (const auto& [rule, key] : fresh) {
+    RuleSlot slot = next_fresh_;
+    if (slot < slots_) {
+      ++next_fresh_;
+    } else {
+      slot = reusable.back();
+      reusable.pop_back();
+      std::erase_if(retired_, [&](const Retired& r) { return r.slot == slot; });
+    }
+    RuleTotals base = totals_(slot);
+    base.states = 0;
+    baseline_[slot] = base;
+    rule->slot = slot;
+    wanted.emplace(key, slot);
+  }
+  for (const auto& [key, slot] : in_use_)
+    if (!wanted.contains(key)) retired_.push_back({slot, generation_});
+  in_use_ = std::move(wanted);
+  return true;
+}
+
+RuleTotals RuleRegistry::since_assigned(RuleSlot slot) const {
+  RuleTotals t = totals_(slot);
+  const auto it = baseline_.find(slot);
+  if (it == baseline_.end()) return t;
+  const RuleTotals& base = it->second;
+  t.evaluations -= base.evaluations;
+  t.creations -= base.creations;
+  for (int i = 0; i < 2; ++i) {
+    t.packets[i] -= base.packets[i];
+    t.bytes[i] -= base.bytes[i];
+  }
+  return t;
+}
+
+void RuleRegistry::reset() {
+  baseline_[kDefaultRuleSlot] = totals_(kDefaultRuleSlot);
+  for (const auto& [key, slot] : in_use_) baseline_[slot] = totals_(slot);
+}
+
+}  // namespace twinwall

@@ -1,0 +1,61 @@
+// Which counters belong to which rule, over reloads.
+//
+// A rule is recognised by its content (Rule::identity) and, among equal ones, by its turn; it keeps its slot, and with
+// it its counters and states, as long as it stays in the configuration, wherever it moves. The slot of a vanished rule
+// is used again only when no state refers to it any more and at least one other reload came between, so that no worker
+// can still be using the old rule. Workers' counters are never reset: a slot's values at the time of its assignment are
+// subtracted when shown.
+//
+// Not thread-safe; the control thread's.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "lib/filter/rule.h"
+
+namespace twinwall {
+
+// Sums over all workers.
+struct RuleTotals {
+  uint64_t evaluations = 0;
+  uint64_t packets[2] = {0, 0};
+  uint64_t bytes[2] = {0, 0};
+  uint64_t states = 0;
+  uint64_t creations = 0;
+};
+
+class RuleRegistry {
+ public:
+  using Totals = std::function<RuleTotals(RuleSlot)>;
+  explicit RuleRegistry(Totals totals, size_t slots = kMaxRuleSlots) : totals_(std::move(totals)), slots_(slots) {}
+
+  // Gives every rule its slot. False when there are more rules than slots: nothing is changed then.
+  [[nodiscard]] bool assign(Ruleset& rules);
+  // What the rule counted since it has the slot; `states` as they are now.
+  [[nodiscard]] RuleTotals since_assigned(RuleSlot slot) const;
+  // Forgets what was counted so far.
+  void reset();
+  // The vanished rules' slots that wait for their last state.
+  [[nodiscard]] size_t retired() const { return retired_.size(); }
+
+ private:
+  using Key = std::pair<uint64_t, unsigned>;  // identity, turn among equal rules
+  struct Retired {
+    RuleSlot slot = 0;
+    uint64_t generation = 0;
+  };
+
+  Totals totals_;
+  size_t slots_;
+  uint64_t generation_ = 0;
+  RuleSlot next_fresh_ = kDefaultRuleSlot + 1;
+  std::map<Key, RuleSlot> in_use_;
+  std::vector<Retired> retired_;
+  std::map<RuleSlot, RuleTotals> baseline_;
+};
+
+}  // namespace twinwall

@@ -1,0 +1,359 @@
+#include "control/show.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "lib/engine/reasons.h"
+#include "lib/filter/print.h"
+
+namespace twinwall {
+namespace {
+
+double seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
+
+std::string_view interface_name(const Node& node, InterfaceId id) {
+  if (id == kNoInterface || id > node.config().interfaces.size()) return "";
+  return node.config().interface(id).name;
+}
+
+Json port_json(const PortCounters& c) {
+  return {{"rx_packets", c.rx_packets}, {"rx_bytes", c.rx_bytes},         {"rx_dropped", c.rx_dropped},
+          {"rx_errors", c.rx_errors},   {"tx_packets", c.tx_packets},     {"tx_bytes", c.tx_bytes},
+          {"tx_dropped", c.tx_dropped}, {"tx_link_down", c.tx_link_down}, {"tx_errors", c.tx_errors}};
+}
+
+Json hook_json(const Node& node, InterfaceId id) {
+  static constexpr const char* kDirection[] = {"in", "out"};
+  static constexpr const char* kFamily[] = {"inet", "inet6"};
+  static constexpr const char* kFate[] = {"pass", "block"};
+  Json out = Json::object();
+  for (int d = 0; d < 2; ++d)
+    for (int f = 0; f < 2; ++f)
+      for (int p = 0; p < 2; ++p) {
+        uint64_t packets = 0, bytes = 0;
+        for (unsigned w = 0; w < node.workers(); ++w) {
+          const auto& pair = node.dataplane().counters(w).interfaces[id].hook[d][f][p];
+          packets += pair.packets.get();
+          bytes += pair.bytes.get();
+        }
+        out[kDirection[d]][kFamily[f]][kFate[p]] = {{"packets", packets}, {"bytes", bytes}};
+      }
+  return out;
+}
+
+uint64_t sum(const Node& node, Counter EngineCounters::*counter) {
+  uint64_t total = 0;
+  for (unsigned w = 0; w < node.workers(); ++w) total += (node.dataplane().counters(w).*counter).get();
+  return total;
+}
+
+}  // namespace
+
+Json show_info(const Node& node, Time now) {
+  Json drops = Json::object();
+  for (size_t r = 0; r < kDropReasons; ++r) {
+    uint64_t total = 0;
+    for (unsigned w = 0; w < node.workers(); ++w) total += node.dataplane().counters(w).drops[r].get();
+    drops[std::string(reason_name(static_cast<DropReason>(r)))] = total;
+  }
+  Dataplane& d = node.dataplane();
+  return {{"hostname", node.config().system.hostname},
+          {"hostid", fmt::format("{:08x}", node.hostid())},
+          {"version", TWINWALL_VERSION},
+          {"configuration", node.config_path()},
+          {"uptime", seconds(now - node.started())},
+          {"generation", node.snapshot().generation},
+          {"reloads", node.reloads()},
+          {"reloads_refused", node.reloads_failed()},
+          {"leaving", node.leaving()},
+          {"rules", node.snapshot().rules.rules.size()},
+          {"states",
+           {{"current", d.states()},
+            {"limit", node.config().options.limit_states},
+            {"searches", d.state_searches()},
+            {"inserts", d.state_inserts()},
+            {"removals", d.state_removals()}}},
+          {"packets",
+           {{"received", sum(node, &EngineCounters::packets)},
+            {"forwarded", sum(node, &EngineCounters::forwarded)},
+            {"punted", sum(node, &EngineCounters::punted)},
+            {"handed_off", sum(node, &EngineCounters::handed_off)},
+            {"icmp_sent", sum(node, &EngineCounters::icmp_sent)},
+            {"icmp_limited", sum(node, &EngineCounters::icmp_limited)},
+            {"echo_replies", sum(node, &EngineCounters::echo_replies)}}},
+          {"drops", drops}};
+}
+
+Json show_interfaces(const Node& node) {
+  Json out = Json::array();
+  for (const auto& port : node.dataplane().ports()) {
+    if (port.interface == kNoInterface || port.interface > node.config().interfaces.size()) continue;
+    const auto& i = node.config().interface(port.interface);
+    Json addresses = Json::array();
+    for (const auto& a : i.addresses) addresses.push_back(to_string(a));
+    out.push_back({{"name", i.name},
+                   {"port", i.port},
+                   {"driver", port.driver},
+                   {"mac", to_string(port.mac)},
+                   {"link", port.link_up ? "up" : "down"},
+                   {"mtu", i.mtu},
+                   {"rx_queues", port.rx_queues},
+                   {"tx_queues", port.tx_queues},
+                   {"addresses", addresses},
+                   {"link_local", to_string(Af::inet6, node.snapshot().interface(port.interface).link_local)},
+                   {"groups", i.groups},
+                   {"skip", node.snapshot().interface(port.interface).skip},
+                   {"counters", port_json(port.counters)},
+                   {"pf", hook_json(node, port.interface)}});
+  }
+  return {{"interfaces", out}};
+}
+
+Json show_rules(const Node& node) {
+  const auto row = [&](const Rule& rule) {
+    const RuleTotals t = node.registry().since_assigned(rule.slot);
+    Json r = {
+        {"rule", print_rule(rule)},         {"evaluations", t.evaluations}, {"packets", t.packets[0] + t.packets[1]},
+        {"bytes", t.bytes[0] + t.bytes[1]}, {"packets_in", t.packets[0]},   {"packets_out", t.packets[1]},
+        {"bytes_in", t.bytes[0]},           {"bytes_out", t.bytes[1]},      {"states", t.states},
+        {"state_creations", t.creations}};
+    if (rule.number != kNoRuleNumber) r["number"] = rule.number;
+    if (!rule.label.empty()) r["label"] = rule.label;
+    return r;
+  };
+  Json out = Json::array();
+  for (const Rule& rule : node.snapshot().rules.rules) out.push_back(row(rule));
+  return {{"rules", out}, {"default", row(node.snapshot().rules.default_rule)}};
+}
+
+Json show_carp(const Node& node, Time now) {
+  Json groups = Json::array();
+  for (const CarpStatus& s : node.carp().status(now)) {
+    Json addresses = Json::array();
+    for (const auto& a : s.addresses) addresses.push_back(to_string(a));
+    Json g = {{"vhid", s.vhid},
+              {"interface", interface_name(node, s.interface)},
+              {"role", carp::to_string(s.role)},
+              {"advbase", s.advbase},
+              {"advskew", s.advskew},
+              {"demotion", s.demotion},
+              {"addresses", addresses},
+              {"mac", to_string(virtual_mac(s.vhid))},
+              {"transitions", s.transitions},
+              {"became_master", s.transitions_to_master},
+              {"last_change", seconds(s.in_role)},
+              {"cause", carp::to_string(s.cause)},
+              {"adverts_sent", s.counters.adverts_sent[0] + s.counters.adverts_sent[1]},
+              {"adverts_received", s.counters.adverts_received[0] + s.counters.adverts_received[1]},
+              {"send_errors", s.counters.send_errors},
+              {"announcements", s.counters.announcements}};
+    if (s.peer_known)
+      g["peer"] = {{"advbase", s.peer.advbase},
+                   {"advskew", s.peer.advskew},
+                   {"demotion", s.peer.demote},
+                   {"last_heard", seconds(s.peer_silence)}};
+    groups.push_back(std::move(g));
+  }
+  Json counters = Json::object();
+  const auto& verdicts = node.carp().verdicts();
+  for (size_t v = 0; v < verdicts.size(); ++v)
+    counters[std::string(carp::to_string(static_cast<carp::Verdict>(v)))] = verdicts[v];
+  return {{"groups", groups},
+          {"preempt", node.config().carp.preempt},
+          {"demotion", node.carp().demotion()},
+          {"counters", counters}};
+}
+
+namespace {
+
+constexpr std::array<std::string_view, pfsync::kItemKinds> kItemNames = {
+    "clr", "ins", "ins_ack", "upd", "upd_c", "upd_req", "del", "del_c", "bus", "tdb", "eof"};
+
+}  // namespace
+
+std::string_view sync_item_name(size_t kind) { return kItemNames[kind]; }
+
+Json show_pfsync(const Node& node) {
+  if (node.sync() == nullptr) return {{"enabled", false}, {"bulk", "none"}};
+  const SyncStatus s = node.sync()->status();
+  const auto& p = *node.config().pfsync;
+  Json sent = Json::object(), received = Json::object(), errors = Json::object();
+  for (size_t k = 0; k < kItemNames.size(); ++k) {
+    sent[std::string(kItemNames[k])] = s.items_sent[k];
+    received[std::string(kItemNames[k])] = s.received.items[k];
+  }
+  for (size_t f = 1; f < s.received.faults.size(); ++f)
+    errors[pfsync::fault_name(static_cast<pfsync::Fault>(f))] = s.received.faults[f];
+  errors["badval"] = s.received.bad_values;
+  errors["skipped_sections"] = s.received.skipped_sections;
+  errors["not_pfsync"] = s.not_pfsync;
+  errors["send"] = s.send_errors;
+  errors["packets_lost"] = s.packets_lost;
+  errors["deltas_lost"] = s.deltas_lost;
+  errors["commands_lost"] = s.commands_lost;
+  return {{"enabled", true},
+          {"interface", interface_name(node, p.interface)},
+          {"peer", p.peer ? to_string(*p.peer) : "multicast"},
+          {"peer_resolved", s.peer_known},
+          {"link", s.link_up ? "up" : "down"},
+          {"hostid", fmt::format("{:08x}", node.hostid())},
+          {"max_updates", p.max_updates},
+          {"bulk", to_string(s.bulk)},
+          {"bulk_received", s.bulk_states_received},
+          {"bulk_answering", s.bulk_answering},
+          {"bulk_sent", s.bulk_states_sent},
+          {"bulk_requests_sent", s.bulk_requests_sent},
+          {"bulk_requests_received", s.bulk_requests_received},
+          {"bulk_transfers_answered", s.bulk_transfers_answered},
+          {"packets_sent", s.packets_sent},
+          {"packets_received", s.received.packets},
+          {"sent", sent},
+          {"received", received},
+          {"errors", errors},
+          {"unknown_states", s.unknown_states},
+          {"commands_waiting", s.commands_waiting},
+          {"states",
+           {{"imported", sum(node, &EngineCounters::imported)},
+            {"refused", sum(node, &EngineCounters::import_refused)},
+            {"merged", sum(node, &EngineCounters::updates_merged)},
+            {"stale", sum(node, &EngineCounters::updates_stale)},
+            {"reanchored", sum(node, &EngineCounters::reanchored)},
+            {"queued", sum(node, &EngineCounters::sync_queued)},
+            {"deletes_lost", sum(node, &EngineCounters::deletes_lost)}}}};
+}
+
+Json show_routes(const Node& node) {
+  Json out = Json::array();
+  const auto connected = [&](const Prefix& a, InterfaceId id, uint8_t vhid) {
+    Json local = {{"to", to_string(Prefix{a.af, a.addr, static_cast<uint8_t>(address_bits(a.af))})},
+                  {"kind", "local"},
+                  {"interface", interface_name(node, id)}};
+    if (vhid != 0) local["vhid"] = vhid;
+    out.push_back(std::move(local));
+    if (a.length == address_bits(a.af)) return;
+    out.push_back({{"to", to_string(Prefix{a.af, a.network(), a.length})},
+                   {"kind", "connected"},
+                   {"interface", interface_name(node, id)}});
+  };
+  for (const auto& i : node.config().interfaces)
+    for (const auto& a : i.addresses) connected(a, i.id, 0);
+  for (const auto& g : node.config().carp.groups)
+    for (const auto& a : g.addresses) connected(a, g.interface, g.vhid);
+  for (const auto& r : node.config().routes) {
+    Json j = {{"to", to_string(r.to)}, {"kind", r.blackhole ? "blackhole" : r.via ? "gateway" : "connected"}};
+    if (r.via) j["via"] = to_string(*r.via);
+    if (!r.blackhole) j["interface"] = interface_name(node, r.interface);
+    out.push_back(std::move(j));
+  }
+  // A virtual address usually lies in the network of a real one.
+  Json unique = Json::array();
+  for (auto& j : out)
+    if (std::find(unique.begin(), unique.end(), j) == unique.end()) unique.push_back(std::move(j));
+  return {{"routes", unique}};
+}
+
+Json show_neighbors(const Node& node, Time now) {
+  static constexpr const char* kStates[] = {"incomplete", "reachable", "probing"};
+  Json out = Json::array();
+  for (const auto& n : node.neighbors().list(now)) {
+    Json j = {{"interface", interface_name(node, n.interface)},
+              {"address", to_string(n.address)},
+              {"state", kStates[static_cast<size_t>(n.state)]}};
+    if (n.state != NeighborState::incomplete) {
+      j["mac"] = to_string(n.mac);
+      j["age"] = seconds(n.age);
+    }
+    out.push_back(std::move(j));
+  }
+  const NeighborCounters& c = node.neighbors().counters();
+  return {{"neighbors", out},
+          {"counters",
+           {{"arp_received", c.arp_received},
+            {"arp_bad", c.arp_bad},
+            {"arp_ignored", c.arp_ignored},
+            {"arp_requests_sent", c.arp_requests_sent},
+            {"arp_replies_sent", c.arp_replies_sent},
+            {"nd_received", c.nd_received},
+            {"nd_solicits_sent", c.nd_solicits_sent},
+            {"nd_adverts_sent", c.nd_adverts_sent},
+            {"conflicts", c.conflicts},
+            {"queued", c.queued},
+            {"released", c.released},
+            {"send_failed", c.send_failed},
+            {"dropped_unreachable", c.dropped_unreachable},
+            {"dropped_queue_full", c.dropped_queue_full},
+            {"dropped_table_full", c.dropped_table_full},
+            {"dropped_no_source", c.dropped_no_source}}}};
+}
+
+Json show_timeouts(const Node& node) {
+  Json out = Json::object();
+  for (size_t i = 0; i < kTimeoutClasses; ++i)
+    out[std::string(timeout_name(static_cast<TimeoutClass>(i)))] = node.snapshot().timeouts[i];
+  return {{"timeouts", out}};
+}
+
+Json show_limits(const Node& node) {
+  return {{"limits",
+           {{"states", {{"limit", node.config().options.limit_states}, {"current", node.dataplane().states()}}},
+            {"fragments", {{"limit", node.config().options.limit_fragments}}},
+            {"rules", {{"limit", kMaxRuleSlots - 1}, {"current", node.snapshot().rules.rules.size()}}},
+            {"neighbors", {{"limit", NeighborLimits{}.entries}, {"current", node.neighbors().size()}}}}}};
+}
+
+Json show_labels(const Node& node) {
+  Json out = Json::array();
+  for (const Rule& rule : node.snapshot().rules.rules) {
+    if (rule.label.empty()) continue;
+    const RuleTotals t = node.registry().since_assigned(rule.slot);
+    out.push_back({{"label", rule.label},
+                   {"evaluations", t.evaluations},
+                   {"packets", t.packets[0] + t.packets[1]},
+                   {"bytes", t.bytes[0] + t.bytes[1]},
+                   {"packets_in", t.packets[0]},
+                   {"bytes_in", t.bytes[0]},
+                   {"packets_out", t.packets[1]},
+                   {"bytes_out", t.bytes[1]},
+                   {"states", t.states}});
+  }
+  return {{"labels", out}};
+}
+
+Json show_workers(const Node& node) {
+  Json out = Json::array();
+  for (const WorkerStatus& w : node.dataplane().workers())
+    out.push_back({{"cpu", w.cpu},
+                   {"loops", w.loops},
+                   {"busy_loops", w.busy_loops},
+                   {"naps", w.naps},
+                   {"rx_packets", w.rx_packets},
+                   {"handed_off", w.handed_off},
+                   {"taken_over", w.taken_over}});
+  return {{"workers", out}};
+}
+
+std::span<const std::string_view> view_names() {
+  static constexpr std::array<std::string_view, 12> kNames = {"info",     "interfaces", "rules",  "states",
+                                                              "carp",     "pfsync",     "routes", "neighbors",
+                                                              "timeouts", "limits",     "labels", "workers"};
+  return kNames;
+}
+
+Json show(const Node& node, std::string_view what, Time now) {
+  if (what == "info") return show_info(node, now);
+  if (what == "interfaces") return show_interfaces(node);
+  if (what == "rules") return show_rules(node);
+  if (what == "carp") return show_carp(node, now);
+  if (what == "pfsync") return show_pfsync(node);
+  if (what == "routes") return show_routes(node);
+  if (what == "neighbors") return show_neighbors(node, now);
+  if (what == "timeouts") return show_timeouts(node);
+  if (what == "limits") return show_limits(node);
+  if (what == "labels") return show_labels(node);
+  if (what == "workers") return show_workers(node);
+  return nullptr;
+}
+
+}  // namespace twinwall

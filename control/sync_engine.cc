@@ -1,0 +1,264 @@
+#include "control/sync_engine.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "lib/net/headers.h"
+
+namespace twinwall {
+
+using pfsync::BulkEvent;
+using pfsync::BulkPhase;
+using pfsync::ItemKind;
+
+namespace {
+
+constexpr size_t kDeltasPerTurn = 4096;
+constexpr Duration kSendRetry = 1ms;
+constexpr Duration kGiveUp = 1s;
+constexpr size_t kMaxPending = 256;
+
+}  // namespace
+
+std::string_view to_string(BulkState s) {
+  switch (s) {
+    case BulkState::none: return "none";
+    case BulkState::requested: return "requested";
+    case BulkState::receiving: return "receiving";
+    case BulkState::complete: return "complete";
+    case BulkState::failed: return "failed";
+  }
+  return "none";
+}
+
+SyncEngine::SyncEngine(const SyncOptions& options, Dataplane& dataplane, SyncHost& host)
+    : options_(options),
+      dataplane_(dataplane),
+      host_(host),
+      ip_id_(options.ip_id),
+      backlog_(options.workers),
+      requester_({.system = pfsync::System::openbsd74,
+                  .state_limit = options.state_limit,
+                  .mtu = options.mtu,
+                  // Between two nodes an END can only be meant for us.
+                  .accept_lone_end = options.peer.has_value()}),
+      answerer_({.system = pfsync::System::openbsd74, .creator = options.hostid, .start_when_empty = true}) {
+  packet_options_.mtu = options.mtu;
+  packet_options_.source = options.source;
+  packet_options_.destination = options.peer.value_or(IpAddress{Af::inet, Address::v4(pfsync::kGroupV4)});
+  packet_.buffer.resize(kEthernetHeader + options.mtu);
+  if (!options.peer) peer_mac_ = multicast_mac(Af::inet, packet_options_.destination.addr);
+}
+
+void SyncEngine::start(Time now, bool link_up) {
+  started_ = true;
+  link_up_ = link_up;
+  step(now, requester_.handle(BulkEvent::up, now));
+  if (ready()) became_ready(now);
+  publish_status();
+}
+
+// Asks for the peer's table when the way to it is there: at the start, and again whenever it was interrupted, because
+// what happened meanwhile was not heard.
+void SyncEngine::became_ready(Time now) {
+  if (!started_) return;
+  if (requester_.phase() != BulkPhase::none && requester_.phase() != BulkPhase::start) {
+    (void)requester_.handle(BulkEvent::down, now);
+    step(now, requester_.handle(BulkEvent::up, now));
+  }
+  step(now, requester_.handle(BulkEvent::link_up, now));
+}
+
+void SyncEngine::link_change(Time now, bool up) {
+  if (link_up_ == up) return;
+  link_up_ = up;
+  spdlog::info("pfsync: sync link {}", up ? "up" : "down");
+  if (ready()) became_ready(now);
+  publish_status();
+}
+
+void SyncEngine::set_peer_mac(Time now, const Mac& mac) {
+  if (peer_mac_ == mac) return;
+  const bool was_ready = ready();
+  peer_mac_ = mac;
+  if (!was_ready && ready()) became_ready(now);
+  publish_status();
+}
+
+// --- out -----------------------------------------------------------------------------------------------------------
+
+void SyncEngine::begin_packet() {
+  packet_.builder.emplace(MutableBytes(packet_.buffer).subspan(kEthernetHeader), packet_options_);
+}
+
+void SyncEngine::finish_packet(Time now) {
+  if (!packet_.builder || packet_.builder->empty()) return;
+  const size_t n = packet_.builder->finish(++ip_id_);
+  packet_.builder.reset();
+  if (n == 0 || !peer_mac_) return;
+  std::vector<uint8_t> frame(packet_.buffer.begin(), packet_.buffer.begin() + static_cast<long>(kEthernetHeader + n));
+  std::copy(peer_mac_->bytes.begin(), peer_mac_->bytes.end(), frame.begin());
+  std::copy(options_.mac.bytes.begin(), options_.mac.bytes.end(), frame.begin() + 6);
+  const bool v4 = packet_options_.destination.af == Af::inet;
+  store_be16(&frame[12], v4 ? kEtherTypeIpv4 : kEtherTypeIpv6);
+  transmit(now, std::move(frame));
+}
+
+void SyncEngine::transmit(Time now, std::vector<uint8_t>&& frame) {
+  if (pending_.empty() && dataplane_.sync_send(frame)) {
+    ++status_.packets_sent;
+    return;
+  }
+  ++status_.send_errors;
+  if (pending_.size() >= kMaxPending) {
+    ++status_.packets_lost;
+    return;
+  }
+  pending_.push_back({std::move(frame), now});
+  retry_at_ = now + kSendRetry;
+}
+
+void SyncEngine::retry_pending(Time now) {
+  while (!pending_.empty()) {
+    if (dataplane_.sync_send(pending_.front().frame)) {
+      ++status_.packets_sent;
+    } else if (link_up_ && now - pending_.front().since < kGiveUp) {
+      retry_at_ = now + kSendRetry;
+      return;
+    } else {
+      ++status_.packets_lost;
+    }
+    pending_.pop_front();
+  }
+}
+
+template <class Add>
+void SyncEngine::add_item(Time now, ItemKind kind, Add add) {
+  if (!packet_.builder) begin_packet();
+  if (!add(*packet_.builder)) {
+    finish_packet(now);
+    begin_packet();
+    if (!add(*packet_.builder)) {
+      ++status_.deltas_lost;
+      return;
+    }
+  }
+  ++status_.items_sent[static_cast<size_t>(kind)];
+}
+
+// For messages that are packets of their own on OpenBSD.
+void SyncEngine::send_alone(Time now, ItemKind kind, const std::function<bool(pfsync::PacketBuilder&)>& add) {
+  finish_packet(now);
+  add_item(now, kind, add);
+  finish_packet(now);
+}
+
+void SyncEngine::add_delta(Time now, const Delta& d) {
+  const pfsync::StateRecord& r = d.record;
+  switch (d.action) {
+    case SyncQueue::none: return;
+    case SyncQueue::ins: return add_item(now, ItemKind::ins, [&](auto& b) { return b.add_insert(r); });
+    case SyncQueue::upd: return add_item(now, ItemKind::upd, [&](auto& b) { return b.add_update(r); });
+    case SyncQueue::upd_c: {
+      pfsync::UpdateRecord u;
+      u.id = r.id;
+      u.creator = r.creator;
+      u.src = r.src;
+      u.dst = r.dst;
+      u.expire = r.expire;
+      u.timeout = r.timeout;
+      u.state_flags = static_cast<uint8_t>(r.state_flags);
+      return add_item(now, ItemKind::upd_c, [&](auto& b) { return b.add_compressed_update(u); });
+    }
+    case SyncQueue::ins_ack:
+      return add_item(now, ItemKind::ins_ack, [&](auto& b) { return b.add_id(ItemKind::ins_ack, {r.id, r.creator}); });
+    case SyncQueue::del_c: {
+      const pfsync::StateId id{r.id, r.creator};
+      if (answerer_.active()) deleted_[id] = true;
+      return add_item(now, ItemKind::del_c, [&](auto& b) { return b.add_id(ItemKind::del_c, id); });
+    }
+  }
+}
+
+void SyncEngine::add_request(Time now, const pfsync::StateId& id) {
+  add_item(now, ItemKind::upd_req, [&](auto& b) { return b.add_id(ItemKind::upd_req, id); });
+}
+
+// Deltas stay with the workers while a packet waits, so that nothing overtakes and nothing is lost.
+void SyncEngine::take_deltas(Time now) {
+  size_t taken = 0;
+  while (taken < kDeltasPerTurn && pending_.empty()) {
+    const size_t n = dataplane_.sync_take_deltas(32, [&](const Delta& d) {
+      if (ready())
+        add_delta(now, d);
+      else
+        ++status_.deltas_lost;
+    });
+    if (n == 0) break;
+    taken += n;
+  }
+  if (taken != 0) last_delta_.store(now.time_since_epoch().count(), std::memory_order_relaxed);
+  if (taken == kDeltasPerTurn) retry_at_ = now;  // the rest in the next turn, after others had theirs
+}
+
+void SyncEngine::send_clear(Time now) {
+  pfsync::ClearRecord clear;
+  clear.creator = options_.hostid;
+  if (!ready()) return;
+  send_alone(now, ItemKind::clr, [&](pfsync::PacketBuilder& b) { return b.add_clear(clear); });
+  publish_status();
+}
+
+// --- loop ----------------------------------------------------------------------------------------------------------
+
+Time SyncEngine::next_deadline() const {
+  Time earliest = std::min(retry_at_, bulk_next_);
+  if (const auto d = requester_.next_deadline()) earliest = std::min(earliest, *d);
+  return earliest;
+}
+
+void SyncEngine::poll(Time now) {
+  if (retry_at_ <= now) retry_at_ = Time::max();
+  retry_pending(now);
+  push_backlog();
+  take_deltas(now);
+  take_frames(now);
+  take_replies(now);
+  check_stall(now);
+  step(now, requester_.poll(now));
+  send_requests(now);
+  answer_bulk(now);
+  finish_packet(now);
+  if (backlog_size() != 0) retry_at_ = std::min(retry_at_, now + kSendRetry);
+  publish_status();
+}
+
+void SyncEngine::publish_status() {
+  switch (requester_.phase()) {
+    case BulkPhase::none:
+    case BulkPhase::start: break;
+    case BulkPhase::sent: status_.bulk = BulkState::requested; break;
+    case BulkPhase::bulk: status_.bulk = BulkState::receiving; break;
+    case BulkPhase::done:
+      // Done without an END was given up.
+      if (status_.bulk == BulkState::requested || status_.bulk == BulkState::receiving ||
+          status_.bulk == BulkState::none)
+        status_.bulk = BulkState::failed;
+      break;
+  }
+  drained_.store(pending_.empty(), std::memory_order_relaxed);
+  status_.bulk_answering = answerer_.active();
+  status_.link_up = link_up_;
+  status_.peer_known = peer_mac_.has_value();
+  status_.commands_waiting = backlog_size();
+  const std::lock_guard lock(mutex_);
+  published_ = status_;
+}
+
+SyncStatus SyncEngine::status() const {
+  const std::lock_guard lock(mutex_);
+  return published_;
+}
+
+}  // namespace twinwall

@@ -1,0 +1,203 @@
+// The sync engine: tells the peers what changes in the state table, and the state table what the peers tell.
+//
+// Deltas of the workers are packed into pfsync packets to the MTU and leave at the end of each turn; the workers have
+// already coalesced them and decided when they are due. Received items become commands to the workers: those that carry
+// the state's keys go to the worker that owns such states (others get what concerns a state they may hold all the
+// same), those that carry only an id go to all. An update of a state nobody knows is answered with a request for the
+// whole of it. At the start the peer's table is asked for, and while it is coming the host keeps this node's CARP
+// demotion up; the transfer counts as complete only when the workers have taken every state in.
+//
+// Nothing is unbounded: commands that a worker cannot take yet wait in a bounded queue, and while it is long no frames
+// are taken from the port. A packet that the port does not take is kept and tried again for a second.
+//
+// Threads: all functions for the thread that polls it, but for status(), last_delta() and drained(). Runs as a task of
+// the control loop or of a loop of its own; it touches nothing but the sync_* side of the Dataplane. SyncHost is called
+// from the same thread.
+//
+// Source: pfsync(4); rules of OpenBSD 7.4.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "control/event_loop.h"
+#include "dataplane/dataplane.h"
+#include "lib/pfsync/builder.h"
+#include "lib/pfsync/bulk.h"
+#include "lib/pfsync/packet.h"
+
+namespace twinwall {
+
+enum class BulkState : uint8_t { none, requested, receiving, complete, failed };
+[[nodiscard]] std::string_view to_string(BulkState s);
+
+struct SyncOptions {
+  uint32_t hostid = 0;
+  InterfaceId interface = kNoInterface;
+  Mac mac;                        // of the interface
+  IpAddress source;               // ours
+  std::optional<IpAddress> peer;  // none: the multicast group
+  size_t mtu = 1500;
+  uint64_t state_limit = 100000;
+  unsigned workers = 1;
+  uint16_t ip_id = 0;  // of the first packet
+};
+
+class SyncHost {
+ public:
+  virtual ~SyncHost() = default;
+  // A transfer of the peer's table to us began or ended. `first`: the one after the start.
+  virtual void bulk_changed(bool running, bool first) = 0;
+};
+
+struct SyncStatus {
+  BulkState bulk = BulkState::none;
+  uint64_t bulk_states_received = 0;  // in the last transfer
+  bool bulk_answering = false;
+  uint64_t bulk_states_sent = 0;  // in the last transfer to a peer
+  uint64_t bulk_requests_sent = 0, bulk_requests_received = 0, bulk_transfers_answered = 0;
+  bool link_up = false;
+  bool peer_known = false;
+  uint64_t packets_sent = 0, send_errors = 0, packets_lost = 0;
+  uint64_t deltas_lost = 0;  // there was no way to the peer
+  std::array<uint64_t, pfsync::kItemKinds> items_sent{};
+  pfsync::RxCounters received;
+  uint64_t not_pfsync = 0;  // frames that are no whole IP packet of the protocol
+  uint64_t commands_lost = 0;
+  uint64_t commands_waiting = 0;
+  uint64_t unknown_states = 0;  // updates of states that are not here
+};
+
+class SyncEngine final : public LoopTask {
+ public:
+  SyncEngine(const SyncOptions& options, Dataplane& dataplane, SyncHost& host);
+
+  void start(Time now, bool link_up);
+  void link_change(Time now, bool up);
+  void set_peer_mac(Time now, const Mac& mac);
+  // The operator flushed every state this node made.
+  void send_clear(Time now);
+  // Makes the workers hand over everything that waits.
+  void flush() { dataplane_.sync_flush(); }
+  // When the last delta came (for anybody).
+  [[nodiscard]] Time last_delta() const { return Time(Duration(last_delta_.load(std::memory_order_relaxed))); }
+  // Every packet made has left (for anybody).
+  [[nodiscard]] bool drained() const { return drained_.load(std::memory_order_relaxed); }
+
+  [[nodiscard]] Time next_deadline() const override;
+  void poll(Time now) override;
+
+  [[nodiscard]] SyncStatus status() const;
+
+ private:
+  // A packet being filled, behind its Ethernet header.
+  struct Packet {
+    std::vector<uint8_t> buffer;
+    std::optional<pfsync::PacketBuilder> builder;
+  };
+  struct Pending {
+    std::vector<uint8_t> frame;
+    Time since{};
+  };
+  struct Rx;
+  friend struct Rx;
+  class Source final : public pfsync::BulkSource {
+   public:
+    explicit Source(std::deque<pfsync::StateRecord>& queue) : queue_(queue) {}
+    bool current(pfsync::StateRecord& out) override;
+    void advance() override { queue_.pop_front(); }
+
+   private:
+    std::deque<pfsync::StateRecord>& queue_;
+  };
+  struct IdHash {
+    size_t operator()(const pfsync::StateId& i) const {
+      return static_cast<size_t>(i.id * 0x9e3779b97f4a7c15ull + i.creator);
+    }
+  };
+
+  [[nodiscard]] bool ready() const { return link_up_ && peer_mac_.has_value(); }
+  void became_ready(Time now);
+  void check_stall(Time now);
+
+  // Out.
+  void take_deltas(Time now);
+  void add_delta(Time now, const Delta& delta);
+  void add_request(Time now, const pfsync::StateId& id);
+  template <class Add>
+  void add_item(Time now, pfsync::ItemKind kind, Add add);
+  void begin_packet();
+  void finish_packet(Time now);
+  void send_alone(Time now, pfsync::ItemKind kind, const std::function<bool(pfsync::PacketBuilder&)>& add);
+  void transmit(Time now, std::vector<uint8_t>&& frame);
+  void retry_pending(Time now);
+
+  // In.
+  void take_frames(Time now);
+  void take_replies(Time now);
+  void to_worker(unsigned worker, const Command& command);
+  void to_all(Command command);
+  void import(Command::Kind kind, const pfsync::StateRecord& record);
+  void push_backlog();
+  [[nodiscard]] size_t backlog_size() const;
+  void unknown_state(Time now, const pfsync::StateId& id);
+  void send_requests(Time now);
+
+  // Bulk.
+  void step(Time now, const pfsync::BulkStep& step);
+  void bulk_status(Time now, const pfsync::BulkRecord& record);
+  void peer_requests_all(Time now);
+  void exported(const Reply& reply);
+  void answer_bulk(Time now);
+  void walk_done(Time now, const Reply& reply);
+  void start_walk(uint64_t cookie, const StateFilter& filter);
+
+  void publish_status();
+
+  SyncOptions options_;
+  Dataplane& dataplane_;
+  SyncHost& host_;
+  pfsync::PacketOptions packet_options_;
+  bool link_up_ = false;
+  std::optional<Mac> peer_mac_;
+  bool started_ = false;
+
+  Packet packet_;
+  std::deque<Pending> pending_;  // the port took no more
+  Time retry_at_ = Time::max();
+  std::atomic<Duration::rep> last_delta_{0};
+  std::atomic<bool> drained_{true};
+  uint16_t ip_id_ = 0;
+
+  std::vector<std::deque<Command>> backlog_;  // per worker
+  std::unordered_map<pfsync::StateId, Time, IdHash> asked_;
+  std::vector<pfsync::StateId> requests_;
+
+  pfsync::BulkRequester requester_;
+  Time bulk_heard_{};  // the last sign of a transfer that is under way
+  bool first_transfer_ = true;
+  bool transfer_running_ = false;
+  uint64_t next_cookie_ = 1;
+  uint64_t barrier_cookie_ = 0;  // 0: none under way
+  unsigned barrier_left_ = 0;
+
+  pfsync::BulkAnswerer answerer_;
+  std::deque<pfsync::StateRecord> bulk_queue_;
+  std::unordered_map<pfsync::StateId, bool, IdHash> deleted_;  // while answering: must not be sent any more
+  uint64_t export_cookie_ = 0;
+  unsigned export_left_ = 0;
+  Time bulk_next_ = Time::max();
+
+  SyncStatus status_;
+  mutable std::mutex mutex_;
+  SyncStatus published_;  // under mutex_
+};
+
+}  // namespace twinwall
