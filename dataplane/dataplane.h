@@ -18,6 +18,7 @@
 #include "lib/config/schema.h"
 #include "lib/engine/commands.h"
 #include "lib/engine/counters.h"
+#include "lib/engine/log_record.h"
 #include "lib/engine/packet.h"
 #include "lib/engine/snapshot.h"
 
@@ -88,14 +89,17 @@ class Dataplane {
   virtual void publish(std::shared_ptr<const CarpRoles> roles) = 0;
   // Makes the port take frames to this virtual MAC (a MAC filter where the port has them, else promiscuous mode).
   virtual void add_mac(InterfaceId interface, const Mac& mac) = 0;
-  // The table that the daemon's snapshots route with (rte_fib).
+  // The table that the daemon's snapshots route with (rte_fib). Snapshots made with it must be gone before the
+  // Dataplane is.
   [[nodiscard]] virtual RouteTableFactory route_factory() const = 0;
 
   // Sends a complete frame on the control core's own transmit queue. False when the link is down or the queue is full:
   // nothing is kept to be sent later.
   virtual bool send(InterfaceId interface, Bytes frame) = 0;
 
-  // Readable when punted frames, link changes or replies wait; for the control core's epoll.
+  // Readable when punted frames, link changes, replies or log records wait, and ten times a second; for the control
+  // Readable when punted frames, link changes or replies wait (and log records, once somebody takes them), and ten
+  // times a second; for the control core's epoll. Each take_* takes its own kind, and what is left keeps it readable.
   [[nodiscard]] virtual int control_fd() const = 0;
   // Calls f for waiting frames, at most `limit`; returns how many.
   virtual size_t take_punts(size_t limit, const std::function<void(const PuntedFrame&)>& f) = 0;
@@ -105,6 +109,10 @@ class Dataplane {
   // Commands for one worker (false: its ring is full), their replies, in order per worker.
   virtual bool command(unsigned worker, const Command& command) = 0;
   virtual size_t take_replies(size_t limit, const std::function<void(const Reply&)>& f) = 0;
+
+  // What rules with `log` said, oldest first per worker. What the rings had no room for is only counted.
+  virtual size_t take_logs(size_t /*limit*/, const std::function<void(const LogRecord&)>& /*f*/) { return 0; }
+  [[nodiscard]] virtual uint64_t logs_lost() const { return 0; }
 
   // The sync engine's own side: its receive and transmit queue on the sync interface, deltas of all workers, and
   // command rings of its own (cookies and replies separate from the control core's).

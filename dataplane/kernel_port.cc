@@ -24,7 +24,15 @@ constexpr uint32_t kPfsyncRingFrames = 2048;
 constexpr uint16_t kJumbo = 1900;  // from this MTU on a slot takes more than 2 KB
 constexpr uint32_t kLinkLayer = kEthernetHeader + 2 * kVlanTag;
 
+uint32_t ring_frames(uint16_t mtu) { return mtu >= kJumbo ? kJumboRingFrames : kRingFrames; }
+
 }  // namespace
+
+uint64_t KernelPort::ring_memory(const Options& options) {
+  const uint64_t slot = RxRing::slot_size(options.mtu + kLinkLayer);
+  const uint64_t frames = uint64_t{options.rx_queues} * ring_frames(options.mtu);
+  return slot * (frames + (options.pfsync_queue ? kPfsyncRingFrames : 0));
+}
 
 std::unique_ptr<KernelPort> KernelPort::open(const Options& options, std::string& error) {
   auto port = std::unique_ptr<KernelPort>(new KernelPort(options));
@@ -44,9 +52,9 @@ bool KernelPort::set_up(std::string& error) {
   if (!control_ || !prepare_interface(error)) return false;
 
   for (unsigned q = 0; q < options_.rx_queues; ++q) {
-    const uint32_t frames = options_.mtu >= kJumbo ? kJumboRingFrames : kRingFrames;
-    auto ring = RxRing::open(
-        {options_.mtu + kLinkLayer, frames, share_filter({q, options_.rx_queues, options_.pfsync_queue})}, error);
+    auto ring = RxRing::open({options_.mtu + kLinkLayer, ring_frames(options_.mtu),
+                              share_filter({q, options_.rx_queues, options_.pfsync_queue})},
+                             error);
     if (!ring) return false;
     rx_.push_back(std::move(ring));
   }

@@ -32,6 +32,9 @@ class KernelPort {
   // MTU where it is smaller than asked for.
   [[nodiscard]] static std::unique_ptr<KernelPort> open(const Options& options, std::string& error);
 
+  // Memory of the kernel that the port's receive rings take.
+  [[nodiscard]] static uint64_t ring_memory(const Options& options);
+
   [[nodiscard]] uint32_t receive(unsigned queue, MutableBytes room) { return rx_[queue]->receive(room); }
   [[nodiscard]] bool waiting(unsigned queue) const { return rx_[queue]->waiting(); }
   [[nodiscard]] int fd(unsigned queue) const { return rx_[queue]->fd(); }

@@ -68,6 +68,8 @@ void FileDescriptor::reset() {
   fd_ = -1;
 }
 
+uint32_t RxRing::slot_size(uint32_t max_frame) { return std::max(2048u, std::bit_ceil(max_frame + kSlotOverhead)); }
+
 std::unique_ptr<RxRing> RxRing::open(const Options& options, std::string& error) {
   auto ring = std::unique_ptr<RxRing>(new RxRing());
   if (!ring->set_up(options, error)) return nullptr;
@@ -80,7 +82,7 @@ bool RxRing::set_up(const Options& options, std::string& error) {
     return false;
   };
   max_frame_ = options.max_frame;
-  frame_size_ = std::max(2048u, std::bit_ceil(options.max_frame + kSlotOverhead));
+  frame_size_ = slot_size(options.max_frame);
   frames_ = options.frames;
 
   socket_ = FileDescriptor(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));  // protocol 0: nothing comes before bind

@@ -60,6 +60,8 @@ class RxRing {
     uint32_t frames = 4096;     // power of two
     FilterProgram filter;
   };
+  // Of one frame in the ring.
+  [[nodiscard]] static uint32_t slot_size(uint32_t max_frame);
   // Null and `error` set when the kernel refuses. Receives nothing before attach().
   [[nodiscard]] static std::unique_ptr<RxRing> open(const Options& options, std::string& error);
   ~RxRing();
@@ -78,8 +80,6 @@ class RxRing {
   [[nodiscard]] const RxCounters& counters() const { return counters_; }
   // Frames the kernel had no slot for, since open(). Any thread.
   [[nodiscard]] uint64_t dropped();
-  // Memory that the ring takes.
-  [[nodiscard]] size_t size() const { return map_size_; }
 
  private:
   RxRing() = default;

@@ -15,6 +15,12 @@
 
 namespace twinwall {
 
+// EAL wants a name for each ring that no other has.
+inline std::string unique_ring_name() {
+  static std::atomic<unsigned> next{0};
+  return fmt::format("tw_ring_{}", next.fetch_add(1));
+}
+
 template <class T>
 class SpscRing {
   static_assert(std::is_trivially_copyable_v<T> && sizeof(T) % 4 == 0);
@@ -22,9 +28,7 @@ class SpscRing {
  public:
   // `count` is a power of two; one slot stays empty. Null memory makes ok() false.
   explicit SpscRing(unsigned count) {
-    static std::atomic<unsigned> next{0};
-    const std::string name = fmt::format("tw_{}", next.fetch_add(1));
-    ring_ = rte_ring_create_elem(("e" + std::to_string(sizeof(T)) + name).c_str(), sizeof(T), count, SOCKET_ID_ANY,
+    ring_ = rte_ring_create_elem(unique_ring_name().c_str(), sizeof(T), count, SOCKET_ID_ANY,
                                  RING_F_SP_ENQ | RING_F_SC_DEQ);
   }
   ~SpscRing() { rte_ring_free(ring_); }

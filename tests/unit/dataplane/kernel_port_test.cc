@@ -23,8 +23,8 @@ using testing::make_veth;
 using testing::shell;
 using testing::udp_frame;
 using testing::UdpSpec;
-using testing::with_tag;
 using testing::Wire;
+using testing::with_tag;
 
 constexpr const char* kNearMac = "02:00:00:00:00:01";
 
