@@ -37,6 +37,7 @@ enum class Hugepages : uint8_t { automatic, required, never };
 enum class LogLevel : uint8_t { error, warning, info, debug };
 
 struct System {
+  Position at, cores_at, hugepages_at, memory_at;  // for what turns out only at start
   std::string hostname;
   unsigned control_core = 0;
   unsigned sync_core = 0;

@@ -94,12 +94,20 @@ void read_api(Context& c, const Node& n, System& s) {
 
 constexpr Key<System> kKeys[] = {
     {"hostname", read_hostname},
-    {"cores", [](Context& c, const Node& n, System& s) { read_mapping(c, n, "'cores'", kCoreKeys, s); }},
+    {"cores",
+     [](Context& c, const Node& n, System& s) {
+       s.cores_at = c.position(n);
+       read_mapping(c, n, "'cores'", kCoreKeys, s);
+     }},
     {"idle", [](Context& c, const Node& n, System& s) { assign(s.idle, read_word(c, n, "idle", kIdle)); }},
     {"hugepages",
-     [](Context& c, const Node& n, System& s) { assign(s.hugepages, read_word(c, n, "hugepages", kHugepages)); }},
+     [](Context& c, const Node& n, System& s) {
+       s.hugepages_at = c.position(n);
+       assign(s.hugepages, read_word(c, n, "hugepages", kHugepages));
+     }},
     {"memory",
      [](Context& c, const Node& n, System& s) {
+       s.memory_at = c.position(n);
        assign(s.memory_bytes, read_size(c, n, "memory", uint64_t{64} << 20, uint64_t{1} << 40));
      }},
     {"api", read_api},
@@ -109,6 +117,9 @@ constexpr Key<System> kKeys[] = {
 
 }  // namespace
 
-void read_system(Context& c, const Node& node) { read_mapping(c, node, "'system'", kKeys, c.config.system); }
+void read_system(Context& c, const Node& node) {
+  c.config.system.at = c.position(node);
+  read_mapping(c, node, "'system'", kKeys, c.config.system);
+}
 
 }  // namespace twinwall::config
