@@ -6,11 +6,16 @@
 #include <string>
 
 #include "lib/config/schema.h"
+#include "lib/engine/log_record.h"
 
 namespace twinwall {
 
 // False, with the reason in `error`, when the file cannot be opened.
 [[nodiscard]] bool set_up_logging(const std::string& target, config::LogLevel level, std::string& error);
 void set_log_level(config::LogLevel level);
+
+// A packet that a rule with `log` matched, as one line: "rule 3/match: block in on wan: 192.0.2.9.80 > …" in the manner
+// of tcpdump(8) on pflog(4).
+[[nodiscard]] std::string log_line(const LogRecord& record, const config::Config& config);
 
 }  // namespace twinwall

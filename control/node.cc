@@ -12,6 +12,8 @@ namespace {
 
 constexpr size_t kPuntsPerTurn = 4096;
 constexpr size_t kRepliesPerTurn = 4096;
+constexpr size_t kLogsPerTurn = 256;
+constexpr unsigned kLogLinesPerSecond = 500;
 constexpr Duration kConflictLogGap = 10s;
 
 config::Diagnostic whole_file(const std::string& path, const char* message) {
@@ -132,11 +134,28 @@ void Node::poll(Time now) {
     taken += n;
   }
   dataplane_.take_replies(kRepliesPerTurn, [&](const Reply& r) { queries_.reply(now, r); });
+  take_logs(now);
   carp_.poll(now);
   if (now >= next_peer_check_) check_sync_peer(now);
   neighbors_.poll(now);
   queries_.poll(now);
   if (stage_ != Stage::running && stage_ != Stage::done) hand_over(now);
+}
+
+// What rules with `log` said. Lines cost more than packets, so they are limited: a scan must not fill the disk or hold
+// up an election.
+void Node::take_logs(Time now) {
+  if (now - log_second_ >= 1s) {
+    log_second_ = now;
+    log_lines_ = 0;
+  }
+  dataplane_.take_logs(kLogsPerTurn, [&](const LogRecord& r) {
+    if (++log_lines_ > kLogLinesPerSecond) {
+      ++logs_suppressed_;
+      return;
+    }
+    spdlog::info("{}", log_line(r, config_));
+  });
 }
 
 Time Node::next_deadline() const {

@@ -80,6 +80,8 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   [[nodiscard]] uint64_t reloads() const { return reloads_; }
   [[nodiscard]] uint64_t reloads_failed() const { return reloads_failed_; }
   [[nodiscard]] uint64_t punts_ignored() const { return punts_ignored_; }
+  // Records of rules with `log` that made no line, because there were too many.
+  [[nodiscard]] uint64_t logs_suppressed() const { return logs_suppressed_; }
   [[nodiscard]] bool leaving() const { return stage_ != Stage::running; }
 
  private:
@@ -95,6 +97,7 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   void bulk_changed(bool running, bool first) override;
 
   void apply(Time now, config::Config&& config, std::shared_ptr<Snapshot> snapshot);
+  void take_logs(Time now);
   void punted(Time now, const PuntedFrame& frame);
   void link_changed(Time now, InterfaceId interface, bool up);
   void check_sync_peer(Time now);
@@ -137,6 +140,9 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   std::function<void()> on_done_;
 
   Time next_conflict_log_{};
+  Time log_second_{};  // the second that log_lines_ counts for
+  unsigned log_lines_ = 0;
+  uint64_t logs_suppressed_ = 0;
   uint64_t reloads_ = 0, reloads_failed_ = 0;
   uint64_t punts_ignored_ = 0;
 };

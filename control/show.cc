@@ -67,6 +67,7 @@ Json show_info(const Node& node, Time now) {
           {"generation", node.snapshot().generation},
           {"reloads", node.reloads()},
           {"reloads_refused", node.reloads_failed()},
+          {"log_records_lost", node.dataplane().logs_lost() + node.logs_suppressed()},
           {"leaving", node.leaving()},
           {"rules", node.snapshot().rules.rules.size()},
           {"states",
