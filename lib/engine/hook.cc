@@ -3,6 +3,7 @@
 
 #include "lib/engine/engine_impl.h"
 #include "lib/engine/reply.h"
+#include "lib/engine/rule_input.h"
 #include "lib/net/headers.h"
 #include "lib/state/pseudo_track.h"
 #include "lib/state/tcp_track.h"
@@ -37,6 +38,8 @@ TcpSegment segment_of(const Packet& p) {
   return s;
 }
 
+}  // namespace
+
 RuleInput rule_input(const Packet& p, Direction dir, InterfaceId interface) {
   RuleInput in;
   in.direction = dir;
@@ -55,8 +58,6 @@ RuleInput rule_input(const Packet& p, Direction dir, InterfaceId interface) {
   in.dst = p.dst;
   return in;
 }
-
-}  // namespace
 
 State* Engine::Impl::find_state(const FlowKey& key, Side side, InterfaceId interface) const {
   table.counters(options.worker).searches.add();

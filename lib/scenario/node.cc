@@ -26,7 +26,6 @@ Node::Node(config::Config config) : config_(std::move(config)) {
   options.fragment_limit = config_.options.limit_fragments;
   options.sync = config_.pfsync.has_value();
   engine_ = std::make_unique<Engine>(options, *table_, *this);
-  roles_.master.resize(config_.interfaces.size());
   for (const auto& g : config_.carp.groups) roles_.master[g.interface - 1u].set(g.vhid);
   engine_->tick(view(), now_);
 }
@@ -34,11 +33,14 @@ Node::Node(config::Config config) : config_(std::move(config)) {
 Node::~Node() = default;
 
 void Node::compile() {
+  roles_.master.resize(config_.interfaces.size());
   std::vector<Mac> macs;
   for (const auto& i : config_.interfaces) macs.push_back(interface_mac(i.id));
   snapshot_ = make_snapshot(config_, macs, make_plain_routes);
-  for (auto& rule : snapshot_->rules.rules)
+  for (auto& rule : snapshot_->rules.rules) {
     rule.slot = slots_.emplace(rule.identity, static_cast<RuleSlot>(slots_.size() + 1)).first->second;
+    labels_[rule.slot] = rule.label;
+  }
 }
 
 void Node::reload(config::Config config) {
@@ -46,9 +48,40 @@ void Node::reload(config::Config config) {
   compile();
 }
 
-void Node::set_role(uint8_t vhid, bool master) {
-  for (const auto& g : config_.carp.groups)
-    if (g.vhid == vhid) roles_.master[g.interface - 1u].set(vhid, master);
+bool Node::set_role(uint8_t vhid, bool master) {
+  bool known = false;
+  for (const auto& g : config_.carp.groups) {
+    if (g.vhid != vhid) continue;
+    roles_.master[g.interface - 1u].set(vhid, master);
+    known = true;
+  }
+  return known;
+}
+
+uint64_t Node::kill(const StateFilter& filter) {
+  Command command;
+  command.kind = Command::Kind::kill_states;
+  command.filter = filter;
+  uint64_t killed = 0;
+  const auto count = [](void* context, const Reply& reply) {
+    *static_cast<uint64_t*>(context) += reply.count;
+    return true;
+  };
+  engine_->execute(command, view(), now_, count, &killed);
+  while (engine_->continue_commands(view(), now_, count, &killed)) {}
+  return killed;
+}
+
+std::string Node::label_of(RuleSlot slot) const {
+  const auto it = labels_.find(slot);
+  return it == labels_.end() ? "" : it->second;
+}
+
+std::vector<RuleSlot> Node::slots_labelled(const std::string& label) const {
+  std::vector<RuleSlot> out;
+  for (const auto& [slot, text] : labels_)
+    if (text == label) out.push_back(slot);
+  return out;
 }
 
 Mac Node::interface_mac(InterfaceId id) const { return Mac{{0x02, 0, 0, 0, 0x01, static_cast<uint8_t>(id)}}; }

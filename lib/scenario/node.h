@@ -37,10 +37,13 @@ class Node final : public EngineHost {
 
   // New rules and options; states stay.
   void reload(config::Config config);
-  void set_role(uint8_t vhid, bool master);
+  // False: there is no such vhid.
+  bool set_role(uint8_t vhid, bool master);
 
   [[nodiscard]] Outcome inject(InterfaceId interface, const std::vector<uint8_t>& frame);
   void advance(Duration by);
+  // Removes the states that fit; how many there were.
+  uint64_t kill(const StateFilter& filter);
 
   [[nodiscard]] const config::Config& config() const { return config_; }
   [[nodiscard]] const Snapshot& snapshot() const { return *snapshot_; }
@@ -50,6 +53,11 @@ class Node final : public EngineHost {
   [[nodiscard]] Time now() const { return now_; }
   // pfctl -ss's lines of the states in the table, in order of their ids.
   [[nodiscard]] std::vector<const State*> states();
+
+  // Of the rule that has or had this slot; empty without a label.
+  [[nodiscard]] std::string label_of(RuleSlot slot) const;
+  // Of the rules with this label, those of earlier configurations included.
+  [[nodiscard]] std::vector<RuleSlot> slots_labelled(const std::string& label) const;
 
   [[nodiscard]] Mac interface_mac(InterfaceId id) const;
   [[nodiscard]] static Mac neighbor_mac(const IpAddress& address);
@@ -75,6 +83,7 @@ class Node final : public EngineHost {
   std::unique_ptr<StateTable> table_;
   std::unique_ptr<Engine> engine_;
   CarpRoles roles_;
+  std::map<RuleSlot, std::string> labels_;
   std::map<uint64_t, RuleSlot> slots_;  // rule identity → slot, as the daemon's registry keeps them
   Time now_ = Time(std::chrono::seconds(1000));
   std::deque<Buffer> buffers_;

@@ -1,0 +1,88 @@
+#include "app/twinctl/offline.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include "lib/config/load.h"
+#include "lib/filter/print.h"
+#include "lib/scenario/runner.h"
+
+namespace twinwall::ctl {
+
+namespace fs = std::filesystem;
+
+int check(const std::string& file, bool print) {
+  const config::LoadResult loaded = config::load_file(file);
+  fmt::print(stderr, "{}", config::to_string(loaded.diagnostics));
+  if (!loaded.ok()) return kBadUsage;
+  if (print)
+    for (const Rule& rule : loaded.config.rules.rules) fmt::print("@{} {}\n", rule.number, print_rule(rule));
+  return kOk;
+}
+
+namespace {
+
+// Configurations may lie beside their scenarios: in a folder only what says `steps:` or `config:` at its margin counts.
+bool is_scenario(const fs::path& path) {
+  std::ifstream in(path);
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("steps:") || line.starts_with("config:")) return true;
+  return false;
+}
+
+// The scenarios that a path stands for, in order of their names. False: there is no such path.
+bool add_scenarios(const std::string& path, std::vector<std::string>& out, size_t& others) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) {
+    out.push_back(path);
+    return fs::exists(path, error);
+  }
+  std::vector<std::string> found;
+  for (fs::recursive_directory_iterator it(path, error), end; it != end && !error; it.increment(error)) {
+    if (!it->is_regular_file(error) || it->path().extension() != ".yaml") continue;
+    if (is_scenario(it->path()))
+      found.push_back(it->path().string());
+    else
+      ++others;
+  }
+  std::sort(found.begin(), found.end());
+  out.insert(out.end(), found.begin(), found.end());
+  return true;
+}
+
+}  // namespace
+
+int test(const std::vector<std::string>& paths, bool verbose) {
+  std::vector<std::string> files;
+  size_t others = 0;
+  for (const std::string& path : paths) {
+    if (add_scenarios(path, files, others)) continue;
+    fmt::print(stderr, "{}: there is no such file or folder\n", path);
+    return kBadUsage;
+  }
+  if (files.empty()) {
+    fmt::print(stderr, "there are no scenarios (*.yaml) here\n");
+    return kBadUsage;
+  }
+  size_t passed = 0, failed = 0;
+  for (const std::string& file : files) {
+    const scenario::RunResult r = scenario::run_scenario_file(file);
+    fmt::print("{}", r.shown);
+    if (r.passed) {
+      ++passed;
+      if (verbose) fmt::print("passed: {} ({})\n", r.name, file);
+    } else {
+      ++failed;
+      fmt::print("FAILED: {}\n{}", r.name, r.report);
+    }
+  }
+  if (others != 0) fmt::print("{} other YAML files left alone\n", others);
+  fmt::print("{} passed, {} failed\n", passed, failed);
+  return failed == 0 ? kOk : kFailed;
+}
+
+}  // namespace twinwall::ctl

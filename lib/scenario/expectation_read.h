@@ -1,0 +1,19 @@
+// What a step expects, from YAML. Private to the reader of scenarios.
+#pragma once
+
+#include <initializer_list>
+#include <optional>
+#include <string_view>
+
+#include "lib/config/context.h"
+#include "lib/scenario/scenario.h"
+
+namespace twinwall::scenario {
+
+// The packet under `packet`, with every other key of the mapping, but those in `besides`, as one more field of it.
+[[nodiscard]] std::optional<PacketSpec> read_packet(config::Context& c, const config::Node& mapping,
+                                                    std::initializer_list<std::string_view> besides);
+
+[[nodiscard]] Expectation read_expectation(config::Context& c, const config::Node& node);
+
+}  // namespace twinwall::scenario

@@ -1,0 +1,279 @@
+#include "lib/scenario/runner.h"
+
+#include <filesystem>
+
+#include "lib/config/document.h"
+#include "lib/config/load.h"
+#include "lib/config/values.h"
+#include "lib/filter/names.h"
+#include "lib/filter/print.h"
+#include "lib/scenario/capture.h"
+#include "lib/scenario/checks.h"
+#include "lib/scenario/explain.h"
+
+namespace twinwall::scenario {
+
+namespace {
+
+using Lines = std::vector<std::string>;
+
+class Runner {
+ public:
+  explicit Runner(const Scenario& s) : scenario_(s) {}
+
+  RunResult run() {
+    result_.name = scenario_.name;
+    auto config = load(scenario_.config);
+    if (!config) {
+      result_.passed = false;
+      return std::move(result_);
+    }
+    node_ = std::make_unique<Node>(std::move(*config));
+    set_roles(scenario_.roles, scenario_.config_line);
+    for (const Step& step : scenario_.steps) run_step(step);
+    result_.passed = result_.report.empty();
+    return std::move(result_);
+  }
+
+ private:
+  // A problem with the place of the step and what belongs to it below.
+  void fail(int line, const std::string& what, const Lines& details = {}) {
+    result_.report += scenario_.file + ":" + std::to_string(line) + ": " + what + "\n";
+    for (const std::string& d : details) result_.report += "    " + d + "\n";
+  }
+
+  std::optional<config::Config> load(const ConfigSource& source) {
+    auto loaded = source.path.empty() ? config::load_text(source.text, scenario_.file, scenario_.directory)
+                                      : config::load_file(source.path);
+    if (!loaded.ok()) {
+      result_.report += config::to_string(loaded.diagnostics);
+      return std::nullopt;
+    }
+    result_.shown += config::to_string(loaded.diagnostics);
+    return std::move(loaded.config);
+  }
+
+  const config::Interface* interface_named(const std::string& name, int line) {
+    const auto* i = node_->config().find_interface(name);
+    if (i == nullptr) fail(line, "there is no interface '" + name + "'");
+    return i;
+  }
+
+  void set_roles(const Roles& roles, int line) {
+    for (const auto& [vhid, master] : roles)
+      if (!node_->set_role(vhid, master)) fail(line, "there is no vhid " + std::to_string(vhid));
+  }
+
+  // --- what happens ---
+
+  void act(std::monostate, const Step&) {}
+  void act(const Duration& by, const Step&) { node_->advance(by); }
+  void act(const Roles& roles, const Step& step) { set_roles(roles, step.line); }
+  void act(const Show& what, const Step&) { show(what); }
+
+  void act(const ConfigSource& source, const Step& step) {
+    if (auto config = load(source))
+      node_->reload(std::move(*config));
+    else
+      fail(step.line, "the new configuration cannot be used");
+  }
+
+  void act(const std::vector<Send>& sends, const Step& step) {
+    outcome_ = {};
+    why_.clear();
+    sent_.clear();
+    for (const Send& send : sends) {
+      const auto* interface = interface_named(send.interface, step.line);
+      if (interface == nullptr) return;
+      const auto frame = frame_of(send, interface->id, step);
+      if (!frame) return;
+      if (sends.size() == 1) why_ = explain(*node_, interface->id, *frame);
+      for (unsigned i = 0; i < send.times; ++i) merge(node_->inject(interface->id, *frame));
+    }
+  }
+
+  std::optional<std::vector<uint8_t>> frame_of(const Send& send, InterfaceId interface, const Step& step) {
+    if (send.pcap_frame) {
+      auto captured = captured_frame(send.pcap_path, *send.pcap_frame);
+      if (auto* problem = std::get_if<std::string>(&captured)) {
+        fail(step.line, *problem);
+        return std::nullopt;
+      }
+      sent_ += send.interface + ": frame " + std::to_string(*send.pcap_frame) + " of " + send.pcap_path;
+      return std::get<std::vector<uint8_t>>(std::move(captured));
+    }
+    BuildDefaults defaults;
+    defaults.source = Node::neighbor_mac(address(send.packet, "src"));
+    defaults.destination = node_->target_mac(interface, address(send.packet, "dst"));
+    auto built = build_frame(send.packet, bindings_, defaults);
+    if (auto* problem = std::get_if<std::string>(&built)) {
+      fail(step.line, "the packet cannot be made: " + *problem, {print_packet(send.packet)});
+      return std::nullopt;
+    }
+    sent_ += (sent_.empty() ? "" : "; ") + send.interface + ": " + print_packet(send.packet);
+    return std::get<std::vector<uint8_t>>(std::move(built));
+  }
+
+  IpAddress address(const PacketSpec& packet, const std::string& key) const {
+    const auto it = packet.fields.find(key);
+    if (it == packet.fields.end()) return {};
+    const Value* v = &it->second;
+    if (const auto* variable = std::get_if<Variable>(v)) {
+      const auto bound = bindings_.find(variable->name);
+      if (bound == bindings_.end()) return {};
+      v = &bound->second;
+    }
+    const auto* ip = std::get_if<IpAddress>(v);
+    return ip == nullptr ? IpAddress{} : *ip;
+  }
+
+  void merge(Outcome more) {
+    for (auto& o : more.outputs) outcome_.outputs.push_back(std::move(o));
+    outcome_.drops.insert(outcome_.drops.end(), more.drops.begin(), more.drops.end());
+    outcome_.punts.insert(outcome_.punts.end(), more.punts.begin(), more.punts.end());
+    outcome_.logs.insert(outcome_.logs.end(), more.logs.begin(), more.logs.end());
+  }
+
+  void act(const Kill& kill, const Step& step) {
+    StateFilter filter;
+    std::vector<RuleSlot> slots;
+    for (const auto& [word, value] : kill.filter) {
+      const std::string problem = add_to_filter(word, value, filter, slots);
+      if (!problem.empty()) return fail(step.line, problem);
+    }
+    if (slots.empty()) {
+      (void)node_->kill(filter);
+      return;
+    }
+    filter.has_rule = true;
+    for (const RuleSlot slot : slots) {
+      filter.rule = slot;
+      (void)node_->kill(filter);
+    }
+  }
+
+  std::string add_to_filter(const std::string& word, const std::string& value, StateFilter& f,
+                            std::vector<RuleSlot>& slots) {
+    const std::string bad = "'" + value + "' is no " + word + " of a state";
+    if (word == "src" || word == "dst") {
+      const auto prefix = parse_prefix(value);
+      if (!prefix) return bad;
+      (word == "src" ? f.src : f.dst) = *prefix;
+      (word == "src" ? f.has_src : f.has_dst) = true;
+      return "";
+    }
+    if (word == "proto") {
+      const auto proto = protocol_by_name(value);
+      if (!proto) return bad;
+      f.proto = *proto;
+      return "";
+    }
+    if (word == "interface") {
+      const auto* i = node_->config().find_interface(value);
+      if (i == nullptr) return bad;
+      f.interface = i->id;
+      return "";
+    }
+    if (word == "label" || word == "rule") {
+      slots = word == "label" ? node_->slots_labelled(value) : std::vector<RuleSlot>{};
+      if (word == "rule")
+        for (const Rule* rule : rules_named(value, *node_)) slots.push_back(rule->slot);
+      return slots.empty() ? "there is no rule " + value : "";
+    }
+    const auto number = config::parse_number(value);
+    if (!number || (word == "port" && (*number == 0 || *number > 65535))) return bad;
+    if (word == "port") {
+      f.port = static_cast<uint16_t>(*number);
+    } else {
+      f.id = *number;
+      f.has_id = true;
+    }
+    return "";
+  }
+
+  void show(Show what) {
+    std::string& out = result_.shown;
+    if (what == Show::states) {
+      for (const State* s : node_->states()) {
+        const std::string rule = s->rule_number == kNoRuleNumber ? "default" : std::to_string(s->rule_number);
+        out += print_state(*s, node_->snapshot().interfaces) + "\n";
+        out += "   age " + std::to_string(to_seconds(node_->now()) - s->creation) + "s, expires in " +
+               std::to_string(seconds_left(*s, *node_)) + "s, " + std::to_string(s->packets[0]) + ":" +
+               std::to_string(s->packets[1]) + " pkts, " + std::to_string(s->bytes[0]) + ":" +
+               std::to_string(s->bytes[1]) + " bytes, rule " + rule + "\n";
+      }
+    } else if (what == Show::rules) {
+      for (const Rule& r : node_->snapshot().rules.rules) {
+        const RuleCounters& c = node_->engine().counters().rules[r.slot];
+        out += "@" + std::to_string(r.number) + " " + print_rule(r) + "\n";
+        out += "  [ Evaluations: " + std::to_string(c.evaluations.get()) +
+               "  Packets: " + std::to_string(c.packets[0].get() + c.packets[1].get()) +
+               "  Bytes: " + std::to_string(c.bytes[0].get() + c.bytes[1].get()) +
+               "  States: " + std::to_string(c.states.get()) + " ]\n";
+      }
+    } else {
+      for (size_t i = 0; i < kDropReasons; ++i) {
+        const uint64_t n = node_->engine().counters().drops[i].get();
+        if (n != 0) out += std::string(reason_name(static_cast<DropReason>(i))) + " " + std::to_string(n) + "\n";
+      }
+    }
+  }
+
+  // --- what was expected ---
+
+  void run_step(const Step& step) {
+    const size_t before = result_.report.size();
+    std::visit([&](const auto& action) { act(action, step); }, step.action);
+    if (result_.report.size() != before) return;
+    const Expectation* expected = step.expect ? &*step.expect : nullptr;
+    const bool sent = std::holds_alternative<std::vector<Send>>(step.action);
+    Lines wrong;
+    if (expected != nullptr) wrong = check_expectation(*expected, outcome_, *node_, bindings_);
+    if (sent)
+      for (std::string& line : check_frames(outcome_, expected)) wrong.push_back(std::move(line));
+    if (!wrong.empty()) report(step, expected, wrong);
+  }
+
+  void report(const Step& step, const Expectation* expected, const Lines& wrong) {
+    Lines details;
+    const auto add = [&](const char* title, const Lines& lines) {
+      for (size_t i = 0; i < lines.size(); ++i) details.push_back((i == 0 ? title : "              ") + lines[i]);
+    };
+    if (!sent_.empty()) add("sent:         ", {sent_});
+    if (expected != nullptr) add("expected:     ", describe(*expected));
+    add("came out:     ", describe(outcome_, *node_));
+    add("difference:   ", wrong);
+    add("why:          ", why_);
+    fail(expected != nullptr ? expected->line : step.line, "not as expected", details);
+  }
+
+  const Scenario& scenario_;
+  std::unique_ptr<Node> node_;
+  Bindings bindings_;
+  Outcome outcome_;  // of the last send
+  std::string sent_;
+  Lines why_;
+  RunResult result_;
+};
+
+RunResult unreadable(const std::string& path, std::string report) {
+  RunResult out;
+  out.name = path;
+  out.report = std::move(report);
+  return out;
+}
+
+}  // namespace
+
+RunResult run_scenario(const Scenario& scenario) { return Runner(scenario).run(); }
+
+RunResult run_scenario_file(const std::string& path) {
+  std::string text, problem;
+  if (!config::read_whole_file(path, text, problem)) return unreadable(path, path + ": " + problem + "\n");
+  auto read = read_scenario(text, path, std::filesystem::path(path).parent_path().string());
+  if (const auto* problems = std::get_if<std::vector<config::Diagnostic>>(&read))
+    return unreadable(path, config::to_string(*problems));
+  return run_scenario(std::get<Scenario>(read));
+}
+
+}  // namespace twinwall::scenario

@@ -1,0 +1,25 @@
+// Runs a scenario through the real engine, offline, on a virtual clock (docs/scenarios.md).
+//
+// One Node a scenario, made from its configuration; the same scenario gives the same outcome every time. Reads the
+// files that the scenario names (configurations, captures). Never throws; everything that goes wrong is in the report.
+#pragma once
+
+#include <string>
+
+#include "lib/scenario/scenario.h"
+
+namespace twinwall::scenario {
+
+struct RunResult {
+  bool passed = false;
+  std::string name;    // what the scenario says of itself, or its file when it could not be read
+  std::string shown;   // what `show` steps printed, and warnings about its configurations
+  std::string report;  // of every step that did not hold; empty when passed
+};
+
+[[nodiscard]] RunResult run_scenario(const Scenario& scenario);
+
+// The whole way from a file.
+[[nodiscard]] RunResult run_scenario_file(const std::string& path);
+
+}  // namespace twinwall::scenario

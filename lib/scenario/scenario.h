@@ -1,0 +1,110 @@
+// A scenario as written: a configuration, packets sent into it, and what must come of them (docs/scenarios.md).
+//
+// Reading checks the whole file before anything runs: every unknown key, misplaced word and unreadable packet is
+// reported with its place, and what belongs to a later version is refused by name rather than passed over. Plain
+// values; nothing throws.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "lib/base/time.h"
+#include "lib/config/schema.h"
+#include "lib/engine/packet.h"
+#include "lib/scenario/packet_spec.h"
+
+namespace twinwall::scenario {
+
+// A configuration file, or the text of a mapping inside the scenario. The text is preceded by as many empty lines as
+// stand before it in the file, so that problems are reported where they are.
+struct ConfigSource {
+  std::string path;
+  std::string text;
+};
+
+struct Send {
+  std::string interface;
+  PacketSpec packet;
+  unsigned times = 1;
+  std::optional<unsigned> pcap_frame;  // frame N of the capture `pcap_path` in place of `packet`, from 1
+  std::string pcap_path;
+};
+
+struct ExpectedPacket {
+  std::string interface;
+  PacketSpec packet;
+  bool bad_sum = false;  // the transport checksum must be wrong, as it was when it was sent
+};
+
+// Unset fields are not compared.
+struct ExpectedState {
+  std::optional<std::string> key;  // part of the line that `show: states` prints
+  std::optional<uint64_t> age, expires, rule;
+  std::optional<std::string> label, levels;
+  std::optional<std::pair<uint64_t, uint64_t>> packets, bytes;  // in the state's direction, against it
+};
+
+struct ExpectedCounter {
+  int line = 0;
+  std::optional<std::string> rule;         // number or label; rules of one label are added up
+  std::optional<DropReason> reason;        // since the node began
+  std::map<std::string, uint64_t> values;  // packets, bytes, states, evaluations, creations; value (of a reason)
+};
+
+struct ExpectedLog {
+  bool none = false;
+  std::optional<std::string> rule;  // number or label
+  std::optional<Action> action;
+  std::optional<Direction> direction;
+  std::optional<std::string> interface;
+};
+
+struct Expectation {
+  int line = 0;
+  bool none = false;      // nothing out, nothing dropped
+  bool any_drop = false;  // something was dropped, nothing came out
+  std::optional<DropReason> drop;
+  std::optional<std::vector<ExpectedPacket>> packets;  // exactly these, in order
+  std::optional<uint64_t> state_count;
+  std::vector<ExpectedState> states;
+  std::vector<ExpectedCounter> counters;
+  std::vector<ExpectedLog> logs;
+  std::optional<Punt> punt;
+};
+
+// Which states an operator means; words as in `twinctl kill states`.
+struct Kill {
+  std::map<std::string, std::string> filter;
+};
+
+enum class Show : uint8_t { states, rules, counters };
+
+using Roles = std::map<uint8_t, bool>;  // vhid → MASTER
+
+struct Step {
+  int line = 0;
+  // What happens; nothing for an expectation that stands alone.
+  std::variant<std::monostate, std::vector<Send>, Duration, Show, ConfigSource, Kill, Roles> action;
+  std::optional<Expectation> expect;
+};
+
+struct Scenario {
+  std::string file;       // as given, for messages
+  std::string directory;  // where relative paths start
+  std::string name;
+  ConfigSource config;
+  int config_line = 0;
+  Roles roles;
+  std::vector<Step> steps;
+};
+
+// `file` is for messages.
+[[nodiscard]] std::variant<Scenario, std::vector<config::Diagnostic>> read_scenario(const std::string& text,
+                                                                                    const std::string& file,
+                                                                                    const std::string& directory);
+
+}  // namespace twinwall::scenario

@@ -1,0 +1,295 @@
+// The keys of a scenario file.
+#include <charconv>
+#include <filesystem>
+
+#include "lib/config/keys.h"
+#include "lib/config/values.h"
+#include "lib/config/yaml_reader.h"
+#include "lib/scenario/expectation_read.h"
+#include "lib/scenario/scenario.h"
+
+namespace twinwall::scenario {
+
+namespace {
+
+using config::assign;
+using config::Context;
+using config::Key;
+using config::read_number;
+using config::read_text;
+using config::read_word;
+using config::Word;
+using YamlNode = config::Node;
+
+constexpr unsigned kMaxTimes = 1'000'000;
+constexpr size_t kMaxSteps = 100'000;
+
+// "90s", "1500ms", "5m", "2h", "1d"; a bare number counts seconds.
+std::optional<Duration> parse_duration(std::string_view text) {
+  uint64_t n = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
+  if (error != std::errc{}) return std::nullopt;
+  const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
+  static constexpr std::pair<std::string_view, uint64_t> kUnits[] = {
+      {"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}};
+  constexpr uint64_t kMost = 3650ull * 86'400'000;
+  for (const auto& [name, factor] : kUnits)
+    if (name == unit && n <= kMost / factor) return std::chrono::milliseconds(n * factor);
+  return std::nullopt;
+}
+
+struct Reading {
+  Scenario out;
+  const std::string* text = nullptr;
+  const YamlNode* root = nullptr;
+};
+
+size_t offset_of(const std::string& text, int line, int column) {
+  size_t at = 0;
+  for (int l = 1; l < line; ++l) {
+    at = text.find('\n', at);
+    if (at == std::string::npos) return text.size();
+    ++at;
+  }
+  return std::min(text.size(), at + static_cast<size_t>(column - 1));
+}
+
+// The mapping as it stands in the file, moved to where it stood: up to where what follows it begins.
+std::string source_of(const std::string& text, const YamlNode& value) {
+  const size_t from = offset_of(text, value.line, value.column);
+  const std::string before(static_cast<size_t>(value.line - 1), '\n');
+  const std::string indent(static_cast<size_t>(value.column - 1), ' ');
+  size_t to = from;
+  if (text[from] == '{') {  // flow style: to the bracket that closes it, quotes respected
+    int depth = 0;
+    for (char quote = 0; to < text.size(); ++to) {
+      const char c = text[to];
+      if (quote != 0) {
+        if (c == quote) quote = 0;
+      } else if (c == '"' || c == '\'') {
+        quote = c;
+      } else if (c == '{' || c == '[') {
+        ++depth;
+      } else if ((c == '}' || c == ']') && --depth == 0) {
+        ++to;
+        break;
+      }
+    }
+  } else {  // block style: to the first line that is indented less
+    while (to < text.size()) {
+      const size_t line_end = std::min(text.find('\n', to), text.size());
+      to = std::min(line_end + 1, text.size());
+      const size_t word = text.find_first_not_of(" \r\n", to);
+      if (word == std::string::npos) {
+        to = text.size();
+        break;
+      }
+      const size_t line_start = text.rfind('\n', word) + 1;
+      if (text[word] != '#' && word - line_start < static_cast<size_t>(value.column - 1)) {
+        to = line_start;
+        break;
+      }
+    }
+  }
+  return before + indent + text.substr(from, to - from);
+}
+
+std::optional<ConfigSource> read_config(Context& c, const YamlNode& n, const Reading& r, std::string_view what) {
+  if (n.is_mapping()) return ConfigSource{{}, source_of(*r.text, n)};
+  const auto path = read_text(c, n, what);
+  if (!path) return std::nullopt;
+  return ConfigSource{(std::filesystem::path(r.out.directory) / *path).string(), {}};
+}
+
+void read_roles(Context& c, const YamlNode& n, Roles& out) {
+  static constexpr Word<bool> kRoles[] = {{"master", true}, {"backup", false}};
+  if (!n.is_mapping()) {
+    c.error(n, "'carp' needs a mapping of vhids to master or backup");
+    return;
+  }
+  for (size_t i = 0; i < n.keys.size(); ++i) {
+    const auto vhid = read_number(c, n.keys[i], "a vhid", 1, 255);
+    const auto role = read_word(c, n.items[i], "the role", kRoles);
+    if (vhid && role) out[static_cast<uint8_t>(*vhid)] = *role;
+  }
+}
+
+// --- steps ---
+
+struct StepReading {
+  Reading* scenario = nullptr;
+  Step step;
+  const YamlNode* acted = nullptr;  // the key that says what happens
+};
+
+void set_action(Context& c, const YamlNode& n, StepReading& s, decltype(Step::action) action) {
+  if (s.acted != nullptr) {
+    c.error(n, "a step does one thing: start another step with '-'");
+    return;
+  }
+  s.acted = &n;
+  s.step.action = std::move(action);
+}
+
+// "FILE#N"
+void read_pcap(Context& c, const YamlNode& n, const Reading& r, Send& out) {
+  const auto text = read_text(c, n, "pcap");
+  if (!text) return;
+  const size_t hash = text->rfind('#');
+  const auto frame = hash == std::string::npos ? std::nullopt : config::parse_number(text->substr(hash + 1));
+  if (!frame || *frame == 0 || *frame > 1'000'000) {
+    c.error(n, "'pcap' needs FILE#N, where N is the number of a frame of the capture from 1");
+    return;
+  }
+  out.pcap_frame = static_cast<unsigned>(*frame);
+  out.pcap_path = (std::filesystem::path(r.out.directory) / text->substr(0, hash)).string();
+}
+
+std::optional<Send> read_send(Context& c, const YamlNode& n, const Reading& r) {
+  if (!n.is_mapping()) {
+    c.error(n, "'send' needs {at: INTERFACE, packet: \"…\"}");
+    return std::nullopt;
+  }
+  Send out;
+  if (const YamlNode* times = n.find("times")) {
+    const auto count = read_number(c, *times, "times", 1, kMaxTimes);
+    out.times = static_cast<unsigned>(count.value_or(1));
+  }
+  if (const YamlNode* at = n.find("at"))
+    out.interface = read_text(c, *at, "at").value_or("");
+  else
+    c.error(n, "'send' needs 'at': the interface that the packet arrives on");
+  if (const YamlNode* pcap = n.find("pcap")) {
+    read_pcap(c, *pcap, r, out);
+    for (const YamlNode& key : n.keys)
+      if (key.text != "at" && key.text != "times" && key.text != "pcap")
+        c.error(key, fmt::format("'{}' cannot stand beside 'pcap': the frame is sent as it is", key.text));
+    return out;
+  }
+  const auto packet = read_packet(c, n, {"at", "times"});
+  if (!packet) return std::nullopt;
+  out.packet = *packet;
+  return out;
+}
+
+void read_sends(Context& c, const YamlNode& n, StepReading& s) {
+  std::vector<Send> sends;
+  const auto one = [&](const YamlNode& item) {
+    if (auto send = read_send(c, item, *s.scenario)) sends.push_back(std::move(*send));
+  };
+  if (n.is_sequence()) {
+    for (const YamlNode& item : n.items) one(item);
+    if (n.items.empty()) c.error(n, "'send' is empty");
+  } else {
+    one(n);
+  }
+  set_action(c, n, s, std::move(sends));
+}
+
+void read_advance(Context& c, const YamlNode& n, StepReading& s) {
+  const auto text = read_text(c, n, "advance");
+  if (!text) return;
+  if (const auto by = parse_duration(*text))
+    set_action(c, n, s, *by);
+  else
+    c.error(n, fmt::format("'{}' is not a time: write 90s, 1500ms, 5m, 2h or 1d", *text));
+}
+
+void read_kill(Context& c, const YamlNode& n, StepReading& s) {
+  static constexpr std::string_view kWords[] = {"src", "dst", "proto", "port", "rule", "label", "interface", "id"};
+  Kill out;
+  if (!n.is_mapping()) {
+    if (!n.is_scalar() || n.text != "states") {
+      c.error(n, "'kill' needs 'states' (all of them) or a mapping such as {src: 10.0.0.5, proto: tcp}");
+      return;
+    }
+    return set_action(c, n, s, out);
+  }
+  for (size_t i = 0; i < n.keys.size(); ++i) {
+    const std::string& word = n.keys[i].text;
+    if (std::find(std::begin(kWords), std::end(kWords), word) == std::end(kWords))
+      c.error(n.keys[i], fmt::format("states are not chosen by '{}': it knows {}", word, config::word_list(kWords)));
+    else if (const auto text = read_text(c, n.items[i], word))
+      out.filter[word] = *text;
+  }
+  set_action(c, n, s, out);
+}
+
+constexpr Word<Show> kShows[] = {{"states", Show::states}, {"rules", Show::rules}, {"counters", Show::counters}};
+
+constexpr Key<StepReading> kStepKeys[] = {
+    {"send", read_sends},
+    {"expect", [](Context& c, const YamlNode& n, StepReading& s) { s.step.expect = read_expectation(c, n); }},
+    {"advance", read_advance},
+    {"show",
+     [](Context& c, const YamlNode& n, StepReading& s) {
+       if (const auto what = read_word(c, n, "show", kShows)) set_action(c, n, s, *what);
+     }},
+    {"reload",
+     [](Context& c, const YamlNode& n, StepReading& s) {
+       if (auto source = read_config(c, n, *s.scenario, "reload")) set_action(c, n, s, std::move(*source));
+     }},
+    {"kill", read_kill},
+    {"carp",
+     [](Context& c, const YamlNode& n, StepReading& s) {
+       Roles roles;
+       read_roles(c, n, roles);
+       set_action(c, n, s, std::move(roles));
+     }},
+    {"table"},
+    {"fail"},
+    {"heal"},
+    {"anchor"},
+    {"random"},
+};
+
+void read_steps(Context& c, const YamlNode& n, Reading& r) {
+  if (!n.is_sequence() || n.items.empty()) {
+    c.error(n, "'steps' needs a list of steps");
+    return;
+  }
+  if (n.items.size() > kMaxSteps) {
+    c.error(n, fmt::format("there are {} steps: at most {} are possible", n.items.size(), kMaxSteps));
+    return;
+  }
+  for (const YamlNode& item : n.items) {
+    StepReading s;
+    s.scenario = &r;
+    s.step.line = item.line;
+    read_mapping(c, item, "a step", kStepKeys, s);
+    if (item.is_mapping() && item.keys.empty()) c.error(item, "the step is empty");
+    r.out.steps.push_back(std::move(s.step));
+  }
+}
+
+constexpr Key<Reading> kKeys[] = {
+    {"name", [](Context& c, const YamlNode& n, Reading& r) { assign(r.out.name, read_text(c, n, "name")); }, true},
+    {"config",
+     [](Context& c, const YamlNode& n, Reading& r) {
+       r.out.config_line = n.line;
+       if (auto source = read_config(c, n, r, "config")) r.out.config = std::move(*source);
+     },
+     true},
+    {"carp", [](Context& c, const YamlNode& n, Reading& r) { read_roles(c, n, r.out.roles); }},
+    {"steps", [](Context& c, const YamlNode& n, Reading& r) { read_steps(c, n, r); }, true},
+    {"nodes"},
+    {"links"},
+};
+
+}  // namespace
+
+std::variant<Scenario, std::vector<config::Diagnostic>> read_scenario(const std::string& text, const std::string& file,
+                                                                      const std::string& directory) {
+  Context c;
+  const uint32_t index = c.add_file(file, directory);
+  const YamlNode root = config::read_yaml(c, index, text);
+  Reading r;
+  r.out.file = file;
+  r.out.directory = directory;
+  r.text = &text;
+  if (c.errors() == 0) read_mapping(c, root, "a scenario", kKeys, r);
+  if (c.errors() != 0) return c.take_diagnostics();
+  return std::move(r.out);
+}
+
+}  // namespace twinwall::scenario
