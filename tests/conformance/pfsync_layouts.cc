@@ -48,25 +48,33 @@ std::optional<Layout> layout_of(const std::string& name) {
 std::vector<uint8_t> pattern(const std::string& field, const std::string& type, size_t size) {
   std::vector<uint8_t> out(size);
   for (size_t i = 0; i < size; ++i) out[i] = static_cast<uint8_t>(i + 1);
+  const auto put = [&](size_t at, uint8_t v) {
+    if (at < size) out[at] = v;
+  };
+  const auto clear_from = [&](size_t at) {
+    for (size_t i = at; i < size; ++i) out[i] = 0;
+  };
   if (field == "af" || field.ends_with("_af")) out.assign(size, 2);
-  if (field == "scrub") out[0] = 0, out[1] = 1;  // of the flags only the lowest bit crosses
-  if (field == "flags") out = {0, 1};
-  if (type.starts_with("text")) std::fill(out.begin() + 3, out.end(), uint8_t{0}), out[0] = out[1] = out[2] = 'x';
-  if (type.starts_with("state peer")) {
-    out[0] = 0;
-    out[1] = 1;
-    std::fill(out.begin() + 26, out.end(), uint8_t{0});
+  if (field == "scrub" || field == "flags" || type.starts_with("state peer")) {
+    put(0, 0);  // of the scrub flags only the lowest bit crosses
+    put(1, 1);
+  }
+  if (type.starts_with("state peer")) clear_from(26);
+  if (type.starts_with("text")) {
+    for (size_t i = 0; i < 3; ++i) put(i, 'x');
+    clear_from(3);
   }
   if (type.starts_with("BSD socket address")) {
-    std::ranges::fill(out, uint8_t{0});
-    out[0] = 16;
-    out[1] = 2;
-    for (size_t i = 4; i < 8; ++i) out[i] = static_cast<uint8_t>(i);
+    put(0, 16);
+    put(1, 2);
+    put(2, 0);
+    put(3, 0);
+    clear_from(8);
   }
-  if (type == "two keys") {
-    for (size_t half = 0; half < 2; ++half) {
-      uint8_t* key = &out[half * size / 2];
-      if (size == 80) key[38] = 2, key[39] = 0;
+  if (type == "two keys" && size == 80) {
+    for (const size_t key : {size_t{0}, size_t{40}}) {
+      put(key + 38, 2);
+      put(key + 39, 0);
     }
   }
   return out;
@@ -121,8 +129,8 @@ json decoded(const Layout& l, Bytes in) {
 void compare_field(const Layout& l, const json& field, std::vector<uint8_t> bytes, Report& report) {
   const auto name = field.at("field").get<std::string>();
   const auto type = field.at("type").get<std::string>();
-  const auto size = field.at("size").get<size_t>();
-  const size_t offset = l.at + field.at("offset").get<size_t>();
+  const auto size = field.at("size").get<uint16_t>();
+  const size_t offset = l.at + field.at("offset").get<uint16_t>();
   const auto what = fmt::format("{}{}{} at {}", l.part, *l.part == 0 ? "" : ".", name, offset);
   if (offset + size > bytes.size()) return report.fail("layout", what + " is outside the item");
   const json before = decoded(l, bytes);

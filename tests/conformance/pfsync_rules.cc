@@ -99,6 +99,8 @@ void queue_vector(const json& v, Report& report) {
 }
 
 // ---------------------------------------------------------------------------------------------------- pfsync-packing
+constexpr size_t kMostItems = 100000;  // of one kind in one vector
+
 Item sample(wire::ItemKind kind) {
   Item item;
   item.kind = kind;
@@ -131,12 +133,15 @@ void packing_vector(const json& v, Report& report) {
   const auto system = system_from(v.at("rules").get<std::string>());
   if (!system) return report.unsupported("packing " + v.at("rules").get<std::string>());
   const auto mtu = v.at("mtu").get<size_t>();
+  if (mtu > UINT16_MAX) return report.fail("packing", fmt::format("{}: MTU {}", id_of(v), mtu));
   wire::PacketBudget budget(*system, wire::default_format(*system), mtu);
   json got = json::array();
   for (const json& queued : v.at("queued")) {
     const auto action = action_from(wire::dialect_of(*system), queued.at("action").get<std::string>());
     if (action.kind == wire::ItemKind::none) return report.unsupported("packing " + queued.at("action").dump());
-    for (size_t i = 0; i < queued.at("count").get<size_t>(); ++i) {
+    const auto count = queued.at("count").get<size_t>();
+    if (count > kMostItems) return report.fail("packing", fmt::format("{}: {} items", id_of(v), count));
+    for (size_t i = 0; i < count; ++i) {
       if (budget.add(action.kind)) continue;
       got.push_back(packed(budget, *system, mtu));
       budget.clear();
