@@ -61,7 +61,7 @@ class TapResult(unittest.TestResult):
     def __init__(self):
         super().__init__()
         self.number = 0
-        self._started = 0.0
+        self._started = time.monotonic()
 
     def startTest(self, test):
         super().startTest(test)

@@ -57,7 +57,10 @@ class NodeEnded(Exception):
 
 
 def wait_for(condition, what, deadline=None, interval=0.02):
-    """Polls until condition() is true and returns its value; LabError when the deadline (seconds) passes."""
+    """Polls until condition() is true and returns its value; LabError when the deadline (seconds) passes.
+
+    `what` is the text for the error, or a function that makes it then.
+    """
     end = time.monotonic() + (PATIENCE if deadline is None else deadline)
     last = None
     while True:
@@ -69,7 +72,8 @@ def wait_for(condition, what, deadline=None, interval=0.02):
         except (OSError, http.client.HTTPException, LabError) as error:
             last = error
         if time.monotonic() > end:
-            raise LabError(f"timed out waiting until {what}" + (f" (last error: {last})" if last else ""))
+            text = what() if callable(what) else what
+            raise LabError(f"timed out waiting until {text}" + (f" (last error: {last})" if last else ""))
         time.sleep(interval)
 
 
@@ -440,7 +444,7 @@ class Node:
     def roles(self):
         """vhid → "INIT", "BACKUP" or "MASTER"; empty while the node does not answer."""
         try:
-            return {group["vhid"]: group["role"] for group in self.carp_groups()}
+            return {group["vhid"]: group["role"].upper() for group in self.carp_groups()}
         except (OSError, http.client.HTTPException, LabError):
             return {}
 
@@ -449,7 +453,9 @@ class Node:
         return bool(roles) and all(value == role for value in roles.values())
 
     def wait_role(self, role, deadline=None):
-        wait_for(lambda: self.is_role(role), f"{self.name} is {role} in every group, now {self.roles()}", deadline)
+        wait_for(
+            lambda: self.is_role(role), lambda: f"{self.name} is {role} in every group, now {self.roles()}", deadline
+        )
 
     def states(self):
         value = self.api("show/states")

@@ -63,10 +63,10 @@ class Reload(harness.LabCase):
     def test_unknown_key_is_refused(self):
         config = self.config_with("bad")
         config["rules"][0]["acton"] = "pass"
-        self.refuse(to_yaml(config), ["acton", "action", os.path.basename(self.fw1.config_path) + ":"])
+        self.refuse(to_yaml(config), ["acton", "action", os.path.basename(self.fw1.config_path)])
 
     def test_broken_yaml_is_refused(self):
-        self.refuse("system: {hostname: [\n", [os.path.basename(self.fw1.config_path) + ":"])
+        self.refuse("system: {hostname: [\n", [os.path.basename(self.fw1.config_path)])
 
     def test_undefined_interface_is_refused(self):
         config = self.config_with("bad")
