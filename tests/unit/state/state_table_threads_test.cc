@@ -168,6 +168,7 @@ TEST(StateTableThreads, LookUpsAreRightWhileStatesComeAndGo) {
     }
     for (State* s : mine) {
       if (table.owned(table.index_of(*s), worker) != s) ++wrong;
+      holders[static_cast<size_t>(s->id)].fetch_sub(1);
       table.remove(*s);
       table.release(worker, *s);
     }
