@@ -5,8 +5,10 @@
 #include <rte_errno.h>
 #include <rte_log.h>
 #include <sched.h>
+#include <signal.h>
 #include <spdlog/spdlog.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -93,6 +95,23 @@ namespace {
 
 std::mutex log_mutex;
 std::string last_error;
+std::atomic<int> quiet{0};
+
+// Threads that EAL starts inherit the signal mask: signals are for the control core.
+class BlockedSignals {
+ public:
+  BlockedSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  BlockedSignals(const BlockedSignals&) = delete;
+  BlockedSignals& operator=(const BlockedSignals&) = delete;
+
+ private:
+  sigset_t before_{};
+};
 
 // DPDK writes a message with one call, and rte_log_cur_msg_loglevel() tells its level meanwhile.
 ssize_t write_log(void*, const char* text, size_t size) {
@@ -105,7 +124,7 @@ ssize_t write_log(void*, const char* text, size_t size) {
       const std::lock_guard lock(log_mutex);
       last_error = line;
     }
-    spdlog::error("dpdk: {}", line);
+    spdlog::log(quiet > 0 ? spdlog::level::debug : spdlog::level::err, "dpdk: {}", line);
   } else {
     spdlog::debug("dpdk: {}", line);
   }
@@ -131,6 +150,7 @@ std::unique_ptr<EalSession> EalSession::start(const EalOptions& options, std::st
   if (FILE* stream = log_stream()) (void)rte_openlog_stream(stream);
   rte_log_set_global_level(spdlog::should_log(spdlog::level::debug) ? RTE_LOG_INFO : RTE_LOG_ERR);
   (void)take_error();
+  const BlockedSignals blocked;
   if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {
     const int code = rte_errno;
     const std::string said = take_error();
@@ -148,6 +168,9 @@ EalSession::~EalSession() {
   std::error_code ec;
   if (!run_directory_.empty()) std::filesystem::remove_all(run_directory_, ec);
 }
+
+QuietErrors::QuietErrors() { ++quiet; }
+QuietErrors::~QuietErrors() { --quiet; }
 
 std::string EalSession::take_error() {
   const std::lock_guard lock(log_mutex);

@@ -63,4 +63,13 @@ class EalSession {
   std::string run_directory_;
 };
 
+// While one lives, what DPDK reports as an error is kept for take_error() and logged only at level debug.
+class QuietErrors {
+ public:
+  QuietErrors();
+  ~QuietErrors();
+  QuietErrors(const QuietErrors&) = delete;
+  QuietErrors& operator=(const QuietErrors&) = delete;
+};
+
 }  // namespace twinwall

@@ -124,6 +124,7 @@ void RunningDataplane::make_table() {
 }
 
 bool RunningDataplane::open_ports(std::string& error, config::Position& at) {
+  const QuietErrors quiet;  // a failure is told with its reason; drivers complain of much that does no harm
   for (const auto& i : config_.interfaces) {
     Port::Options o;
     o.id = i.id;
@@ -140,6 +141,7 @@ bool RunningDataplane::open_ports(std::string& error, config::Position& at) {
       return false;
     }
     shared_->ports[i.id] = opened.get();
+    macs_.push_back(opened->mac());
     ports_.push_back(std::move(opened));
   }
   oversize_told_.assign(ports_.size(), 0);
@@ -230,12 +232,6 @@ Port* RunningDataplane::port(InterfaceId interface) const {
   return interface == kNoInterface || interface > ports_.size() ? nullptr : ports_[interface - 1u].get();
 }
 
-std::vector<Mac> RunningDataplane::macs() const {
-  std::vector<Mac> all;
-  for (const auto& p : ports_) all.push_back(p->mac());
-  return all;
-}
-
 std::vector<PortStatus> RunningDataplane::ports() const {
   const std::lock_guard lock(ports_mutex_);
   std::vector<PortStatus> all;
@@ -301,7 +297,7 @@ size_t RunningDataplane::take(Waker& waker, SpscRing<T> Worker::*ring, size_t li
   waker.acknowledge();
   waker.prepare();
   const auto count = static_cast<unsigned>(shared_->workers.size());
-  const unsigned first = next_worker_++ % count;
+  const unsigned first = next_worker_.fetch_add(1, std::memory_order_relaxed) % count;
   size_t taken = 0;
   bool left = false;
   for (unsigned i = 0; i < count; ++i) {

@@ -4,6 +4,7 @@
 // the workers are gone before the memory they use, and EAL is last.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -27,7 +28,7 @@ class RunningDataplane final : public Dataplane {
   // Starts everything; false and `error` (with the key at fault in `at`) leaves nothing running once this is destroyed.
   [[nodiscard]] bool start(bool hugepages, std::string& error, config::Position& at);
 
-  [[nodiscard]] std::vector<Mac> macs() const override;
+  [[nodiscard]] std::vector<Mac> macs() const override { return macs_; }
   [[nodiscard]] std::vector<PortStatus> ports() const override;
   [[nodiscard]] bool link_up(InterfaceId interface) const override;
   [[nodiscard]] std::vector<WorkerStatus> workers() const override;
@@ -86,6 +87,7 @@ class RunningDataplane final : public Dataplane {
   std::unique_ptr<StateTable> table_;
   mutable std::mutex ports_mutex_;            // the set of ports, against readers of counters while they are closed
   std::vector<std::unique_ptr<Port>> ports_;  // [interface id - 1]
+  std::vector<Mac> macs_;
   std::unique_ptr<Shared> shared_;
   std::unique_ptr<LinkMonitor> monitor_;
   FileDescriptor timer_;
@@ -93,7 +95,7 @@ class RunningDataplane final : public Dataplane {
   bool logs_watched_ = false;
   std::vector<uint64_t> oversize_told_;
   Time next_hint_{};
-  unsigned next_worker_ = 0;  // where taking from the rings starts, so that no worker is always first
+  std::atomic<unsigned> next_worker_{0};  // where taking from the rings starts, so that no worker is always first
   unsigned launched_ = 0;
   bool stopped_ = false;
 };

@@ -14,6 +14,7 @@ constexpr unsigned kSpins = 256;     // turns without work before a nap
 constexpr unsigned kTickTurns = 16;  // turns between two ticks of a busy engine
 constexpr Duration kTickInterval = 1ms;
 constexpr Duration kLongestNap = 100ms;
+constexpr Duration kShortestNap = 50us;
 constexpr Duration kFirstPollNap = 50us;  // where a port has to be polled naps grow from this …
 constexpr Duration kLastPollNap = 500us;  // … to this
 constexpr unsigned kCommandsPerTurn = 32;
@@ -357,9 +358,9 @@ bool Worker::work_waiting() const {
 
 Duration Worker::nap_limit(Time now) const {
   Duration limit = kLongestNap;
-  if (view_.snapshot != nullptr) limit = std::clamp<Duration>(engine_.next_deadline(now) - now, 0ns, limit);
+  if (view_.snapshot != nullptr) limit = std::clamp<Duration>(engine_.next_deadline(now) - now, kShortestNap, limit);
   // A full ring has no way to say that it has room again.
-  if (reply_full_ || (engine_.deltas_waiting() && limit == 0ns)) limit = kTickInterval;
+  if (reply_full_ || (engine_.deltas_waiting() && limit == kShortestNap)) limit = kTickInterval;
   return must_poll_ ? std::min(limit, poll_nap_) : limit;
 }
 
