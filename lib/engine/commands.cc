@@ -32,7 +32,7 @@ void Engine::Impl::merge(State& s, const pfsync::PeerRecord& src, const pfsync::
   if (m.take_dst) take(dst, s.dst);
   if (m.refresh) {
     s.last_update = now_s;
-    s.timeout = static_cast<TimeoutClass>(timeout);
+    if (timeout < kTimeoutClasses) s.timeout = static_cast<TimeoutClass>(timeout);
     note_timeout(s);
   }
   s.sync_peer_update = now_s;

@@ -158,7 +158,7 @@ State* Engine::Impl::import_record(const pfsync::StateRecord& record) {
   s.creator = record.creator;
   s.creation = static_cast<uint32_t>(std::max<int64_t>(in.creation, 0));
   s.last_update = static_cast<uint32_t>(std::clamp<int64_t>(in.last_activity, 0, now_s));
-  s.timeout = static_cast<TimeoutClass>(record.timeout);
+  s.timeout = in.timeout;
   s.max_mss = record.max_mss;
   s.imported = true;
   s.sync_peer_update = now_s;
