@@ -88,6 +88,9 @@ TEST_P(Takeover, AckFirst) {
     EXPECT_FALSE(strictly(true, flow_.from(true, 0)));
   }
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(flow_.ack(true));  // duplicates
+  if (beyond_strict()) {                                     // what is acknowledged must have been sent
+    EXPECT_EQ(flow_.state.dst.seqlo, flow_.server.next);
+  }
   goes_on(200);
   settles();
 }
@@ -217,6 +220,37 @@ TEST_F(Settling, SegmentsTooFarFromTheImportedWindowAreRefused) {
   EXPECT_FALSE(flow_.passes(false, forged(false, 0x80000000, 0)));
   EXPECT_FALSE(flow_.passes(false, forged(false, 500'000'000, tcp::kReanchorAhead + 10)));
   EXPECT_FALSE(flow_.passes(false, forged(false, 500'000'000, 0x80000000)));
+  EXPECT_EQ(flow_.state.dst.seqlo, flow_.server.next);
+}
+
+TEST_F(Settling, TheWindowCannotBeLedAwayStepByStep) {
+  EXPECT_TRUE(flow_.passes(false, forged(false, 1'000'000'000, 0)));
+  EXPECT_FALSE(flow_.passes(false, forged(false, 1'900'000'000, 0)));
+  EXPECT_TRUE(flow_.passes(true, forged(true, 0, 1'000'000'000)));
+  EXPECT_FALSE(flow_.passes(true, forged(true, 0, 1'900'000'000)));
+  EXPECT_TRUE(flow_.data(false, kMss));
+  EXPECT_TRUE(flow_.ack(true));
+}
+
+TEST_F(Settling, ABareAckMovesItsSendersWindowOnlyToAPlausiblePlace) {
+  TcpSegment s = forged(false, 0u - 500'000'000, 0);
+  s.payload = 0;
+  EXPECT_TRUE(flow_.passes(false, s));  // as PF has it: nothing in it could be out of place
+  EXPECT_EQ(flow_.state.dst.seqlo, flow_.server.next);
+  s.seq += 1'000'000'000;
+  EXPECT_TRUE(flow_.track(false, s).reanchored);
+  EXPECT_EQ(flow_.state.dst.seqlo, s.seq);
+}
+
+TEST_F(Settling, AnEndThatWasOnlyVouchedForMustStillBeHeard) {
+  ASSERT_TRUE(flow_.data(false, kMss));
+  TcpSegment s = forged(true, 0, 700'000'000);
+  ASSERT_TRUE(flow_.track(true, s).reanchored);
+  flow_.now += 10;
+  s.seq += 1;
+  ASSERT_TRUE(flow_.passes(true, s));
+  EXPECT_FALSE(flow_.settled());
+  ASSERT_TRUE(flow_.data(false, kMss));  // the true end, where it always was
   EXPECT_EQ(flow_.state.dst.seqlo, flow_.server.next);
 }
 

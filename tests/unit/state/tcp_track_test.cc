@@ -175,7 +175,10 @@ TEST_F(TcpTrack, AnAnswerToAnotherHandshakeIsResetAndForgotten) {
   TcpFlow f(1000, 2000, -1, 60000);
   tcp_start(f.state, {.seq = 1000, .win = 60000, .flags = kTcpSyn}, 0);
   // Both ends open at once, which leaves both in SYN_SENT …
-  ASSERT_TRUE(f.passes(false, {.seq = 2000, .win = 60000, .flags = kTcpSyn}));
+  const TcpResult other = f.track(false, {.seq = 2000, .win = 60000, .flags = kTcpSyn});
+  ASSERT_EQ(other.verdict, TcpVerdict::pass);
+  EXPECT_TRUE(other.levels_changed);
+  EXPECT_FALSE(other.half_open_ended);
   ASSERT_EQ(f.state.dst.level, kTcpSynSent);
   // … and then something comes that fits neither.
   TcpSegment wrong{.seq = 2001, .ack = 500'000, .win = 100, .flags = kTcpAck, .payload = 1};
