@@ -57,6 +57,15 @@ carp::Authenticator authenticator(const config::CarpGroup& g) {
 
 }  // namespace
 
+std::string_view role_name(Role role) {
+  switch (role) {
+    case Role::init: return "INIT";
+    case Role::backup: return "BACKUP";
+    case Role::master: return "MASTER";
+  }
+  return "INIT";
+}
+
 CarpRunner::CarpRunner(CarpOutput& output, std::function<uint64_t()> random)
     : output_(output), random_(std::move(random)) {}
 
@@ -198,7 +207,7 @@ void CarpRunner::note_role(Time now, Group& group, carp::Cause cause) {
     if (bowed_out_) group.forward_until = Time::max();
   }
   spdlog::info("carp: vhid {} on {}: {} -> {} ({}), demotion {}", group.config.vhid, info(group.config.interface).name,
-               carp::to_string(from), carp::to_string(to), carp::to_string(cause), group.vhost.demotion());
+               role_name(from), role_name(to), carp::to_string(cause), group.vhost.demotion());
   publish();
   output_.role_changed(group.config.interface, group.config.vhid, from, to);
 }

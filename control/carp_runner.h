@@ -65,6 +65,9 @@ struct CarpStatus {
   CarpGroupCounters counters;
 };
 
+// As ifconfig(8) writes them: INIT, BACKUP, MASTER.
+[[nodiscard]] std::string_view role_name(carp::Role role);
+
 class CarpRunner {
  public:
   static constexpr Duration kLinger = 100ms;

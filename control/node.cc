@@ -55,8 +55,8 @@ RuleTotals Node::totals(RuleSlot slot) const {
   return t;
 }
 
-bool Node::start(Time now, std::string& error) {
-  now_ = started_ = now;
+bool Node::start(std::string& error) {
+  Time now = now_ = started_ = options_.clock();
   if (!registry_.assign(config_.rules)) {
     error = "too many rules";
     return false;
@@ -65,6 +65,7 @@ bool Node::start(Time now, std::string& error) {
   config::Config config = config_;
   auto snapshot = make_snapshot(config, macs, dataplane_.route_factory());
   apply(now, std::move(config), std::move(snapshot));
+  now = now_ = options_.clock();  // tables of routes take their time; the elections' timers must not lose it
   neighbors_.poll(now);
   loop_.watch(dataplane_.control_fd(), [] {});  // what waits is taken when this task is polled
   loop_.add_task(this);

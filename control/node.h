@@ -35,6 +35,7 @@ struct NodeOptions {
   std::function<config::LoadResult(const std::string& path)> load;
   std::function<uint64_t()> random;  // that nobody can guess
   uint32_t hostid = 0;               // as the dataplane has it
+  std::function<Time()> clock = EventLoop::now;
 };
 
 struct ReloadResult {
@@ -50,7 +51,7 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   Node& operator=(const Node&) = delete;
 
   // Publishes and starts everything. False, with the reason in `error`, when the rules do not fit.
-  [[nodiscard]] bool start(Time now, std::string& error);
+  [[nodiscard]] bool start(std::string& error);
   ReloadResult reload(Time now);
   // Begins the planned end; `done` is called once when nothing is forwarded here any more.
   void shut_down(Time now, std::function<void()> done);

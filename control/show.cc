@@ -136,7 +136,7 @@ Json show_carp(const Node& node, Time now) {
     for (const auto& a : s.addresses) addresses.push_back(to_string(a));
     Json g = {{"vhid", s.vhid},
               {"interface", interface_name(node, s.interface)},
-              {"role", carp::to_string(s.role)},
+              {"role", role_name(s.role)},
               {"advbase", s.advbase},
               {"advskew", s.advskew},
               {"demotion", s.demotion},

@@ -276,7 +276,12 @@ bool SyncEngine::Source::current(pfsync::StateRecord& out) {
 
 void SyncEngine::answer_bulk(Time now) {
   if (!answerer_.active() || now < bulk_next_ || !pending_.empty()) return;
-  if (!ready()) {
+  if (link_up_ && !peer_mac_) {
+    // The peer asks before we know where it is; it is being looked up.
+    bulk_next_ = now + kBulkPause;
+    return;
+  }
+  if (!link_up_) {
     answerer_.cancel();
     bulk_queue_.clear();
     bulk_next_ = Time::max();

@@ -72,7 +72,7 @@ int serve(EventLoop& loop, ApiServer& api, Dataplane& dataplane, config::Config 
   const std::optional<std::string> listen = config.system.metrics_listen;
   std::string error;
   Node node(loop, dataplane, std::move(config), std::move(options));
-  if (!node.start(EventLoop::now(), error)) {
+  if (!node.start(error)) {
     spdlog::error("{}: {}", node.config_path(), error);
     return kBadConfiguration;
   }
