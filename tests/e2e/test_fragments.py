@@ -74,6 +74,8 @@ class TapPorts(KernelPorts):
         for side in ("lan", "wan"):
             space = node.namespace
             space.ip(*f"link add br-{side} type bridge stp_state 0 forward_delay 0 mcast_snooping 0".split())
+            # The bridge keeps frames to the address of one of its ports for itself; that one belongs to the daemon.
+            space.ip("link", "set", f"tap-{side}", "address", "02:00:00:00:00:01")
             for port in (f"tap-{side}", f"fw1-{side}"):
                 space.ip("link", "set", port, "master", f"br-{side}")
                 space.ip("link", "set", port, "up")

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Traffic for the lab: servers and clients that measure what a user would notice.
 
 Each tool prints JSON objects, one a line: {"ready": true} once it serves, progress, and last a result with "done": true.
