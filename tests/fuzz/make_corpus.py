@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""Makes the seed inputs of the fuzz targets from the test data and the shipped configurations.
+
+Run from the root of the tree after the data changed: tests/fuzz/make_corpus.py. The result is checked in, so that tests
+need nothing but the tree. Packet inputs are a sequence of (control, length, bytes), both numbers two bytes big-endian; see
+the targets for what control means to them.
+"""
+
+import json
+import pathlib
+import shutil
+import struct
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DATA = ROOT / "tests/data"
+CORPUS = ROOT / "tests/fuzz/corpus"
+LONGEST = 6000  # of one input
+
+
+def pcap_frames(path):
+    blob = path.read_bytes()
+    order = "<" if struct.unpack("<I", blob[:4])[0] in (0xA1B2C3D4, 0xA1B23C4D) else ">"
+    at = 24
+    while at + 16 <= len(blob):
+        length = struct.unpack(order + "I", blob[at + 8 : at + 12])[0]
+        yield blob[at + 16 : at + 16 + length]
+        at += 16 + length
+
+
+def protocol(ip):
+    return ip[9] if ip[0] >> 4 == 4 else ip[6]
+
+
+def joined(packets, control=0):
+    out = b""
+    for i, packet in enumerate(packets):
+        c = control(i) if callable(control) else control
+        out += struct.pack(">HH", c, len(packet)) + packet
+    return out
+
+
+def write(target, name, data):
+    folder = CORPUS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data[:LONGEST] if target != "config" else data)
+
+
+def distinct(packets, key, most):
+    """The first packet of every kind."""
+    seen = {}
+    for packet in packets:
+        seen.setdefault(key(packet), packet)
+    return list(seen.values())[:most]
+
+
+def cases(topic):
+    return json.loads((DATA / f"captures/ref-pf-cases-{topic}.json").read_text())["cases"]
+
+
+def ethernet(ip):
+    return bytes(12) + (b"\x08\x00" if ip[0] >> 4 == 4 else b"\x86\xdd") + ip
+
+
+def fragments():
+    for case in cases("normalisation"):
+        if not case["name"].startswith("frag") or case["name"].endswith("-egress-skipped"):
+            continue
+        packets = [bytes.fromhex(step["sent"]) for step in case["steps"]]
+        write("frag", case["name"], joined(packets, 2 if "nodf" in case["name"] else 0))
+
+
+def carp():
+    for path in sorted((DATA / "captures").glob("ref-*carp-*.pcap")):
+        packets = [f[14:] for f in pcap_frames(path) if f[12:14] in (b"\x08\x00", b"\x86\xdd")]
+        packets = [p for p in packets if protocol(p) == 112]
+        packets = distinct(packets, lambda p: (p[0] >> 4, p[-36:-27]), 6)
+        if not packets:
+            continue
+        name = path.stem.removeprefix("ref-")
+        # As they came, then with checksums and digests put right and time passing between them.
+        write("carp", name, joined(packets) + joined(packets, lambda i: 0x4F07 if i % 2 else 0x0083))
+
+
+def pfsync():
+    for path in sorted((DATA / "captures").glob("ref-*pfsync-*.pcap")):
+        packets = [f[14:] for f in pcap_frames(path) if f[12:14] in (b"\x08\x00", b"\x86\xdd")]
+        packets = [p for p in packets if protocol(p) == 240]
+        # By the actions of their first section and their size.
+        packets = distinct(packets, lambda p: (p[40:41], len(p) // 100), 6)
+        if packets:
+            freebsd = "fbsd" in path.stem
+            write("pfsync", path.stem.removeprefix("ref-"), joined(packets, 2 if freebsd else 1))
+    for i, entry in enumerate(pcap_frames(DATA / "vectors/pfsync-vectors.pcap")):
+        if i % 8 == 0 and entry[12:14] == b"\x08\x00":
+            write("pfsync", f"vector-{i:03}", joined([entry[14:]] * 5, lambda n: n))
+
+
+def parse():
+    for topic in ("normalisation", "icmp", "nat"):
+        for case in cases(topic):
+            packets = [ethernet(bytes.fromhex(step["sent"])) for step in case["steps"]]
+            packets = [p for p in packets if len(p) < 400][:8]
+            if packets:
+                write("parse", f"{topic}-{case['name']}", joined(packets, 1))
+
+
+def config():
+    for path in sorted((ROOT / "configs").glob("*.yaml")) + sorted((ROOT / "tests/data/config").glob("*.yaml")):
+        write("config", path.name, path.read_bytes())
+    write("config", "aliases.yaml", ALIASES)
+    write("config", "rules.yaml", RULES)
+
+
+ALIASES = b"""define:
+  a: &a [1, 2, 3]
+  b: &b [*a, *a, *a]
+  c: [*b, *b, *b]
+interfaces:
+  lan: &lan {port: "kernel:lan", addresses: [10.0.0.1/24]}
+rules:
+  - {action: pass, proto: tcp, to: {port: $c}}
+"""
+
+RULES = b"""interfaces:
+  wan: {port: "kernel:wan", addresses: [192.0.2.2/24, "2001:db8:1::2/64"], groups: [egress]}
+  lan: {port: "kernel:lan", addresses: [10.0.0.2/24]}
+define:
+  web: [80, 443]
+  admins: [10.0.0.5, 10.0.0.6]
+options:
+  block-policy: return
+  timeouts: {tcp.first: 60, udp.multiple: 2m}
+rules:
+  - {action: block, log: true}
+  - {action: match, direction: out, interface: egress, nat-to: {address: wan}}
+  - {action: pass, direction: in, interface: lan, quick: true, proto: [tcp, udp], from: $admins, to: {port: $web}}
+  - {action: pass, af: inet6, proto: icmp6, icmp: {type: echoreq}}
+  - {action: pass, direction: in, interface: wan, proto: tcp, to: {address: wan, port: "1000:2000"}, rdr-to: {address: 10.0.0.9, port: 22}}
+  - {action: pass, from: {address: "10.0.0.1 - 10.0.0.9", port: ">1023"}, to: "!10.0.0.0/8", state: {mode: modulate, if-bound: true}}
+  - {action: antispoof, for: [lan, wan]}
+"""
+
+
+def main():
+    shutil.rmtree(CORPUS, ignore_errors=True)
+    for make in (fragments, carp, pfsync, parse, config):
+        make()
+    files = [p for p in CORPUS.rglob("*") if p.is_file()]
+    print(f"{len(files)} inputs, {sum(p.stat().st_size for p in files)} bytes")
+
+
+if __name__ == "__main__":
+    main()
