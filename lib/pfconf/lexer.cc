@@ -1,0 +1,111 @@
+#include "lib/pfconf/lexer.h"
+
+#include <cstddef>
+
+namespace twinwall::pfconf {
+
+namespace {
+
+constexpr std::string_view kSigns[] = {"><", "<>", "<=", ">=", "!=", "<", ">", "=", "!", "{", "}", "(", ")", ","};
+
+bool in_word(char ch) {
+  const auto c = static_cast<unsigned char>(ch);
+  if (c <= ' ' || c == 0x7f) return false;
+  return std::string_view("<>=!{}(),\"#").find(ch) == std::string_view::npos;
+}
+
+class Lexer {
+ public:
+  Lexer(std::string_view text, size_t limit) : text_(text), limit_(limit) {}
+
+  std::vector<Token> run() {
+    while (step()) {}
+    add(Token::Kind::end, 0);
+    return std::move(tokens_);
+  }
+
+ private:
+  [[nodiscard]] std::string_view rest() const { return text_.substr(at_); }
+
+  void add(Token::Kind kind, size_t length) {
+    tokens_.push_back({kind, text_.substr(at_, length), line_, static_cast<int>(at_ - line_start_) + 1});
+    at_ += length;
+  }
+
+  void new_line() {
+    ++line_;
+    line_start_ = at_;
+  }
+
+  // False: nothing more, or nothing that can be read.
+  bool step() {
+    if (at_ >= text_.size()) return false;
+    if (tokens_.size() >= limit_) {
+      add(Token::Kind::bad, 0);
+      return false;
+    }
+    const char ch = text_[at_];
+    if (ch == '\n') {
+      if (braces_ == 0) add(Token::Kind::line_end, 0);
+      ++at_;
+      new_line();
+    } else if (rest().starts_with("\\\n")) {
+      at_ += 2;
+      new_line();
+    } else if (ch == ' ' || ch == '\t' || ch == '\r') {
+      ++at_;
+    } else if (ch == '#') {
+      while (at_ < text_.size() && text_[at_] != '\n') ++at_;
+    } else if (ch == '"') {
+      return quoted();
+    } else {
+      return sign() || word();
+    }
+    return true;
+  }
+
+  bool quoted() {
+    const size_t close = text_.find_first_of("\"\n", at_ + 1);
+    if (close == std::string_view::npos || text_[close] == '\n') {
+      add(Token::Kind::bad, 1);
+      return false;
+    }
+    const size_t length = close - at_ - 1;
+    ++at_;
+    add(Token::Kind::quoted, length);
+    ++at_;
+    return true;
+  }
+
+  bool sign() {
+    for (const std::string_view s : kSigns) {
+      if (!rest().starts_with(s)) continue;
+      if (s == "{") ++braces_;
+      if (s == "}" && braces_ > 0) --braces_;
+      add(Token::Kind::sign, s.size());
+      return true;
+    }
+    return false;
+  }
+
+  bool word() {
+    size_t length = 0;
+    while (at_ + length < text_.size() && in_word(text_[at_ + length])) ++length;
+    add(length == 0 ? Token::Kind::bad : Token::Kind::word, length);
+    return length != 0;
+  }
+
+  std::string_view text_;
+  size_t limit_;
+  size_t at_ = 0;
+  size_t line_start_ = 0;
+  int line_ = 1;
+  int braces_ = 0;
+  std::vector<Token> tokens_;
+};
+
+}  // namespace
+
+std::vector<Token> tokenize(std::string_view text, size_t limit) { return Lexer(text, limit).run(); }
+
+}  // namespace twinwall::pfconf

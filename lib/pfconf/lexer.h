@@ -1,0 +1,24 @@
+// The words of a pf.conf: names, numbers and addresses as written, quoted text, and the signs between them.
+//
+// A backslash before a line break continues the line, '#' starts a comment, a line break inside braces does not end the
+// line (pf.conf(5) "GRAMMAR"). Pure; tokens point into the text, which must outlive them.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+namespace twinwall::pfconf {
+
+struct Token {
+  enum class Kind { word, quoted, sign, line_end, end, bad };
+  Kind kind = Kind::end;
+  std::string_view text;  // without quotes
+  int line = 1;           // 1-based
+  int column = 1;         // 1-based
+};
+
+// Always ends with a token of kind `end`. Text that cannot be read (an open quote, a control character) becomes one
+// token of kind `bad`. At most `limit` tokens: the one after is `bad`.
+[[nodiscard]] std::vector<Token> tokenize(std::string_view text, size_t limit);
+
+}  // namespace twinwall::pfconf

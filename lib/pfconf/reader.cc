@@ -1,0 +1,156 @@
+#include "lib/pfconf/reader.h"
+
+#include <fmt/format.h>
+
+#include <set>
+
+#include "lib/config/values.h"
+
+namespace twinwall::pfconf {
+
+namespace {
+
+// What may start a line and is not offered.
+struct Feature {
+  std::string_view word, name;
+};
+constexpr Feature kFeatures[] = {{"table", "tables"},
+                                 {"anchor", "anchors"},
+                                 {"load", "anchors"},
+                                 {"queue", "queues"},
+                                 {"scrub", "scrub"},
+                                 {"nat", "FreeBSD's nat rules"},
+                                 {"rdr", "FreeBSD's rdr rules"},
+                                 {"binat", "FreeBSD's binat rules"},
+                                 {"include", "include"}};
+
+// As the configuration's loader does it: equal rules are told apart by their order.
+void make_identities_unique(Ruleset& rules) {
+  std::set<uint64_t> used{0};
+  for (Rule& rule : rules.rules)
+    while (!used.insert(rule.identity).second) rule.identity = rule.identity * 0x9e3779b97f4a7c15ull + 1;
+}
+
+}  // namespace
+
+Reader::Reader(std::string_view text, std::span<const config::Interface> interfaces, Dialect dialect)
+    : dialect_(dialect) {
+  c_.add_file("pf.conf", "");
+  c_.config.interfaces.assign(interfaces.begin(), interfaces.end());
+  for (const config::Interface& i : interfaces)
+    for (const std::string& group : i.groups) c_.groups[group].set(i.id);
+  if (text.size() > kMaxText)
+    c_.error_in_file(0, 0, 0, fmt::format("more than {} bytes", kMaxText));
+  else
+    tokens_ = tokenize(text, kMaxTokens);
+  if (tokens_.empty()) tokens_.emplace_back();
+}
+
+Result Reader::run() {
+  while (peek().kind != Token::Kind::end) {
+    if (peek().kind == Token::Kind::line_end) {
+      next();
+      continue;
+    }
+    line();
+  }
+  finish_options();
+  make_identities_unique(c_.config.rules);
+  Result result;
+  result.unsupported = std::move(unsupported_);
+  for (config::Diagnostic& d : c_.take_diagnostics())
+    if (d.severity == config::Severity::error) result.diagnostics.push_back(std::move(d));
+  result.config = std::move(c_.config);
+  return result;
+}
+
+void Reader::line() {
+  bool good = false;
+  if (take("set"))
+    good = set();
+  else if (take("pass"))
+    good = rule(config::RuleKind::pass);
+  else if (take("block"))
+    good = rule(config::RuleKind::block);
+  else if (take("match"))
+    good = rule(config::RuleKind::match);
+  else if (take("antispoof"))
+    good = antispoof();
+  else if (dialect_.scrub_rules && take("scrub"))
+    good = freebsd_scrub();
+  else if (peek().kind == Token::Kind::word && peek(1).text == "=" && peek(1).kind == Token::Kind::sign)
+    good = unsupported("macros");
+  else {
+    for (const Feature& f : kFeatures)
+      if (sees(f.word)) {
+        // What stands in an anchor's braces is no rule of the main ruleset.
+        unsupported(f.name);
+        return skip_line();
+      }
+    good = wrong("a rule or 'set'");
+  }
+  if (good && !at_line_end()) wrong("the end of the line");
+  skip_line();
+}
+
+void Reader::skip_line() {
+  while (!at_line_end()) next();
+}
+
+const Token& Reader::peek(size_t ahead) const { return tokens_[std::min(at_ + ahead, tokens_.size() - 1)]; }
+
+const Token& Reader::next() {
+  const Token& t = peek();
+  if (at_ + 1 < tokens_.size()) ++at_;
+  return t;
+}
+
+bool Reader::at_line_end() const { return peek().kind == Token::Kind::line_end || peek().kind == Token::Kind::end; }
+
+bool Reader::sees(std::string_view word) const {
+  const Token& t = peek();
+  return (t.kind == Token::Kind::word || t.kind == Token::Kind::sign) && t.text == word;
+}
+
+bool Reader::take(std::string_view word) {
+  if (!sees(word)) return false;
+  next();
+  return true;
+}
+
+bool Reader::expect(std::string_view word) { return take(word) || wrong(fmt::format("'{}'", word)); }
+
+bool Reader::wrong(std::string_view expected) {
+  const Token& t = peek();
+  const std::string found = at_line_end() ? "the line ends" : fmt::format("'{}'", t.text);
+  c_.error(*place(t), fmt::format("{} where {} is expected", found, expected));
+  return false;
+}
+
+bool Reader::unsupported(std::string_view feature) {
+  unsupported_.push_back({std::string(feature), peek().line, peek().column});
+  return false;
+}
+
+const config::Node* Reader::place(const Token& here) {
+  config::Node& n = places_.emplace_back();
+  n.line = here.line;
+  n.column = here.column;
+  return &n;
+}
+
+std::optional<uint32_t> Reader::number(std::string_view what, uint32_t low, uint32_t high) {
+  const auto value = peek().kind == Token::Kind::word ? config::parse_number(peek().text) : std::nullopt;
+  if (!value || *value < low || *value > high) {
+    wrong(fmt::format("{} from {} to {}", what, low, high));
+    return std::nullopt;
+  }
+  next();
+  return static_cast<uint32_t>(*value);
+}
+
+Result parse(std::string_view text, std::span<const config::Interface> interfaces, Dialect dialect) {
+  return Reader(text, interfaces, dialect).run();
+}
+
+}  // namespace twinwall::pfconf
