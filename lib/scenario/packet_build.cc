@@ -348,4 +348,40 @@ std::variant<std::vector<uint8_t>, std::string> build_frame(const PacketSpec& sp
   }
 }
 
+std::vector<std::vector<uint8_t>> split_frame(const std::vector<uint8_t>& frame, size_t size) {
+  constexpr uint32_t kIpv6Id = 0x5ca1ab1e;
+  if (frame.size() < kEthernetHeader + kIpv4Header) return {frame};
+  const bool v4 = load_be16(&frame[12]) == kEtherTypeIpv4;
+  if (!v4 && (load_be16(&frame[12]) != kEtherTypeIpv6 || frame.size() < kEthernetHeader + kIpv6Header)) return {frame};
+  const size_t header = v4 ? (frame[kEthernetHeader] & 0x0fu) * 4u : kIpv6Header;
+  const size_t start = kEthernetHeader + header;
+  if (frame.size() <= start + size) return {frame};
+  std::vector<Buffer> out;
+  for (size_t at = start; at < frame.size(); at += size) {
+    const size_t length = std::min(size, frame.size() - at);
+    const bool more = at + length < frame.size();
+    const size_t offset = at - start;
+    Buffer& piece = out.emplace_back(frame.begin(), frame.begin() + static_cast<ptrdiff_t>(start));
+    uint8_t* ip = &piece[kEthernetHeader];
+    if (v4) {
+      store_be16(ip + 2, static_cast<uint16_t>(header + length));
+      store_be16(ip + 6, static_cast<uint16_t>((load_be16(ip + 6) & kIpv4DontFragment) |
+                                               (more ? kIpv4MoreFragments : 0) | (offset / 8)));
+      store_raw<uint16_t>(ip + 10, 0);
+      store_raw(ip + 10, checksum(ip, header));
+    } else {
+      store_be16(ip + 4, static_cast<uint16_t>(8 + length));
+      const uint8_t next = ip[6];
+      ip[6] = kProtoFragment;
+      piece.push_back(next);
+      piece.push_back(0);
+      put16(piece, static_cast<uint16_t>(offset | (more ? 1 : 0)));
+      put32(piece, kIpv6Id);
+    }
+    piece.insert(piece.end(), frame.begin() + static_cast<ptrdiff_t>(at),
+                 frame.begin() + static_cast<ptrdiff_t>(at + length));
+  }
+  return out;
+}
+
 }  // namespace twinwall::scenario

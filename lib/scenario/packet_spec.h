@@ -57,6 +57,10 @@ struct BuildDefaults {
                                                                           const Bindings& bindings,
                                                                           const BuildDefaults& defaults);
 
+// The frame as fragments of at most `size` bytes of payload each, a multiple of 8; itself alone when it fits. IPv6
+// extension headers go into the fragments.
+[[nodiscard]] std::vector<std::vector<uint8_t>> split_frame(const std::vector<uint8_t>& frame, size_t size);
+
 // Every field of a frame. What cannot be read as a packet comes back as `raw`.
 [[nodiscard]] PacketSpec read_frame(Bytes frame);
 

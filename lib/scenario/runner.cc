@@ -1,5 +1,6 @@
 #include "lib/scenario/runner.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "lib/config/document.h"
@@ -87,8 +88,15 @@ class Runner {
       if (interface == nullptr) return;
       const auto frame = frame_of(send, interface->id, step);
       if (!frame) return;
-      if (sends.size() == 1) why_ = explain(*node_, interface->id, *frame);
-      for (unsigned i = 0; i < send.times; ++i) merge(node_->inject(interface->id, *frame));
+      std::vector<std::vector<uint8_t>> pieces;
+      if (send.split == 0)
+        pieces.push_back(*frame);
+      else
+        pieces = split_frame(*frame, send.split);
+      if (send.reverse) std::reverse(pieces.begin(), pieces.end());
+      if (sends.size() == 1) why_ = explain(*node_, interface->id, pieces.size() == 1 ? pieces.front() : *frame);
+      for (unsigned i = 0; i < send.times; ++i)
+        for (const auto& piece : pieces) merge(node_->inject(interface->id, piece));
     }
   }
 

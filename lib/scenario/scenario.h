@@ -30,6 +30,8 @@ struct Send {
   std::string interface;
   PacketSpec packet;
   unsigned times = 1;
+  size_t split = 0;                    // sent as fragments of so many bytes of payload
+  bool reverse = false;                // the last fragment first
   std::optional<unsigned> pcap_frame;  // frame N of the capture `pcap_path` in place of `packet`, from 1
   std::string pcap_path;
 };

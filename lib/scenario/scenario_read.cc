@@ -155,6 +155,11 @@ std::optional<Send> read_send(Context& c, const YamlNode& n, const Reading& r) {
     const auto count = read_number(c, *times, "times", 1, kMaxTimes);
     out.times = static_cast<unsigned>(count.value_or(1));
   }
+  if (const YamlNode* split = n.find("split")) {
+    out.split = read_number(c, *split, "split", 8, 65528).value_or(8);
+    if (out.split % 8 != 0) c.error(*split, "'split' needs a multiple of 8");
+  }
+  if (const YamlNode* reverse = n.find("reverse")) assign(out.reverse, config::read_bool(c, *reverse, "reverse"));
   if (const YamlNode* at = n.find("at"))
     out.interface = read_text(c, *at, "at").value_or("");
   else
@@ -166,7 +171,7 @@ std::optional<Send> read_send(Context& c, const YamlNode& n, const Reading& r) {
         c.error(key, fmt::format("'{}' cannot stand beside 'pcap': the frame is sent as it is", key.text));
     return out;
   }
-  const auto packet = read_packet(c, n, {"at", "times"});
+  const auto packet = read_packet(c, n, {"at", "times", "split", "reverse"});
   if (!packet) return std::nullopt;
   out.packet = *packet;
   return out;
