@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "lib/base/bytes.h"
@@ -24,6 +25,12 @@ inline Buffer pattern(size_t length, uint64_t seed = 1) {
 
 inline Buffer slice(const Buffer& b, size_t from, size_t to) {
   return {b.begin() + static_cast<std::ptrdiff_t>(from), b.begin() + static_cast<std::ptrdiff_t>(to)};
+}
+
+inline void append(Buffer& b, const Buffer& more) {
+  const size_t at = b.size();
+  b.resize(at + more.size());
+  if (!more.empty()) std::memcpy(b.data() + at, more.data(), more.size());
 }
 
 struct V4 {
@@ -50,7 +57,7 @@ struct V4 {
     store_be32(&b[16], dst);
     std::copy(options.begin(), options.end(), b.begin() + kIpv4Header);
     store_raw(&b[10], checksum(b.data(), header));
-    b.insert(b.end(), payload.begin(), payload.end());
+    append(b, payload);
     return b;
   }
   // Bytes [from, to) of a datagram.
@@ -70,7 +77,7 @@ struct V6 {
 
   [[nodiscard]] Buffer whole(const Buffer& payload) const {
     Buffer b = start(payload.size(), proto);
-    b.insert(b.end(), payload.begin(), payload.end());
+    append(b, payload);
     return b;
   }
   [[nodiscard]] Buffer packet(const Buffer& payload, size_t offset, bool more) const {
@@ -80,7 +87,7 @@ struct V6 {
     b[at] = proto;
     store_be16(&b[at + 2], static_cast<uint16_t>(offset | (more ? 1 : 0)));
     store_be32(&b[at + 4], id);
-    b.insert(b.end(), payload.begin(), payload.end());
+    append(b, payload);
     return b;
   }
   [[nodiscard]] Buffer piece(const Buffer& data, size_t from, size_t to) const {
@@ -97,7 +104,7 @@ struct V6 {
     b[8] = b[24] = 0xfd;
     b[23] = src_last;
     b[39] = dst_last;
-    b.insert(b.end(), extensions.begin(), extensions.end());
+    append(b, extensions);
     if (!extensions.empty()) b[kIpv6Header + last_extension_at] = next;
     return b;
   }

@@ -97,9 +97,7 @@ TEST(RandomFragments, Ipv6DatagramsInterleavedComeOutAsTheyWere) {
     shuffle(packets, random);
     c.complete.clear();
     for (const Buffer& p : packets) EXPECT_NE(c.give(p), FragmentFate::dropped);
-    std::sort(c.complete.begin(), c.complete.end());
-    std::sort(expected.begin(), expected.end());
-    ASSERT_EQ(c.complete, expected) << run;
+    ASSERT_TRUE(std::is_permutation(c.complete.begin(), c.complete.end(), expected.begin(), expected.end())) << run;
     ASSERT_EQ(c.cache.fragments(), 0u);
   }
 }
