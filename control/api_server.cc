@@ -101,6 +101,15 @@ void demote(Node& node, Words words, const Respond& reply) {
   reply({200, show_carp(node, EventLoop::now())});
 }
 
+// httplib's own queue of connections is so short that a handful of clients at once find it full.
+class UnixServer final : public httplib::Server {
+ public:
+  bool bind_to(const std::string& path) {
+    constexpr int kBacklog = 64;
+    return bind_to_port(path, 80) && ::listen(svr_sock_, kBacklog) == 0;
+  }
+};
+
 bool answers(const std::string& path) {
   sockaddr_un address{};
   if (path.size() >= sizeof address.sun_path) return false;
@@ -181,7 +190,9 @@ void ApiServer::add_routes(Node& node) {
 }
 
 bool ApiServer::start(Node& node, std::string& error_text) {
-  server_ = std::make_unique<httplib::Server>();
+  auto server = std::make_unique<UnixServer>();
+  UnixServer& unix_server = *server;
+  server_ = std::move(server);
   server_->set_address_family(AF_UNIX);
   server_->set_payload_max_length(kBodyMax);
   server_->set_keep_alive_max_count(16);
@@ -191,7 +202,7 @@ bool ApiServer::start(Node& node, std::string& error_text) {
   server_->new_task_queue = [] { return new httplib::ThreadPool(kThreads); };  // the server deletes it
   add_routes(node);
   const mode_t before = umask(0177);
-  bound_ = server_->bind_to_port(path_, 80);
+  bound_ = unix_server.bind_to(path_);
   const int fault = errno;
   umask(before);
   if (!bound_) {

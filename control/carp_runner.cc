@@ -203,7 +203,7 @@ void CarpRunner::note_role(Time now, Group& group, carp::Cause cause) {
   ++group.transitions;
   if (from == Role::master) {
     const bool planned = to == Role::backup || cause == carp::Cause::stopped;
-    group.forward_until = planned ? now + kLinger : now;
+    group.forward_until = planned ? now + kLinger : Time{};
     if (bowed_out_) group.forward_until = Time::max();
   }
   spdlog::info("carp: vhid {} on {}: {} -> {} ({}), demotion {}", group.config.vhid, info(group.config.interface).name,

@@ -69,11 +69,11 @@ class Check {
     if (!a && !b) return;
     const Position at = b ? b->at : whole_file();
     if (a.has_value() != b.has_value()) return refuse(at, "pfsync");
-    same(a->interface, b->interface, at, "pfsync.interface");
+    const auto& name = running_.interface(a->interface).name;
+    same(name, wanted_.interface(b->interface).name, at, "pfsync.interface");
     same(a->peer, b->peer, at, "pfsync.peer");
     same(a->max_updates, b->max_updates, at, "pfsync.max-updates");
     // Frames to the peer leave from this address.
-    const auto& name = running_.interface(a->interface).name;
     if (const auto* after = wanted_.find_interface(name))
       same(running_.interface(a->interface).addresses, after->addresses, after->at,
            "interfaces." + name + ".addresses");

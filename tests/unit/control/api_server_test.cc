@@ -1,0 +1,202 @@
+#include "control/api_server.h"
+
+#include <gtest/gtest.h>
+#include <httplib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "control/metrics.h"
+#include "control/show.h"
+#include "fake_dataplane.h"
+#include "sample_config.h"
+
+namespace twinwall {
+namespace {
+
+using test::FakeDataplane;
+using test::load;
+using test::sample_text;
+
+// A node whose loop runs in a thread of its own, as in the daemon.
+class ApiTest : public testing::Test {
+ protected:
+  ApiTest() {
+    char directory[] = "/tmp/twinwall-api-XXXXXX";
+    directory_ = mkdtemp(directory);
+    path = directory_ + "/sub/api.sock";
+    text = sample_text(1);
+    NodeOptions o;
+    o.config_path = "test.yaml";
+    o.load = [this](const std::string&) { return config::load_text(text, "test.yaml", ""); };
+    o.random = [seed = uint64_t{1}]() mutable { return ++seed; };
+    o.hostid = 1;
+    node = std::make_unique<Node>(loop, plane, load(text), std::move(o));
+    std::string error;
+    EXPECT_TRUE(node->start(error)) << error;
+    api = std::make_unique<ApiServer>(loop, path);
+    bool taken = false;
+    EXPECT_TRUE(api->claim(error, taken)) << error;
+    EXPECT_TRUE(api->start(*node, error)) << error;
+    thread = std::thread([this] { loop.run(); });
+  }
+  ~ApiTest() override {
+    loop.stop();
+    thread.join();
+    api.reset();
+    node.reset();
+    std::filesystem::remove_all(directory_);
+  }
+
+  httplib::Client client() const {
+    httplib::Client c(path, 80);
+    c.set_address_family(AF_UNIX);
+    return c;
+  }
+  std::pair<int, Json> get(const std::string& what) {
+    auto c = client();
+    const auto r = c.Get("/v1/" + what);
+    return r ? std::pair(r->status, Json::parse(r->body)) : std::pair(0, Json());
+  }
+  std::pair<int, Json> post(const std::string& what) {
+    auto c = client();
+    const auto r = c.Post("/v1/" + what, "", "application/json");
+    return r ? std::pair(r->status, Json::parse(r->body)) : std::pair(0, Json());
+  }
+
+  std::string directory_, path, text;
+  EventLoop loop;
+  FakeDataplane plane{1, 3};
+  std::unique_ptr<Node> node;
+  std::unique_ptr<ApiServer> api;
+  std::thread thread;
+};
+
+TEST_F(ApiTest, EveryViewAnswers) {
+  for (const std::string_view what : view_names()) {
+    const auto [status, body] = get("show/" + std::string(what));
+    EXPECT_EQ(status, 200) << what;
+    EXPECT_TRUE(body.is_object()) << what;
+  }
+  EXPECT_EQ(get("show/info").second["hostname"], "fw1");
+}
+
+TEST_F(ApiTest, UnknownThingsAndBadWordsAreErrorsInJson) {
+  EXPECT_EQ(get("show/nonsense").first, 404);
+  EXPECT_EQ(get("nonsense").first, 404);
+  EXPECT_EQ(post("show/info").first, 404);
+  const auto [status, body] = get("show/states?port=frob");
+  EXPECT_EQ(status, 400);
+  EXPECT_NE(body["error"].get<std::string>().find("port"), std::string::npos);
+  EXPECT_EQ(get("show/states?limit=1000000").first, 400);
+  EXPECT_EQ(post("kill/states").first, 400);  // without a filter
+  EXPECT_EQ(post("carp/demote?value=300").first, 400);
+}
+
+TEST_F(ApiTest, StatesAreShownKilledAndFlushed) {
+  loop.post([this] {
+    for (uint64_t i = 1; i <= 3; ++i) {
+      pfsync::StateRecord r;
+      r.id = i;
+      r.creator = 1;
+      r.af = r.wire.af = r.stack.af = Af::inet;
+      plane.create(r);
+    }
+  });
+  EXPECT_EQ(get("show/states").second["count"], 3);
+  EXPECT_EQ(get("show/states?limit=1").second["truncated"], true);
+  auto [status, body] = post("kill/states?id=2");
+  EXPECT_EQ(status, 200);
+  EXPECT_EQ(body["killed"], 1);
+  EXPECT_EQ(get("show/states").second["count"], 2);
+  EXPECT_EQ(post("flush/states").second["killed"], 2);
+  EXPECT_EQ(get("show/states").second["count"], 0);
+}
+
+TEST_F(ApiTest, ReloadTellsWhatIsWrong) {
+  auto [status, body] = post("reload");
+  EXPECT_EQ(status, 200);
+  EXPECT_EQ(body["ok"], true);
+  text = "frob: 1\n" + sample_text(1);
+  std::tie(status, body) = post("reload");
+  EXPECT_EQ(status, 422);
+  EXPECT_EQ(body["ok"], false);
+  ASSERT_FALSE(body["diagnostics"].empty());
+  EXPECT_EQ(body["diagnostics"][0]["line"], 1);
+  EXPECT_EQ(body["generation"], 2);
+}
+
+TEST_F(ApiTest, SocketBelongsToItsOwnerAloneAndGoesAway) {
+  struct stat s {};
+  ASSERT_EQ(stat(path.c_str(), &s), 0);
+  EXPECT_EQ(s.st_mode & 0777, 0600u);
+  api->stop();
+  EXPECT_NE(stat(path.c_str(), &s), 0);
+}
+
+TEST_F(ApiTest, LiveDaemonsSocketIsNotTaken) {
+  ApiServer second(loop, path);
+  std::string error;
+  bool taken = false;
+  EXPECT_FALSE(second.claim(error, taken));
+  EXPECT_TRUE(taken);
+  EXPECT_NE(error.find(path), std::string::npos);
+  EXPECT_EQ(get("show/info").first, 200);
+}
+
+TEST_F(ApiTest, DeadDaemonsSocketIsRemoved) {
+  const std::string stale = directory_ + "/stale.sock";
+  std::ofstream(stale) << "left behind";
+  ApiServer second(loop, stale);
+  std::string error;
+  bool taken = false;
+  EXPECT_TRUE(second.claim(error, taken)) << error;
+  EXPECT_FALSE(std::filesystem::exists(stale));
+}
+
+TEST_F(ApiTest, OversizedBodiesAreRefused) {
+  auto c = client();
+  const auto r = c.Post("/v1/reload", std::string(1 << 20, 'x'), "application/json");
+  if (r) {  // else the connection was cut in the middle of the body
+    EXPECT_EQ(r->status, 413);
+  }
+  EXPECT_EQ(get("show/info").second["reloads"], 0);
+}
+
+TEST_F(ApiTest, ManyClientsAtOnceAreAllAnswered) {
+  std::vector<std::thread> threads;
+  std::atomic<int> good{0};
+  for (int t = 0; t < 8; ++t)
+    threads.emplace_back([&] {
+      for (int i = 0; i < 10; ++i)
+        if (get("show/carp").first == 200) ++good;
+    });
+  for (auto& t : threads) t.join();
+  EXPECT_EQ(good, 80);
+}
+
+TEST_F(ApiTest, MetricsAreServedAsText) {
+  MetricsServer metrics(loop, *node);
+  std::string error;
+  ASSERT_TRUE(metrics.start("127.0.0.1:0", error)) << error;
+  httplib::Client c("127.0.0.1", metrics.port());
+  const auto r = c.Get("/metrics");
+  ASSERT_TRUE(r);
+  EXPECT_EQ(r->status, 200);
+  EXPECT_NE(r->body.find("# TYPE twinwall_carp_role gauge"), std::string::npos);
+  EXPECT_NE(r->body.find("twinwall_port_up{interface=\"wan\"} 1"), std::string::npos);
+  EXPECT_EQ(c.Get("/other")->status, 404);
+}
+
+TEST_F(ApiTest, MetricsRefuseAnAddressThatIsNone) {
+  MetricsServer metrics(loop, *node);
+  std::string error;
+  EXPECT_FALSE(metrics.start("nonsense", error));
+  EXPECT_FALSE(metrics.start("127.0.0.1:99999", error));
+  EXPECT_FALSE(error.empty());
+}
+
+}  // namespace
+}  // namespace twinwall

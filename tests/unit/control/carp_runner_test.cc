@@ -1,0 +1,403 @@
+#include "control/carp_runner.h"
+
+#include <gtest/gtest.h>
+
+#include <deque>
+
+#include "control/link_messages.h"
+#include "lib/net/headers.h"
+
+namespace twinwall {
+namespace {
+
+using carp::Role;
+using Frame = std::vector<uint8_t>;
+constexpr InterfaceId kWan = 1;
+constexpr InterfaceId kLan = 2;
+
+struct Event {
+  std::string what;  // "roles", "advert", "arp", "na", "changed"
+  InterfaceId interface = kNoInterface;
+  Frame frame;
+};
+
+// What one runner does, in order; its frames reach the other side when the test says so.
+class Side final : public CarpOutput {
+ public:
+  bool send(InterfaceId interface, Bytes frame) override {
+    const uint16_t type = load_be16(&frame[12]);
+    std::string what = "advert";
+    if (type == kEtherTypeArp) what = "arp";
+    if (type == kEtherTypeIpv6 && frame[20] == kProtoIcmp6) what = "na";
+    events.push_back({what, interface, Frame(frame.begin(), frame.end())});
+    return !cut;
+  }
+  void publish(std::shared_ptr<const CarpRoles> r) override {
+    roles = std::move(r);
+    events.push_back({"roles", kNoInterface, {}});
+  }
+  void add_mac(InterfaceId id, const Mac& mac) override { macs.emplace_back(id, mac); }
+  const Mac* peer_mac(InterfaceId, const IpAddress&) override { return peer_known ? &peer : nullptr; }
+  void role_changed(InterfaceId, uint8_t, Role, Role to) override {
+    events.push_back({"changed", kNoInterface, {static_cast<uint8_t>(to)}});
+  }
+
+  std::vector<Event> take() { return std::exchange(events, {}); }
+
+  std::vector<Event> events;
+  std::shared_ptr<const CarpRoles> roles;
+  std::vector<std::pair<InterfaceId, Mac>> macs;
+  bool cut = false;
+  bool peer_known = false;
+  Mac peer{{2, 0, 0, 0, 9, 9}};
+};
+
+std::vector<InterfaceInfo> interfaces(uint8_t node) {
+  std::vector<InterfaceInfo> out(2);
+  for (uint16_t i = 0; i < 2; ++i) {
+    out[i].id = static_cast<InterfaceId>(i + 1);
+    out[i].name = i == 0 ? "wan" : "lan";
+    out[i].mac = Mac{{2, 0, 0, 0, node, static_cast<uint8_t>(i)}};
+    out[i].has_v4 = true;
+    out[i].v4 = Address::v4(0xc0000200u + i * 256u + 1u + node);
+    out[i].link_local = link_local_of(out[i].mac);
+  }
+  return out;
+}
+
+config::Carp carp_config(uint8_t skew, bool preempt = true) {
+  config::Carp c;
+  c.preempt = preempt;
+  for (const InterfaceId id : {kWan, kLan}) {
+    config::CarpGroup g;
+    g.vhid = static_cast<uint8_t>(id);
+    g.interface = id;
+    g.advskew = skew;
+    g.key = {'k', 'e', 'y'};
+    g.addresses = {*parse_prefix(id == kWan ? "192.0.2.1/24" : "192.0.3.1/24")};
+    if (id == kWan) g.addresses.push_back(*parse_prefix("2001:db8::1/64"));
+    c.groups.push_back(g);
+  }
+  return c;
+}
+
+class Pair : public testing::Test {
+ protected:
+  struct NodeUnderTest {
+    explicit NodeUnderTest(uint64_t seed) : runner(side, [seed]() mutable { return seed += 0x9e3779b97f4a7c15ull; }) {}
+    Side side;
+    CarpRunner runner;
+    bool alive = false;
+  };
+
+  void begin(NodeUnderTest& n, uint8_t number, const config::Carp& c) {
+    n.runner.configure(now, c, interfaces(number), [](InterfaceId) { return true; });
+    n.runner.start(now);
+    n.alive = true;
+  }
+
+  // Frames cross the wire at once; time goes on from deadline to deadline.
+  void exchange() {
+    for (bool more = true; more;) {
+      more = deliver(a, b);
+      more = deliver(b, a) || more;
+    }
+  }
+  bool deliver(NodeUnderTest& from, NodeUnderTest& to) {
+    bool any = false;
+    for (auto& e : from.side.take()) {
+      history.push_back({&from == &a ? 'a' : 'b', e.what});
+      if (e.what != "advert" || !from.alive || from.side.cut) continue;
+      any = true;
+      if (to.alive && !to.side.cut) to.runner.receive(now, e.interface, e.frame, kEthernetHeader);
+    }
+    return any;
+  }
+  void advance(Duration d) {
+    const Time end = now + d;
+    exchange();
+    for (;;) {
+      Time next = Time::max();
+      for (auto* n : {&a, &b})
+        if (n->alive) next = std::min(next, n->runner.next_deadline());
+      if (next > end) break;
+      now = std::max(now, next);
+      for (auto* n : {&a, &b})
+        if (n->alive) n->runner.poll(now);
+      exchange();
+    }
+    now = end;
+  }
+  static Role role(const NodeUnderTest& n, size_t group = 0) { return n.runner.status(Time(0s))[group].role; }
+
+  Time now = Time(100s);
+  NodeUnderTest a{1}, b{2};
+  std::vector<std::pair<char, std::string>> history;
+};
+
+TEST_F(Pair, BetterNodeBecomesMasterOfBothGroups) {
+  begin(a, 1, carp_config(0));
+  begin(b, 2, carp_config(100));
+  advance(2900ms);
+  EXPECT_EQ(role(a), Role::backup);
+  advance(200ms);
+  for (size_t g : {0u, 1u}) {
+    EXPECT_EQ(role(a, g), Role::master);
+    EXPECT_EQ(role(b, g), Role::backup);
+  }
+  advance(60s);
+  EXPECT_EQ(role(b), Role::backup);
+  EXPECT_EQ(b.runner.status(now)[0].transitions, 1u);
+  EXPECT_TRUE(a.side.roles->is_master(kWan, 1));
+  EXPECT_TRUE(a.side.roles->is_master(kLan, 2));
+  EXPECT_FALSE(b.side.roles->is_master(kWan, 1));
+}
+
+TEST_F(Pair, RoleIsPublishedBeforeTheAdvertisementAndTheAnnouncementFollows) {
+  begin(a, 1, carp_config(0));
+  b.alive = false;
+  a.side.take();
+  now += 3s;
+  a.runner.poll(now);
+  std::vector<std::string> order;
+  for (const auto& e : a.side.take()) order.push_back(e.what);
+  const std::vector<std::string> wan = {"roles", "changed", "advert", "advert", "arp", "na"};
+  ASSERT_GE(order.size(), wan.size());
+  EXPECT_EQ(std::vector<std::string>(order.begin(), order.begin() + 6), wan);
+}
+
+TEST_F(Pair, AnnouncementComesFromTheVirtualMacAndIsRepeated) {
+  begin(a, 1, carp_config(0));
+  now += 3s;
+  a.runner.poll(now);
+  int arps = 0;
+  for (int second = 0; second < 5; ++second) {
+    for (const auto& e : a.side.take()) {
+      if (e.what != "arp" || e.interface != kWan) continue;
+      ++arps;
+      EXPECT_EQ(Mac::from_wire(&e.frame[6]), virtual_mac(1));
+      const auto m = parse_arp(Bytes(e.frame).subspan(14));
+      ASSERT_TRUE(m);
+      EXPECT_EQ(m->sender_mac, virtual_mac(1));
+      EXPECT_EQ(m->sender, m->target);
+    }
+    now += 1s;
+    a.runner.poll(now);
+  }
+  EXPECT_EQ(arps, 2);
+}
+
+TEST_F(Pair, DeadMasterIsReplacedWithinTheMasterDownTime) {
+  begin(a, 1, carp_config(0));
+  begin(b, 2, carp_config(100));
+  advance(10s);
+  a.alive = false;
+  const Time died = now;
+  advance(2300ms);
+  EXPECT_EQ(role(b), Role::backup);
+  advance(1200ms);
+  EXPECT_EQ(role(b), Role::master);
+  EXPECT_LE(b.runner.status(now)[0].in_role, now - died);
+}
+
+TEST_F(Pair, ReturningNodePreemptsOnlyWhenItsBulkTransferIsComplete) {
+  begin(b, 2, carp_config(100));
+  advance(10s);
+  ASSERT_EQ(role(b), Role::master);
+  a.runner.set_bulk_demotion(now, true);
+  begin(a, 1, carp_config(0));
+  advance(30s);
+  EXPECT_EQ(role(a), Role::backup);
+  EXPECT_EQ(role(b), Role::master);
+  a.runner.set_bulk_demotion(now, false);
+  advance(2s);
+  EXPECT_EQ(role(a), Role::master);
+  EXPECT_EQ(role(b), Role::backup);
+  // The old master forwards for a moment longer, then no more.
+  advance(CarpRunner::kLinger);
+  EXPECT_FALSE(b.side.roles->is_master(kWan, 1));
+}
+
+TEST_F(Pair, LosingMasterForwardsAMomentLonger) {
+  begin(b, 2, carp_config(100));
+  advance(10s);
+  begin(a, 1, carp_config(0));
+  while (role(a) != Role::master) advance(1ms);
+  EXPECT_EQ(role(b), Role::backup);
+  EXPECT_TRUE(b.side.roles->is_master(kWan, 1));
+  advance(CarpRunner::kLinger + 1ms);
+  EXPECT_FALSE(b.side.roles->is_master(kWan, 1));
+  EXPECT_TRUE(a.side.roles->is_master(kWan, 1));
+}
+
+TEST_F(Pair, WithoutPreemptTheReturningNodeStaysBackup) {
+  begin(b, 2, carp_config(100, false));
+  advance(10s);
+  begin(a, 1, carp_config(0, false));
+  advance(30s);
+  EXPECT_EQ(role(a), Role::backup);
+  EXPECT_EQ(role(b), Role::master);
+}
+
+TEST_F(Pair, LostLinkGivesUpAllGroupsAndItsReturnTakesThemBack) {
+  begin(a, 1, carp_config(0));
+  begin(b, 2, carp_config(100));
+  advance(10s);
+  a.runner.link_change(now, kWan, false);
+  EXPECT_EQ(role(a, 0), Role::init);
+  EXPECT_EQ(a.runner.demotion(), 240);
+  EXPECT_FALSE(a.side.roles->is_master(kWan, 1));  // nothing can arrive there any more
+  advance(5s);
+  EXPECT_EQ(role(b, 0), Role::master);
+  EXPECT_EQ(role(b, 1), Role::master);
+  EXPECT_EQ(role(a, 1), Role::backup);
+  a.runner.link_change(now, kWan, true);
+  advance(5s);
+  EXPECT_EQ(a.runner.demotion(), 0);
+  for (size_t g : {0u, 1u}) {
+    EXPECT_EQ(role(a, g), Role::master);
+    EXPECT_EQ(role(b, g), Role::backup);
+  }
+}
+
+TEST_F(Pair, BowOutHandsOverAtOnceAndWorkersForwardUntilReleased) {
+  begin(a, 1, carp_config(0));
+  begin(b, 2, carp_config(100));
+  advance(10s);
+  a.runner.bow_out(now);
+  EXPECT_TRUE(a.runner.had_masters_at_bow_out());
+  EXPECT_FALSE(a.runner.successors_heard());
+  EXPECT_EQ(role(a), Role::init);
+  EXPECT_TRUE(a.side.roles->is_master(kWan, 1));
+  exchange();
+  EXPECT_EQ(role(b, 0), Role::master);
+  EXPECT_EQ(role(b, 1), Role::master);
+  EXPECT_TRUE(a.runner.successors_heard());
+  advance(5s);
+  EXPECT_EQ(role(a), Role::init);
+  EXPECT_TRUE(a.side.roles->is_master(kWan, 1));
+  a.side.take();
+  a.runner.repeat_bow_out(now);
+  EXPECT_TRUE(a.side.take().empty());  // a frame from the virtual MAC would turn the switches back
+  a.runner.release(now);
+  EXPECT_FALSE(a.side.roles->is_master(kWan, 1));
+}
+
+TEST_F(Pair, LostBowOutIsRepeated) {
+  begin(a, 1, carp_config(0));
+  begin(b, 2, carp_config(100));
+  advance(10s);
+  a.runner.bow_out(now);
+  a.side.take();  // lost on the way
+  advance(300ms);
+  EXPECT_EQ(role(b), Role::backup);
+  a.runner.repeat_bow_out(now);
+  exchange();
+  EXPECT_EQ(role(b), Role::master);
+  EXPECT_TRUE(a.runner.successors_heard());
+}
+
+TEST_F(Pair, RefusedAdvertisementsAreCountedByReasonAndHaveNoEffect) {
+  begin(b, 2, carp_config(100));
+  advance(10s);
+  ASSERT_EQ(role(b), Role::master);
+  config::Carp other_key = carp_config(0);
+  for (auto& g : other_key.groups) g.key = {'n', 'o'};
+  begin(a, 1, other_key);
+  advance(10s);
+  EXPECT_EQ(role(b), Role::master);
+  EXPECT_GT(b.runner.verdicts()[static_cast<size_t>(carp::Verdict::badauth)], 0u);
+  EXPECT_EQ(b.runner.verdicts()[static_cast<size_t>(carp::Verdict::accept)], 0u);
+  Frame damaged(70, 0);
+  b.runner.receive(now, kWan, damaged, kEthernetHeader);
+  EXPECT_EQ(b.runner.verdicts()[static_cast<size_t>(carp::Verdict::not_carp)], 1u);
+  b.runner.receive(now, kWan, Bytes(damaged).first(3), kEthernetHeader);
+  EXPECT_EQ(b.runner.verdicts()[static_cast<size_t>(carp::Verdict::not_carp)], 2u);
+}
+
+TEST_F(Pair, OwnAdvertisementThatComesBackIsALoop) {
+  begin(a, 1, carp_config(0));
+  now += 3s;
+  a.runner.poll(now);
+  size_t echoed = 0;
+  for (const auto& e : a.side.take()) {
+    if (e.what != "advert") continue;
+    a.runner.receive(now, e.interface, e.frame, kEthernetHeader);
+    ++echoed;
+  }
+  EXPECT_EQ(echoed, 3u);
+  EXPECT_EQ(a.runner.verdicts()[static_cast<size_t>(carp::Verdict::loop)], echoed);
+  EXPECT_EQ(role(a), Role::master);
+}
+
+TEST_F(Pair, ReloadKeepsRolesTakesNewSkewAndDropsVanishedGroups) {
+  begin(a, 1, carp_config(0));
+  begin(b, 2, carp_config(100));
+  advance(10s);
+  config::Carp changed = carp_config(200);
+  changed.groups.pop_back();
+  a.runner.configure(now, changed, interfaces(1), [](InterfaceId) { return true; });
+  EXPECT_EQ(role(a), Role::master);
+  ASSERT_EQ(a.runner.status(now).size(), 1u);
+  advance(100ms);
+  EXPECT_EQ(role(b, 1), Role::master);  // the vanished group bowed out
+  EXPECT_FALSE(a.side.roles->is_master(kLan, 2));
+  advance(5s);
+  EXPECT_EQ(role(a), Role::backup);  // 200 is slower than 100
+  EXPECT_EQ(role(b), Role::master);
+}
+
+TEST_F(Pair, NewAddressOfAMasterIsAnnounced) {
+  begin(a, 1, carp_config(0));
+  now += 3s;
+  a.runner.poll(now);
+  a.side.take();
+  config::Carp more = carp_config(0);
+  more.groups[1].addresses.push_back(*parse_prefix("192.0.3.99/24"));
+  a.runner.configure(now, more, interfaces(1), [](InterfaceId) { return true; });
+  bool announced = false;
+  for (const auto& e : a.side.take())
+    if (e.what == "arp")
+      announced = announced || parse_arp(Bytes(e.frame).subspan(14))->sender == parse_ip("192.0.3.99")->addr;
+  EXPECT_TRUE(announced);
+}
+
+TEST_F(Pair, OperatorsDemotionMovesTheRole) {
+  begin(a, 1, carp_config(0));
+  begin(b, 2, carp_config(100));
+  advance(10s);
+  a.runner.set_operator_demotion(now, 10);
+  advance(100ms);
+  EXPECT_EQ(role(b), Role::master);
+  a.runner.set_operator_demotion(now, 0);
+  advance(3s);
+  EXPECT_EQ(role(a), Role::master);
+}
+
+TEST_F(Pair, UnicastPeerNeedsItsMacAndIsSentFromOurOwn) {
+  config::Carp c = carp_config(0);
+  c.groups.pop_back();
+  c.groups[0].addresses.pop_back();  // IPv4 only
+  c.groups[0].peer = *parse_ip("192.0.2.3");
+  begin(a, 1, c);
+  now += 3s;
+  a.runner.poll(now);
+  for (const auto& e : a.side.take()) EXPECT_NE(e.what, "advert");
+  EXPECT_EQ(a.runner.status(now)[0].counters.send_errors, 1u);
+  a.side.peer_known = true;
+  now += 1s;
+  a.runner.poll(now);
+  const auto events = a.side.take();
+  ASSERT_FALSE(events.empty());
+  EXPECT_EQ(Mac::from_wire(events[0].frame.data()), a.side.peer);
+  EXPECT_EQ(Mac::from_wire(&events[0].frame[6]), interfaces(1)[0].mac);
+}
+
+TEST_F(Pair, VirtualMacsAreAskedOfThePorts) {
+  begin(a, 1, carp_config(0));
+  const std::vector<std::pair<InterfaceId, Mac>> expected = {{kWan, virtual_mac(1)}, {kLan, virtual_mac(2)}};
+  EXPECT_EQ(a.side.macs, expected);
+}
+
+}  // namespace
+}  // namespace twinwall
