@@ -325,7 +325,7 @@ bool Reader::translation(RuleSpec& r, config::TranslationSpec& t, bool nat) {
   for (const std::string_view word :
        {"bitmask", "random", "source-hash", "round-robin", "least-states", "sticky-address"})
     if (sees(word)) return unsupported("address pools");
-  if (r.af == Af::none) r.af = t.addresses[0].af;
+
   return true;
 }
 

@@ -1,0 +1,112 @@
+// What the parts of the replay of recorded PF behaviour share: packets, the state display, the rule display.
+//
+// Why: a recorded case is a ruleset and packets with what a kernel made of each. The case runs through the offline node
+// (lib/scenario/node.h), and what comes out is put into the recording's own terms, so that comparing is comparing text
+// and bytes. Numbers that a system draws (translated ports, echo ids) are bound on first sight, checked to be in range
+// and put in place of the recorded ones afterwards.
+//
+// Readers throw what nlohmann::json throws for a file of another shape. Single-threaded.
+#pragma once
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "lib/pfconf/pfconf.h"
+#include "lib/scenario/node.h"
+
+namespace twinwall::conformance::pf {
+
+using nlohmann::json;
+using Packets = std::vector<std::vector<uint8_t>>;  // without link header
+
+// ---- pf_packets.cc
+
+// A port or echo id that a translation drew: ours and the recorded one, on this address.
+struct Binding {
+  IpAddress address;
+  bool echo = false;
+  uint16_t recorded = 0;  // host order
+  uint16_t own = 0;
+};
+
+class Bindings {
+ public:
+  // The rules whose draw is not determined.
+  void learn_from(const Ruleset& rules);
+  // Binds what two packets that should be the same show of a draw. An error when it is out of range.
+  [[nodiscard]] std::string bind(const std::vector<uint8_t>& recorded, const std::vector<uint8_t>& own);
+  // The packet with own values in place of recorded ones, or the other way; checksums follow.
+  [[nodiscard]] std::vector<uint8_t> to_own(const std::vector<uint8_t>& packet) const { return swap(packet, true); }
+  [[nodiscard]] std::vector<uint8_t> to_recorded(const std::vector<uint8_t>& packet) const {
+    return swap(packet, false);
+  }
+  // For the state display: the recorded port or id in place of ours.
+  [[nodiscard]] uint16_t recorded_value(const IpAddress& address, bool echo, uint16_t own) const;
+
+ private:
+  struct Draw {
+    IpAddress address;
+    uint16_t low = 0, high = 0;
+    bool echo_only = false;
+  };
+  [[nodiscard]] std::vector<uint8_t> swap(const std::vector<uint8_t>& packet, bool own) const;
+  std::vector<Draw> draws_;
+  std::vector<Binding> bindings_;
+};
+
+struct PacketMask {
+  bool ipv4_id = false;      // and with it the header checksum
+  bool fragment_id = false;  // IPv6
+};
+// The fields that are not compared, zeroed.
+[[nodiscard]] std::vector<uint8_t> masked(std::vector<uint8_t> packet, const PacketMask& mask);
+// Empty, or what is wrong with the packet's own lengths and IPv4 header checksum.
+[[nodiscard]] std::string damage(const std::vector<uint8_t>& packet);
+// What a host's own IP stack sends, filter or not: time exceeded, redirects, answers for its own addresses.
+[[nodiscard]] bool from_own_stack(const std::vector<uint8_t>& packet);
+[[nodiscard]] IpAddress source_of(const std::vector<uint8_t>& packet);
+[[nodiscard]] IpAddress destination_of(const std::vector<uint8_t>& packet);
+
+// ---- pf_states.cc
+
+struct ShownState {
+  std::string text;  // keys, levels, windows, packets, bytes, flags, in one form for both sides
+  long expires = -1;
+  long rule = -1;
+  friend bool operator<(const ShownState& a, const ShownState& b) { return a.text < b.text; }
+};
+[[nodiscard]] std::vector<ShownState> recorded_states(const json& lines);
+// `counters`: with packets, bytes and flags, where the recording has them.
+[[nodiscard]] ShownState own_state(scenario::Node& node, const State& s, const Bindings& bindings, bool counters);
+[[nodiscard]] uint32_t seconds_left(scenario::Node& node, const State& s);
+
+// ---- pf_rules.cc
+
+// The kernel's loader reorders and drops equal rules, so rules are known by what they say.
+class RuleMap {
+ public:
+  // `options`: the ruleset's own "set" lines, which the printed rules depend on.
+  RuleMap(const std::string& options, const json& rules_after, const config::Config& config, pfconf::Dialect dialect);
+  // Why the recorded rules could not be read; empty when they could.
+  [[nodiscard]] const std::string& problem() const { return problem_; }
+  [[nodiscard]] const std::string& recorded(size_t number) const;
+  [[nodiscard]] std::string own(const Rule& rule) const;
+  struct Counts {
+    uint64_t packets = 0, bytes = 0, states = 0;
+    bool compared = true;
+    friend bool operator==(const Counts&, const Counts&) = default;
+  };
+  // By what the rule says.
+  [[nodiscard]] const std::map<std::string, Counts>& counts() const { return counts_; }
+
+ private:
+  std::vector<std::string> recorded_;
+  std::map<std::string, Counts> counts_;
+  std::string problem_;
+};
+
+}  // namespace twinwall::conformance::pf
