@@ -8,7 +8,7 @@ import lab as lab_module
 from failover import MEGABYTE, Download, Stream, WebServer, became_master, states_with_port
 from lab import CLIENT4, LAN_VIRTUAL4, SERVER4, WAN_VIRTUAL4, Lab, LabError, NodeEnded, wait_for
 
-PORT = 80
+FIRST, SECOND = 80, 81  # the server's port of each download
 RATE = 32 * MEGABYTE  # paced, so that the transfer is still under way when things happen
 
 
@@ -42,27 +42,41 @@ def roles(lab):
     return "\n".join(lines)
 
 
-def state_tables(lab):
+def describe(state):
+    """One state on a line: both ends, the translated source where there is one, how far the two sides are."""
+
+    def end(where):
+        return f"{where['address']}:{where['port']}"
+
+    inside, outside = state["stack"], state["wire"]
+    translated = f" ({end(outside['src'])})" if outside["src"] != inside["src"] else ""
+    origin = "  learnt from the peer" if state["imported"] else ""
+    return (
+        f"{state['proto']} {state['direction']:3} {end(inside['src'])}{translated} -> {end(inside['dst'])}  "
+        f"{state['src']['state']}:{state['dst']['state']}{origin}"
+    )
+
+
+def state_tables(lab, port):
     lines = []
     for node in lab.nodes:
         if not node.running():
             lines.append(f"{node.name}: dead")
             continue
-        shown = [line for line in node.ctl("show", "states").stdout.splitlines() if f":{PORT}" in line]
         lines.append(f"{node.name}: {len(node.states())} states, those of the download:")
-        lines += [f"  {line}" for line in shown[:4]]
+        lines += [f"  {describe(state)}" for state in node.api(f"show/states?port={port}")["states"][:4]]
     return "\n".join(lines)
 
 
 def kill_the_master(story, lab, size):
-    with WebServer(lab, size, RATE, PORT) as server:
+    with WebServer(lab, size, RATE, FIRST) as server:
         story.tell(f"the client downloads {size // MEGABYTE} MB from http://{SERVER4}/ through {LAN_VIRTUAL4}")
         download = Download(lab, server)
         seen = server.clients()
         story.check(seen == {WAN_VIRTUAL4}, f"the server sees {', '.join(seen)}: translated to the virtual address")
         download.wait_share(0.3)
-        wait_for(lambda: states_with_port(lab.fw2, PORT) >= 2, "the backup knows the connection")
-        story.tell("a third has arrived; the state tables:\n" + state_tables(lab))
+        wait_for(lambda: states_with_port(lab.fw2, FIRST) >= 2, "the backup knows the connection")
+        story.tell("a third has arrived; the state tables:\n" + state_tables(lab, FIRST))
         killed = time.monotonic()
         lab.fw1.kill()
         story.tell("kill -9 of fw1, the master, in mid-transfer")
@@ -76,20 +90,20 @@ def kill_the_master(story, lab, size):
         1 < transfer.stall < 15,
         f"the client saw one stall of {transfer.stall:.2f} s (CARP needs three missed adverts, then TCP sends again)",
     )
-    story.tell("the state tables now:\n" + state_tables(lab))
+    story.tell("the state tables now:\n" + state_tables(lab, FIRST))
 
 
 def bring_the_node_back(story, lab, size):
-    with WebServer(lab, size, RATE, PORT) as server, Stream(lab) as stream:
+    with WebServer(lab, size, RATE, SECOND) as server, Stream(lab) as stream:
         story.tell("a second download runs through fw2, and 1000 datagrams a second beside it")
         download = Download(lab, server)
         download.wait_share(0.05)
-        wait_for(lambda: states_with_port(lab.fw2, PORT) >= 2, "fw2 has the second connection")
+        wait_for(lambda: states_with_port(lab.fw2, SECOND) >= 2, "fw2 has the second connection")
         lab.fw1.start()
         story.tell("fw1 is started again")
         wait_for(lambda: lab.fw1.bulk() == "complete", "the bulk transfer is complete")
         story.check(
-            states_with_port(lab.fw1, PORT) >= 2,
+            states_with_port(lab.fw1, SECOND) >= 2,
             f"its bulk transfer is complete: fw1 holds {len(lab.fw1.states())} states, this download's among them",
         )
         lab.wait_pair()
@@ -104,7 +118,7 @@ def bring_the_node_back(story, lab, size):
         f"of {datagrams['sent']} datagrams {datagrams['lost']} were lost, the longest silence was "
         f"{datagrams['silence'] * 1000:.0f} ms",
     )
-    story.tell("the state tables at the end:\n" + state_tables(lab))
+    story.tell("the state tables at the end:\n" + state_tables(lab, SECOND))
 
 
 def main():
