@@ -213,9 +213,15 @@ StateTable::Hashes StateTable::hashes_of(const State& state) const {
 template <class Visit>
 State* StateTable::visit(uint64_t hash, uint64_t kinds, Visit&& visit) const {
   const auto scan = [&](const Bucket& bucket) -> State* {
-    for (const auto& slot : bucket.entries) {
-      const uint64_t entry = slot.load();
-      if (((entry ^ hash) & kTagMask) != 0 || (entry & kinds) == 0) continue;
+    // Which slot it is in cannot be predicted, so the seven are compared without branches.
+    uint32_t matches = 0;
+    for (size_t i = 0; i < kSlots; ++i) {
+      const bool match = ((bucket.entries[i].load() ^ hash) & kTagMask) == 0;
+      matches |= static_cast<uint32_t>(match) << i;
+    }
+    for (; matches != 0; matches &= matches - 1) {
+      const uint64_t entry = bucket.entries[std::countr_zero(matches)].load();
+      if (((entry ^ hash) & kTagMask) != 0 || (entry & kinds) == 0) continue;  // it may have changed since
       State& s = states_[index_in(entry)];
       if (visit(entry, s)) return &s;
     }
@@ -237,14 +243,19 @@ const FlowKey& key_under(const State& s, uint64_t entry) { return (entry & kWire
 
 }  // namespace
 
+// Takes the first entry whose tag fits, in the home bucket only: a guess that costs nothing when it is wrong. Here the
+// line is still on its way and branches let the processor run ahead to the next packet's, so no branch-free compare.
 void StateTable::prefetch_state(uint64_t hash, Side side) const {
-  (void)visit(hash, side == Side::wire ? kWire : kStack, [](uint64_t entry, const State& s) {
-    const auto* line = reinterpret_cast<const char*>(&s);
+  const uint64_t kinds = side == Side::wire ? kWire : kStack;
+  for (const auto& slot : buckets_[hash & bucket_mask_].entries) {
+    const uint64_t entry = slot.load(std::memory_order_relaxed);
+    if (((entry ^ hash) & kTagMask) != 0 || (entry & kinds) == 0) continue;
+    const auto* line = reinterpret_cast<const char*>(&states_[index_in(entry)]);
     __builtin_prefetch(line, 1);
     __builtin_prefetch(line + 64, 1);
     if ((entry & kWire) == 0) __builtin_prefetch(line + 128, 1);
-    return true;
-  });
+    return;
+  }
 }
 
 State* StateTable::find(const FlowKey& key, Side side, uint64_t hash, InterfaceId interface) const {

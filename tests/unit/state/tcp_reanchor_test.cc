@@ -240,6 +240,8 @@ TEST_F(Settling, ABareAckMovesItsSendersWindowOnlyToAPlausiblePlace) {
   s.seq += 1'000'000'000;
   EXPECT_TRUE(flow_.track(false, s).reanchored);
   EXPECT_EQ(flow_.state.dst.seqlo, s.seq);
+  EXPECT_TRUE(flow_.track(false, flow_.from(false, 0)).reanchored);  // the true one brings it back
+  EXPECT_EQ(flow_.state.dst.seqlo, flow_.server.next);
 }
 
 TEST_F(Settling, AnEndThatWasOnlyVouchedForMustStillBeHeard) {
