@@ -3,6 +3,7 @@
 #include <charconv>
 #include <set>
 
+#include "lib/filter/names.h"
 #include "lib/scenario/packet_spec.h"
 
 namespace twinwall::scenario {
@@ -175,7 +176,13 @@ class Parser {
   bool flags(const std::string& word) {
     if (word != "." && word != "none" && word.find_first_not_of("FSRPAUEW") != std::string::npos)
       return fail("'" + word + "' is neither TCP flags (letters of FSRPAUEW, '.' for ACK alone, none) nor KEY=VALUE");
-    spec_.fields["flags"] = word == "." ? "A" : word;
+    if (word == "." || word == "none") {
+      spec_.fields["flags"] = word == "." ? "A" : word;
+      return true;
+    }
+    const auto bits = tcp_flags_by_letters(word);
+    if (!bits) return fail("'" + word + "' names a TCP flag twice");
+    spec_.fields["flags"] = tcp_flag_letters(*bits);  // in one order, so that they compare
     return true;
   }
 

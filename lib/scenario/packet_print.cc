@@ -128,7 +128,7 @@ void compare_value(const std::string& key, const Value& want, const Value* got, 
   if (got != nullptr && *got == want) return;
   // A flag that is written stands for 1, one that is absent for 0.
   const auto* n = std::get_if<uint64_t>(&want);
-  if (n != nullptr && *n == 0 && got == nullptr) return;
+  if (n != nullptr && *n == 0 && got == nullptr && !key.ends_with("frag")) return;
   out.push_back(key + " " + has + ", expected " + print_value(want));
 }
 
@@ -153,6 +153,8 @@ void compare_fields(const PacketSpec& expected, const PacketSpec& actual, const 
   // "frag=0+" and no fragment at all differ: what came out fragmented must have been expected so.
   if (actual.has("frag") && !expected.has("frag") && where.empty())
     out.push_back("is a fragment (frag=" + print_value(actual.fields.at("frag")) + ")");
+  if (expected.has("frag") && !expected.has("more") && actual.has("more"))
+    out.push_back(where + "is not the last fragment");
 }
 
 }  // namespace

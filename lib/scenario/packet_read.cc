@@ -209,10 +209,14 @@ class FrameReader {
     const bool error =
         family == Af::inet ? t[0] == 3 || t[0] == 4 || t[0] == 5 || t[0] == 11 || t[0] == 12 : t[0] >= 1 && t[0] <= 4;
     if (!error) {
+      const bool discovery = family == Af::inet6 && (t[0] == kIcmp6NeighborSolicit || t[0] == kIcmp6NeighborAdvert);
+      if (discovery && t.size() >= 24) {
+        fields_["target"] = IpAddress{Af::inet6, Address::v6_wire(&t[8])};
+        data(t.subspan(24));
+        return true;
+      }
       set("id", load_be16(&t[4]));
       set("seq", load_be16(&t[6]));
-      const bool discovery = family == Af::inet6 && (t[0] == kIcmp6NeighborSolicit || t[0] == kIcmp6NeighborAdvert);
-      if (discovery && t.size() >= 24) fields_["target"] = IpAddress{Af::inet6, Address::v6_wire(&t[8])};
       data(t.subspan(kIcmpHeader));
       return true;
     }
