@@ -1,6 +1,7 @@
 // Random datagrams, cut, shuffled and repeated at random, against what they were; and bytes that mean nothing.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 #include "lib/frag/reassembly.h"

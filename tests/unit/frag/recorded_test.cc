@@ -7,6 +7,7 @@
 
 #include "lib/frag/reassembly.h"
 #include "lib/frag/refragment.h"
+#include "lib/net/checksum.h"
 #include "tests/unit/frag/packets.h"
 
 namespace twinwall {
