@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "lib/config/load.h"
+#include "lib/net/checksum.h"
 #include "lib/net/headers.h"
 
 namespace twinwall::testing {
@@ -100,6 +101,21 @@ bool RunningLab::wait_for_link(InterfaceId interface, bool up) {
     (void)link_changes();
     return dataplane->link_up(interface) == up;
   });
+}
+
+void expect_forwarded(const std::optional<Frame>& got, const UdpSpec& sent, const Mac& from, const Mac& to) {
+  ASSERT_TRUE(got) << "nothing came out";
+  UdpSpec expected = sent;
+  expected.src_mac = from;
+  expected.dst_mac = to;
+  Frame want = udp_frame(expected);
+  const bool v4 = load_be16(&want[12]) == kEtherTypeIpv4;
+  want[kEthernetHeader + (v4 ? 8 : 7)] = 63;
+  if (v4) {
+    store_be16(&want[kEthernetHeader + 10], 0);
+    store_raw(&want[kEthernetHeader + 10], checksum(&want[kEthernetHeader], kIpv4Header));
+  }
+  EXPECT_EQ(*got, want);
 }
 
 bool is_from_to(const Frame& frame, const std::string& src, const std::string& dst) {

@@ -55,6 +55,15 @@ class RunningLab {
   LabOptions options_;
 };
 
+// What is forwarded: new link-layer addresses, a hop less, the rest as it was.
+void expect_forwarded(const std::optional<Frame>& got, const UdpSpec& sent, const Mac& from, const Mac& to);
+
+// Each test in a namespace with the three links.
+class RunningLabTest : public ::testing::Test {
+ protected:
+  void SetUp() override { make_links(); }
+};
+
 // The frame is an IPv4 or IPv6 packet with that source and destination.
 [[nodiscard]] bool is_from_to(const Frame& frame, const std::string& src, const std::string& dst);
 [[nodiscard]] bool fd_readable(int fd, int milliseconds);
