@@ -12,10 +12,10 @@ MEGABYTE = 1 << 20
 class WebServer:
     """Serves one file in the lab's server; context manager."""
 
-    def __init__(self, lab, size, rate, port=80):
-        self.size, self.port = size, port
+    def __init__(self, lab, size, rate, port=80, address=SERVER4):
+        self.size, self.port, self.address = size, port, address
         self._tool = lab.server.traffic(
-            "http-serve", "--bind", SERVER4, "--port", port, "--size", size, "--rate", rate
+            "http-serve", "--bind", address, "--port", port, "--size", size, "--rate", rate
         )
         self.sha256 = self._tool.next(lambda value: value.get("ready"))["sha256"]
 
@@ -52,7 +52,7 @@ class Download:
 
     def __init__(self, lab, server):
         self._server = server
-        self._tool = lab.client.traffic("http-get", SERVER4, "--port", server.port)
+        self._tool = lab.client.traffic("http-get", server.address, "--port", server.port)
 
     def wait_share(self, share):
         """Returns when this share of the file has arrived."""

@@ -4,10 +4,11 @@ import time
 
 import harness
 from failover import MEGABYTE, Download, Stream, WebServer, became_master, bring_back, states_with_port
-from lab import WAN_VIRTUAL4, wait_for
+from lab import SERVER4, SERVER6, WAN_VIRTUAL4, wait_for
+from talk import receive_exactly, tcp_pair
 
 RATE = 20 * MEGABYTE
-PORT = 8088
+PORT, IDLE_PORT = 8088, 8099
 
 
 class Failover(harness.LabCase):
@@ -24,19 +25,36 @@ class Failover(harness.LabCase):
         wait_for(lambda: states_with_port(self.fw2, PORT) >= 2, "the backup knows the transfer")
 
     def test_master_killed_in_mid_transfer(self):
-        with WebServer(self.lab, 120 * MEGABYTE, RATE, PORT) as server:
-            download = Download(self.lab, server)
+        idle = tcp_pair(self.lab.client, self.lab.server, SERVER4, IDLE_PORT)
+        with WebServer(self.lab, 120 * MEGABYTE, RATE, PORT) as server, WebServer(
+            self.lab, 40 * MEGABYTE, RATE // 3, PORT, SERVER6
+        ) as server6, idle as (near, far, _):
+            download, download6 = Download(self.lab, server), Download(self.lab, server6)
             self.assertEqual(server.clients(), {WAN_VIRTUAL4})
             download.wait_share(0.25)
-            self.wait_synchronised()
+            download6.wait_share(0.1)
+            wait_for(lambda: states_with_port(self.fw2, PORT) >= 4, "the backup knows both transfers")
+            wait_for(lambda: states_with_port(self.fw2, IDLE_PORT) >= 2, "the backup knows the idle connection")
             killed = time.monotonic()
             self.fw1.kill()
             takeover = became_master(self.fw2, killed)
-            transfer = download.result()
+            for source, destination in ((near, far), (far, near)):
+                source.sendall(b"still there")
+                self.assertEqual(receive_exactly(destination, 11), b"still there")
+            transfer, transfer6 = download.result(), download6.result()
         self.assert_good(transfer)
+        self.assert_good(transfer6)
         # Three adverts missed (3 s) plus the skew, measured from the last one; the machine may be slow besides.
         self.assertLess(takeover, 8)
         self.assertGreater(transfer.stall, 1, "the master died but nothing stalled: was it carrying the transfer?")
+
+    def test_backup_killed_is_not_noticed(self):
+        with Stream(self.lab) as stream:
+            self.fw2.kill()
+            stream.wait_more(2000)
+            result = stream.result()
+        self.assertEqual(result["lost"], 0)
+        self.assertTrue(self.fw1.is_role("MASTER"))
 
     def test_link_loss_moves_every_group(self):
         with WebServer(self.lab, 120 * MEGABYTE, RATE, PORT) as server:
