@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 #include <net/if.h>
+#include <spdlog/spdlog.h>
 
 #include <map>
 
@@ -36,6 +37,17 @@ bool check_cores(const config::Config& config, StartResult& result) {
   return result.error.empty();
 }
 
+// A worker that never sleeps leaves nothing of its CPU to the control core.
+void warn_of_shared_cores(const config::Config& config) {
+  if (config.system.idle != config::Idle::poll) return;
+  for (const unsigned cpu : config.system.worker_cores)
+    if (cpu == config.system.control_core || cpu == config.system.sync_core)
+      spdlog::warn(
+          "CPU {} is a worker's that polls (system.idle) and also the control or sync core's: elections and "
+          "synchronisation will be late",
+          cpu);
+}
+
 bool check_ports(const config::Config& config, StartResult& result) {
   std::map<std::string, std::string> users;
   for (const auto& i : config.interfaces) {
@@ -57,6 +69,7 @@ bool check_ports(const config::Config& config, StartResult& result) {
 StartResult start_dataplane(const config::Config& config, const DataplaneOptions& options) {
   StartResult result;
   if (!check_cores(config, result) || !check_ports(config, result)) return result;
+  warn_of_shared_cores(config);
 
   const MemoryPlan plan = plan_memory(config, options);
   if (plan.total() > config.system.memory_bytes) {

@@ -93,6 +93,29 @@ bool cpu_usable(unsigned cpu) {
 
 namespace {
 
+constexpr std::string_view kProcessPrefix = "twinwall-";
+
+}  // namespace
+
+std::string process_prefix(int pid) { return fmt::format("{}{}", kProcessPrefix, pid); }
+
+void remove_stale_directories(const std::string& parent) {
+  std::error_code ec;
+  std::vector<std::filesystem::path> stale;
+  for (const auto& entry : std::filesystem::directory_iterator(parent, ec)) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with(kProcessPrefix)) continue;
+    const char* const digits = name.c_str() + kProcessPrefix.size();
+    char* end = nullptr;
+    const long pid = std::strtol(digits, &end, 10);
+    if (end == digits || *end != '\0' || pid <= 0) continue;
+    if (kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH) stale.push_back(entry.path());
+  }
+  for (const auto& path : stale) std::filesystem::remove(path, ec);  // what is not empty stays
+}
+
+namespace {
+
 std::mutex log_mutex;
 std::string last_error;
 std::atomic<int> quiet{0};
@@ -159,6 +182,8 @@ std::unique_ptr<EalSession> EalSession::start(const EalOptions& options, std::st
   }
   auto session = std::unique_ptr<EalSession>(new EalSession());
   if (const char* directory = rte_eal_get_runtime_dir()) session->run_directory_ = directory;
+  if (!session->run_directory_.empty())
+    remove_stale_directories(std::filesystem::path(session->run_directory_).parent_path());
   return session;
 }
 

@@ -46,6 +46,11 @@ struct HugepageChoice {
 // True when this thread may run on that CPU; its affinity is the same afterwards.
 [[nodiscard]] bool cpu_usable(unsigned cpu);
 
+// "twinwall-1234": the prefix of the process with that id.
+[[nodiscard]] std::string process_prefix(int pid);
+// Removes the empty directories that killed processes left in DPDK's directory `parent`; those of live ones stay.
+void remove_stale_directories(const std::string& parent);
+
 class EalSession {
  public:
   // Null and `error` set when DPDK refuses. What DPDK prints goes to the process's log: errors as errors, the rest only

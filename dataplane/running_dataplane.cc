@@ -93,7 +93,7 @@ bool RunningDataplane::start_eal(bool hugepages, std::string& error) {
   eal.cpus.insert(eal.cpus.end(), config_.system.worker_cores.begin(), config_.system.worker_cores.end());
   eal.memory_bytes = plan_.eal;
   eal.hugepages = hugepages;
-  eal.prefix = fmt::format("twinwall-{}", getpid());
+  eal.prefix = process_prefix(getpid());
   for (const auto& i : config_.interfaces)
     if (i.port_kind == config::PortKind::pci) eal.pci.push_back(i.port);
   eal_ = EalSession::start(eal, error);

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -83,6 +84,26 @@ TEST(Hugepages, FreePagesOfAllSizesAreAddedUp) {
   EXPECT_EQ(free_hugepage_bytes(root), (3 * 2 + 1024) * kMegabyte);
   std::filesystem::remove_all(root);
   EXPECT_EQ(free_hugepage_bytes(root), 0u);
+}
+
+TEST(RunDirectories, ThoseOfKilledProcessesGoAndOnlyThose) {
+  const pid_t ended = fork();
+  if (ended == 0) _exit(0);
+  ASSERT_EQ(waitpid(ended, nullptr, 0), ended);
+  namespace fs = std::filesystem;
+  const fs::path root = fs::temp_directory_path() / ("tw-run-" + std::to_string(getpid()));
+  for (const std::string& name :
+       {process_prefix(ended), process_prefix(getpid()), std::string("twinwall-x"), std::string("rte")})
+    fs::create_directories(root / name);
+  remove_stale_directories(root);
+  EXPECT_FALSE(fs::exists(root / process_prefix(ended)));
+  EXPECT_TRUE(fs::exists(root / process_prefix(getpid())));
+  EXPECT_TRUE(fs::exists(root / "twinwall-x"));
+  EXPECT_TRUE(fs::exists(root / "rte"));
+  fs::create_directories(root / process_prefix(ended) / "used");
+  remove_stale_directories(root);
+  EXPECT_TRUE(fs::exists(root / process_prefix(ended) / "used")) << "only empty ones are removed";
+  fs::remove_all(root);
 }
 
 TEST(Cores, TheFirstUnusableOneIsFound) {
