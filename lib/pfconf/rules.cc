@@ -29,6 +29,7 @@ bool Reader::rule(RuleKind kind) {
 
 void Reader::finish_rule(RuleSpec& r) {
   if (r.flags_at != nullptr && r.protocols.empty()) r.flags_at = nullptr;  // they are tested on TCP only
+  r.rdr_to.port_at = nullptr;  // PF allows a port without a protocol: it is of TCP and UDP only
   if (config::check_rule(c_, r)) config::expand_rule(c_, r, defaults_, c_.config.rules);
 }
 

@@ -25,9 +25,11 @@ using Packets = std::vector<std::vector<uint8_t>>;  // without link header
 
 // ---- pf_packets.cc
 
-// A port or echo id that a translation drew: ours and the recorded one, on this address.
+// A port or echo id that a translation drew for one flow: ours and the recorded one, on this address.
 struct Binding {
   IpAddress address;
+  IpAddress peer;
+  uint16_t peer_port = 0;  // 0 of an echo
   bool echo = false;
   uint16_t recorded = 0;  // host order
   uint16_t own = 0;
@@ -45,7 +47,7 @@ class Bindings {
     return swap(packet, false);
   }
   // For the state display: the recorded port or id in place of ours.
-  [[nodiscard]] uint16_t recorded_value(const IpAddress& address, bool echo, uint16_t own) const;
+  [[nodiscard]] uint16_t recorded_value(const Binding& of_own) const;
 
  private:
   struct Draw {
@@ -61,13 +63,25 @@ class Bindings {
 struct PacketMask {
   bool ipv4_id = false;      // and with it the header checksum
   bool fragment_id = false;  // IPv6
+  bool options = false;      // IPv4, and with them the header checksum
 };
 // The fields that are not compared, zeroed.
 [[nodiscard]] std::vector<uint8_t> masked(std::vector<uint8_t> packet, const PacketMask& mask);
 // Empty, or what is wrong with the packet's own lengths and IPv4 header checksum.
 [[nodiscard]] std::string damage(const std::vector<uint8_t>& packet);
-// What a host's own IP stack sends, filter or not: time exceeded, redirects, answers for its own addresses.
+// Hosts quote an IPv4 header as it lies in memory, its checksum not yet following the TTL or a translation; here it
+// does. Puts the recorded checksums in place of ours where just that is the case.
+[[nodiscard]] std::vector<uint8_t> with_recorded_quote_checksum(std::vector<uint8_t> own,
+                                                                const std::vector<uint8_t>& recorded);
+// What a host's own IP stack sends, filter or not: time exceeded, redirects.
 [[nodiscard]] bool from_own_stack(const std::vector<uint8_t>& packet);
+// What a host's own IP stack works on before it forwards: record route and timestamp options; router alert.
+[[nodiscard]] bool has_stack_options(const std::vector<uint8_t>& packet);
+[[nodiscard]] bool has_router_alert6(const std::vector<uint8_t>& packet);
+[[nodiscard]] bool has_fragment_header(const std::vector<uint8_t>& packet);
+// TCP flags, or nothing.
+[[nodiscard]] std::optional<uint8_t> tcp_flags_of(const std::vector<uint8_t>& packet);
+[[nodiscard]] bool is_icmp_error(const std::vector<uint8_t>& packet);
 [[nodiscard]] IpAddress source_of(const std::vector<uint8_t>& packet);
 [[nodiscard]] IpAddress destination_of(const std::vector<uint8_t>& packet);
 

@@ -65,6 +65,10 @@ bool is_error(const Layout& l, const uint8_t* p) {
   return l.proto == kProtoIcmp && (type == 3 || type == 4 || type == 5 || type == 11 || type == 12);
 }
 
+bool same_flow(const Binding& a, const Binding& b) {
+  return a.address == b.address && a.peer == b.peer && a.peer_port == b.peer_port && a.echo == b.echo;
+}
+
 size_t checksum_offset(const Layout& l) { return l.proto == kProtoTcp ? 16 : l.proto == kProtoUdp ? 6 : 2; }
 
 }  // namespace
@@ -72,11 +76,11 @@ size_t checksum_offset(const Layout& l) { return l.proto == kProtoTcp ? 16 : l.p
 void Bindings::learn_from(const Ruleset& rules) {
   for (const Rule& r : rules.rules) {
     const Translation& t = r.nat_to;
-    if (!t.enabled || t.static_port) continue;
+    if (!t.enabled) continue;
     for (const Af af : {Af::inet, Af::inet6}) {
       if (!t.has(af)) continue;
       Draw d{{af, t.address(af)}, t.port_low, t.port_high, false};
-      d.echo_only = t.port_low != 0 && t.port_low == t.port_high;
+      d.echo_only = t.static_port || (t.port_low != 0 && t.port_low == t.port_high);
       if (t.port_low == 0) {
         d.low = kDrawLow;
         d.high = kDrawHigh;
@@ -89,26 +93,32 @@ void Bindings::learn_from(const Ruleset& rules) {
 std::string Bindings::bind(const std::vector<uint8_t>& recorded, const std::vector<uint8_t>& own) {
   const Layout l = layout(recorded.data(), recorded.size()), m = layout(own.data(), own.size());
   if (l.l4 == 0 || m.l4 != l.l4 || l.af != m.af || l.proto != m.proto || is_error(l, recorded.data())) return {};
-  const IpAddress source = address_at(recorded.data(), l.af, false);
   const bool echo = is_echo(l, recorded.data());
-  if (!(source == address_at(own.data(), l.af, false)) || (!echo && !has_ports(l))) return {};
+  if (!echo && !has_ports(l)) return {};
+  Binding b;
+  b.address = address_at(recorded.data(), l.af, false);
+  b.peer = address_at(recorded.data(), l.af, true);
+  if (!(b.address == address_at(own.data(), l.af, false))) return {};
+  b.echo = echo;
+  b.peer_port = echo ? 0 : load_be16(&recorded[l.l4 + 2]);
   const size_t at = l.l4 + (echo ? 4 : 0);
-  const uint16_t want = load_be16(&recorded[at]), got = load_be16(&own[at]);
-  for (const Binding& b : bindings_)
-    if (b.address == source && b.echo == echo && (b.recorded == want || b.own == got)) return {};
+  b.recorded = load_be16(&recorded[at]);
+  b.own = load_be16(&own[at]);
+  for (const Binding& known : bindings_)
+    if (same_flow(known, b) && (known.recorded == b.recorded || known.own == b.own)) return {};
   for (const Draw& d : draws_) {
-    if (!(d.address == source) || (d.echo_only && !echo)) continue;
-    if (!echo && (got < d.low || got > d.high)) return fmt::format("port {} is not in {}:{}", got, d.low, d.high);
-    bindings_.push_back({source, echo, want, got});
+    if (!(d.address == b.address) || (d.echo_only && !echo)) continue;
+    if (!echo && (b.own < d.low || b.own > d.high)) return fmt::format("port {} is not in {}:{}", b.own, d.low, d.high);
+    bindings_.push_back(b);
     return {};
   }
   return {};
 }
 
-uint16_t Bindings::recorded_value(const IpAddress& address, bool echo, uint16_t own) const {
+uint16_t Bindings::recorded_value(const Binding& of_own) const {
   for (const Binding& b : bindings_)
-    if (b.address == address && b.echo == echo && b.own == own) return b.recorded;
-  return own;
+    if (same_flow(b, of_own) && b.own == of_own.own) return b.recorded;
+  return of_own.own;
 }
 
 std::vector<uint8_t> Bindings::swap(const std::vector<uint8_t>& packet, bool own) const {
@@ -128,19 +138,21 @@ std::vector<uint8_t> Bindings::swap(const std::vector<uint8_t>& packet, bool own
   const bool echo = is_echo(l, q);
   if (!echo && !has_ports(l)) return p;
   for (const bool destination : {false, true}) {
-    const IpAddress address = address_at(q, l.af, destination);
     const size_t at = l.l4 + (echo ? 4 : destination ? 2 : 0);
+    Binding flow;
+    flow.address = address_at(q, l.af, destination);
+    flow.peer = address_at(q, l.af, !destination);
+    flow.echo = echo;
+    flow.peer_port = echo ? 0 : load_be16(q + l.l4 + (destination ? 0 : 2));
     for (const Binding& b : bindings_) {
-      if (!(b.address == address) || b.echo != echo) continue;
-      if (load_be16(q + at) != (own ? b.recorded : b.own)) continue;
-      std::vector<uint8_t> before(p.begin() + static_cast<ptrdiff_t>(base), p.end());
+      if (!same_flow(b, flow) || load_be16(q + at) != (own ? b.recorded : b.own)) continue;
+      const std::vector<uint8_t> before(p.begin() + static_cast<ptrdiff_t>(base), p.end());
       store_be16(q + at, own ? b.own : b.recorded);
       const size_t sum = l.l4 + checksum_offset(l);
-      const bool kept = l.proto == kProtoUdp && load_be16(q + sum) == 0;  // no checksum
-      // Behind an error the quoted TCP checksum is as the sender's host made it, which nobody updates.
-      if (sum + 2 <= p.size() - base && !kept && (outer == 0 || echo))
+      const bool none = l.proto == kProtoUdp && sum + 2 <= before.size() && load_be16(q + sum) == 0;
+      if (sum + 2 <= before.size() && !none)
         store_raw<uint16_t>(q + sum, checksum_adjust(load_raw<uint16_t>(q + sum), before.data() + at, q + at, 2));
-      if (outer != 0 && at % 2 == 0)
+      if (outer != 0)
         store_raw<uint16_t>(
             &p[outer], checksum_adjust(load_raw<uint16_t>(&p[outer]), before.data(), q, before.size() & ~size_t{1}));
       return p;
@@ -153,6 +165,11 @@ std::vector<uint8_t> masked(std::vector<uint8_t> packet, const PacketMask& mask)
   const Layout l = layout(packet.data(), packet.size());
   if (mask.ipv4_id && l.af == Af::inet) {
     store_be16(&packet[4], 0);
+    store_be16(&packet[10], 0);
+  }
+  const size_t header = static_cast<size_t>(packet.empty() ? 0 : packet[0] & 15) * 4;
+  if (mask.options && l.af == Af::inet && header > kIpv4Header && header <= packet.size()) {
+    std::fill(packet.begin() + kIpv4Header, packet.begin() + static_cast<ptrdiff_t>(header), uint8_t{0});
     store_be16(&packet[10], 0);
   }
   if (mask.fragment_id && l.fragment_header != 0) store_be32(&packet[l.fragment_header + 4], 0);
@@ -176,6 +193,49 @@ bool from_own_stack(const std::vector<uint8_t>& packet) {
   const uint8_t type = packet[l.l4];
   if (l.af == Af::inet) return l.proto == kProtoIcmp && (type == kIcmpTimeExceeded || type == kIcmpRedirect);
   return l.proto == kProtoIcmp6 && (type == kIcmp6TimeExceeded || type == kIcmp6Redirect);
+}
+
+std::vector<uint8_t> with_recorded_quote_checksum(std::vector<uint8_t> own, const std::vector<uint8_t>& recorded) {
+  const Layout l = layout(own.data(), own.size());
+  if (l.af != Af::inet || l.l4 == 0 || own.size() != recorded.size() || !is_error(l, own.data())) return own;
+  const size_t quote = l.l4 + kIcmpHeader;
+  if (quote + kIpv4Header > own.size()) return own;
+  const size_t header = static_cast<size_t>(own[quote] & 15) * 4;
+  if (quote + header > own.size() || checksum(&own[quote], header) != 0) return own;
+  if (load_be16(&own[quote + 10]) == load_be16(&recorded[quote + 10])) return own;
+  const uint16_t stale = load_raw<uint16_t>(&recorded[quote + 10]);
+  store_raw(&own[l.l4 + 2], checksum_adjust(load_raw<uint16_t>(&own[l.l4 + 2]), &own[quote + 10], &stale, 2));
+  store_raw(&own[quote + 10], stale);
+  return own;
+}
+
+bool has_stack_options(const std::vector<uint8_t>& packet) {
+  const Layout l = layout(packet.data(), packet.size());
+  const size_t header = static_cast<size_t>(packet.empty() ? 0 : packet[0] & 15) * 4;
+  constexpr uint8_t kRecordRoute = 7, kTimestamp = 68;
+  return l.af == Af::inet && header > kIpv4Header && packet.size() > kIpv4Header &&
+         (packet[kIpv4Header] == kRecordRoute || packet[kIpv4Header] == kTimestamp);
+}
+
+bool has_router_alert6(const std::vector<uint8_t>& packet) {
+  constexpr uint8_t kRouterAlert = 5;
+  return packet.size() > kIpv6Header + 8 && packet[0] >> 4 == 6 && packet[6] == kProtoHopByHop &&
+         packet[kIpv6Header + 2] == kRouterAlert;
+}
+
+bool has_fragment_header(const std::vector<uint8_t>& packet) {
+  return layout(packet.data(), packet.size()).fragment_header != 0;
+}
+
+std::optional<uint8_t> tcp_flags_of(const std::vector<uint8_t>& packet) {
+  const Layout l = layout(packet.data(), packet.size());
+  if (l.proto != kProtoTcp || l.l4 == 0 || l.l4 + kTcpHeader > packet.size()) return std::nullopt;
+  return packet[l.l4 + 13];
+}
+
+bool is_icmp_error(const std::vector<uint8_t>& packet) {
+  const Layout l = layout(packet.data(), packet.size());
+  return l.l4 != 0 && is_error(l, packet.data());
 }
 
 IpAddress source_of(const std::vector<uint8_t>& packet) {

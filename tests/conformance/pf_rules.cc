@@ -23,7 +23,9 @@ bool counts_compared(const Rule& r) { return r.proto != kProtoIcmp6 || r.icmp_ty
 RuleMap::RuleMap(const std::string& options, const json& rules_after, const config::Config& config,
                  pfconf::Dialect dialect) {
   for (const auto& item : rules_after) {
-    const auto line = item.get<std::string>();
+    auto line = item.get<std::string>();
+    // /etc/protocols of the recorded system names protocol 99 so.
+    if (const size_t at = line.find(" proto any "); at != std::string::npos) line.replace(at, 11, " proto 99 ");
     if (line.starts_with("[")) {
       unsigned long long evaluations = 0, packets = 0, bytes = 0, states = 0;
       const int n = std::sscanf(line.c_str(), "[ Evaluations: %llu Packets: %llu Bytes: %llu States: %llu",

@@ -21,7 +21,13 @@ std::string protocol_number(const std::string& name) {
 
 std::string end_text(const FlowKey& k, unsigned slot, const Bindings& bindings) {
   const bool icmp = k.proto == kProtoIcmp || k.proto == kProtoIcmp6;
-  const uint16_t port = bindings.recorded_value({k.af, k.addr[slot]}, icmp, bswap(k.port[slot]));
+  Binding flow;
+  flow.address = {k.af, k.addr[slot]};
+  flow.peer = {k.af, k.addr[1 - slot]};
+  flow.peer_port = icmp ? 0 : bswap(k.port[1 - slot]);
+  flow.echo = icmp;
+  flow.own = bswap(k.port[slot]);
+  const uint16_t port = bindings.recorded_value(flow);
   const std::string host = to_string(k.af, k.addr[slot]);
   if (port == 0) return host;
   return k.af == Af::inet6 ? fmt::format("{}[{}]", host, port) : fmt::format("{}:{}", host, port);
@@ -97,7 +103,8 @@ ShownState own_state(scenario::Node& node, const State& s, const Bindings& bindi
     return a == b ? a : fmt::format("{} ({})", a, b);
   };
   out.text = s.interface == kNoInterface ? "all" : node.snapshot().interface(s.interface).name;
-  out.text += fmt::format(" {} {} {} {} {}", s.wire.proto, end(1), outbound ? "->" : "<-", end(0), scenario::print_levels(s));
+  out.text +=
+      fmt::format(" {} {} {} {} {}", s.wire.proto, end(1), outbound ? "->" : "<-", end(0), scenario::print_levels(s));
   const Peer& near = outbound ? s.src : s.dst;
   const Peer& far = outbound ? s.dst : s.src;
   if (s.wire.proto == kProtoTcp) {
