@@ -1,12 +1,103 @@
 // twinctl: looks at a running node and commands it over its API socket; checks configurations and runs scenarios
 // without one. Exit status: 0 all well, 1 failed at run time, 2 bad configuration or usage.
 #include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
 
 #include "app/twinctl/offline.h"
+#include "app/twinctl/online.h"
 
 namespace {
 
 using namespace twinwall;
+
+struct Arguments {
+  std::string socket = "/run/twinwall/api.sock";
+  std::string file, what, demotion;
+  std::vector<std::string> scenarios;
+  bool print = false, verbose = false;
+  ctl::ShowOptions show;
+  std::string src, dst, proto, port, rule, label, interface, id, limit;
+};
+
+void add_filters(CLI::App* command, Arguments& a) {
+  command->add_option("--src", a.src, "Who opened the connection: an address or network");
+  command->add_option("--dst", a.dst, "To whom: an address or network");
+  command->add_option("--proto", a.proto, "Protocol by name or number");
+  command->add_option("--port", a.port, "Port of either end");
+  command->add_option("--rule", a.rule, "Number of the rule");
+  command->add_option("--label", a.label, "Label of the rule");
+  command->add_option("--interface", a.interface, "Interface that the state was made on");
+  command->add_option("--id", a.id, "Id as shown, with or without /creatorid");
+}
+
+ctl::Query filters(const Arguments& a) {
+  ctl::Query out;
+  const std::pair<const char*, const std::string*> words[] = {
+      {"src", &a.src},    {"dst", &a.dst},     {"proto", &a.proto},         {"port", &a.port},
+      {"rule", &a.rule},  {"label", &a.label}, {"interface", &a.interface}, {"id", &a.id},
+      {"limit", &a.limit}};
+  for (const auto& [key, value] : words)
+    if (!value->empty()) out.emplace_back(key, *value);
+  return out;
+}
+
+void add_offline(CLI::App& app, Arguments& a, int& status) {
+  CLI::App* check = app.add_subcommand("check", "Read a configuration and print every problem in it");
+  check->add_option("FILE", a.file, "The configuration")->required();
+  check->add_flag("--print", a.print, "Print the expanded rules in PF's notation");
+  check->callback([&] { status = ctl::check(a.file, a.print); });
+
+  CLI::App* test = app.add_subcommand("test", "Run scenarios through the engine, offline");
+  test->add_option("SCENARIO", a.scenarios, "Files, or folders of them")->required();
+  test->add_flag("-v,--verbose", a.verbose, "Name the scenarios that passed, too");
+  test->callback([&] { status = ctl::test(a.scenarios, a.verbose); });
+}
+
+void add_show(CLI::App& app, Arguments& a, int& status) {
+  CLI::App* show = app.add_subcommand("show", "Look at a running node");
+  show->add_option("WHAT", a.what, "What to show")
+      ->required()
+      ->check(CLI::IsMember({"info", "interfaces", "rules", "states", "carp", "pfsync", "routes", "neighbors",
+                             "timeouts", "limits", "labels", "workers"}));
+  show->add_flag("--json", a.show.json, "The daemon's answer as it is");
+  show->add_flag("-v,--verbose", a.show.details, "Counters, windows, ids");
+  add_filters(show, a);
+  show->add_option("--limit", a.limit, "At most so many states");
+  show->callback([&] {
+    a.show.query = filters(a);
+    if (a.what != "states" && !a.show.query.empty())
+      throw CLI::ValidationError("show " + a.what, "filters and --limit are for 'show states'");
+    status = ctl::show(ctl::Client(a.socket), a.what, a.show);
+  });
+}
+
+void add_commands(CLI::App& app, Arguments& a, int& status) {
+  CLI::App* reload = app.add_subcommand("reload", "Read the configuration again");
+  reload->callback([&] { status = ctl::reload(ctl::Client(a.socket)); });
+
+  CLI::App* kill = app.add_subcommand("kill", "Forget connections, here and at the peer");
+  kill->require_subcommand(1);
+  CLI::App* states = kill->add_subcommand("states", "Those that fit every filter");
+  add_filters(states, a);
+  states->callback([&] {
+    const ctl::Query query = filters(a);
+    if (query.empty()) throw CLI::ValidationError("kill states", "a filter is needed; 'flush states' removes all");
+    status = ctl::kill_states(ctl::Client(a.socket), query);
+  });
+
+  CLI::App* flush = app.add_subcommand("flush", "Forget all of something");
+  flush->require_subcommand(1);
+  flush->add_subcommand("states", "Every connection, here and at the peer")->callback([&] {
+    status = ctl::flush_states(ctl::Client(a.socket));
+  });
+
+  CLI::App* carp = app.add_subcommand("carp", "Command the election");
+  carp->require_subcommand(1);
+  CLI::App* demote = carp->add_subcommand("demote", "Set the operator's demotion; 0 takes it back");
+  demote->add_option("VALUE", a.demotion, "0 to 255")->required()->check(CLI::Range(0, 255));
+  demote->callback([&] { status = ctl::demote(ctl::Client(a.socket), a.demotion); });
+}
 
 int run(int argc, char** argv) {
   CLI::App app("Controls and tests twinwall", "twinctl");
@@ -14,21 +105,11 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough();
   int status = ctl::kOk;
-
-  std::string file;
-  bool print = false;
-  CLI::App* check = app.add_subcommand("check", "Read a configuration and print every problem in it");
-  check->add_option("FILE", file, "The configuration")->required();
-  check->add_flag("--print", print, "Print the expanded rules in PF's notation");
-  check->callback([&] { status = ctl::check(file, print); });
-
-  std::vector<std::string> scenarios;
-  bool verbose = false;
-  CLI::App* test = app.add_subcommand("test", "Run scenarios through the engine, offline");
-  test->add_option("SCENARIO", scenarios, "Files, or folders of them")->required();
-  test->add_flag("-v,--verbose", verbose, "Name the scenarios that passed, too");
-  test->callback([&] { status = ctl::test(scenarios, verbose); });
-
+  Arguments a;
+  app.add_option("-s,--socket", a.socket, "The daemon's API socket")->capture_default_str();
+  add_offline(app, a, status);
+  add_show(app, a, status);
+  add_commands(app, a, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -10,12 +10,15 @@ namespace twinwall::scenario {
 namespace {
 constexpr size_t kHeadroom = 128;
 constexpr uint32_t kHostId = 0x7477696e;
+// A node is made for every scenario, and memory that is reserved costs time; no scenario needs more.
+constexpr uint32_t kMostStates = 10000;
+constexpr uint32_t kMostFragments = 2048;
 }  // namespace
 
 Node::Node(config::Config config) : config_(std::move(config)) {
   compile();
   StateTableOptions table;
-  table.capacity = config_.options.limit_states;
+  table.capacity = std::min(config_.options.limit_states, kMostStates);
   table.secret[0] = 0x0123456789abcdef;
   table.secret[1] = 0xfedcba9876543210;
   table_ = std::make_unique<StateTable>(table);
@@ -23,7 +26,7 @@ Node::Node(config::Config config) : config_(std::move(config)) {
   options.hostid = config_.options.hostid.value_or(kHostId);
   options.seed = 42;
   options.id_base = 1;
-  options.fragment_limit = config_.options.limit_fragments;
+  options.fragment_limit = std::min(config_.options.limit_fragments, kMostFragments);
   options.sync = config_.pfsync.has_value();
   engine_ = std::make_unique<Engine>(options, *table_, *this);
   for (const auto& g : config_.carp.groups) roles_.master[g.interface - 1u].set(g.vhid);

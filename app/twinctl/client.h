@@ -1,0 +1,38 @@
+// One request to a running twinwalld over its API socket (HTTP and JSON on a unix socket).
+//
+// Blocks for at most kPatience; prints nothing and never throws: whoever asks says what went wrong.
+#pragma once
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace twinwall::ctl {
+
+using Json = nlohmann::json;
+using Query = std::vector<std::pair<std::string, std::string>>;
+
+inline constexpr std::chrono::seconds kPatience{30};
+
+struct Response {
+  int status = 0;     // of HTTP; 0: nobody answered
+  Json body;          // null when what came is no JSON
+  std::string error;  // one line, empty when the status is 200
+};
+
+class Client {
+ public:
+  explicit Client(std::string socket) : socket_(std::move(socket)) {}
+
+  [[nodiscard]] Response get(const std::string& path, const Query& query = {}) const;
+  [[nodiscard]] Response post(const std::string& path, const Query& query = {}) const;
+
+ private:
+  [[nodiscard]] Response request(bool post, const std::string& path, const Query& query) const;
+
+  std::string socket_;
+};
+
+}  // namespace twinwall::ctl

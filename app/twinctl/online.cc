@@ -1,0 +1,71 @@
+#include "app/twinctl/online.h"
+
+#include <fmt/format.h>
+
+#include "app/twinctl/offline.h"
+#include "app/twinctl/tables.h"
+
+namespace twinwall::ctl {
+
+namespace {
+
+// One line about what went wrong, and the exit status for it.
+int failed(const Response& r) {
+  fmt::print(stderr, "twinctl: {}\n", r.error);
+  return r.status == 400 || r.status == 404 ? kBadUsage : kFailed;
+}
+
+uint64_t killed(const Json& body) {
+  const auto it = body.find("killed");
+  return it != body.end() && it->is_number() ? it->get<uint64_t>() : 0;
+}
+
+int report_killed(const Response& r) {
+  if (!r.error.empty()) return failed(r);
+  fmt::print("killed {} states\n", killed(r.body));
+  if (r.body.value("complete", true)) return kOk;
+  fmt::print(stderr, "twinctl: not every worker answered in time: some states may be left\n");
+  return kFailed;
+}
+
+}  // namespace
+
+int show(const Client& client, const std::string& what, const ShowOptions& options) {
+  const Response r = client.get("/v1/show/" + what, options.query);
+  if (!r.error.empty()) return failed(r);
+  if (options.json)
+    fmt::print("{}\n", r.body.dump(2));
+  else
+    fmt::print("{}", view_text(what, r.body, options.details));
+  return kOk;
+}
+
+int reload(const Client& client) {
+  const Response r = client.post("/v1/reload");
+  const bool answered = r.body.is_object() && r.body.contains("diagnostics");
+  if (!answered) return failed(r);
+  for (const Json& d : r.body["diagnostics"])
+    if (d.is_object() && d.contains("text") && d["text"].is_string())
+      fmt::print(stderr, "{}\n", d["text"].get<std::string>());
+  if (r.body.value("ok", false)) {
+    fmt::print("reloaded\n");
+    return kOk;
+  }
+  fmt::print(stderr, "twinctl: nothing was changed\n");
+  return kBadUsage;
+}
+
+int kill_states(const Client& client, const Query& query) {
+  return report_killed(client.post("/v1/kill/states", query));
+}
+
+int flush_states(const Client& client) { return report_killed(client.post("/v1/flush/states")); }
+
+int demote(const Client& client, const std::string& value) {
+  const Response r = client.post("/v1/carp/demote", {{"value", value}});
+  if (!r.error.empty()) return failed(r);
+  fmt::print("{}", view_text("carp", r.body, false));
+  return kOk;
+}
+
+}  // namespace twinwall::ctl

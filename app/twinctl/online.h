@@ -1,0 +1,23 @@
+// The commands for a running node. Print to standard output and error and give the exit status: 0 done, 1 the daemon
+// could not be reached or could not do it, 2 it refused what was asked for.
+#pragma once
+
+#include <string>
+
+#include "app/twinctl/client.h"
+
+namespace twinwall::ctl {
+
+struct ShowOptions {
+  bool json = false;     // the daemon's answer as it is
+  bool details = false;  // counters, windows, ids
+  Query query;           // filters of states
+};
+
+[[nodiscard]] int show(const Client& client, const std::string& what, const ShowOptions& options);
+[[nodiscard]] int reload(const Client& client);
+[[nodiscard]] int kill_states(const Client& client, const Query& query);
+[[nodiscard]] int flush_states(const Client& client);
+[[nodiscard]] int demote(const Client& client, const std::string& value);
+
+}  // namespace twinwall::ctl

@@ -1,0 +1,254 @@
+#include "app/twinctl/tables.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace twinwall::ctl {
+
+namespace {
+
+// A value as a word; empty when it is not there.
+std::string word(const Json& object, const char* key) {
+  if (!object.is_object()) return "";
+  const auto it = object.find(key);
+  if (it == object.end() || it->is_null()) return "";
+  if (it->is_string()) return it->get<std::string>();
+  if (it->is_boolean()) return it->get<bool>() ? "yes" : "no";
+  if (it->is_number_float()) return fmt::format("{:.0f}", it->get<double>());
+  if (it->is_array()) {
+    std::string out;
+    for (const Json& item : *it)
+      out += (out.empty() ? "" : " ") + (item.is_string() ? item.get<std::string>() : item.dump());
+    return out;
+  }
+  return it->dump();
+}
+
+uint64_t number(const Json& object, const char* key) {
+  if (!object.is_object()) return 0;
+  const auto it = object.find(key);
+  return it != object.end() && it->is_number() ? it->get<uint64_t>() : 0;
+}
+
+const Json& part(const Json& object, const char* key) {
+  static const Json kNothing = Json::object();
+  if (!object.is_object()) return kNothing;
+  const auto it = object.find(key);
+  return it == object.end() ? kNothing : *it;
+}
+
+std::string duration(uint64_t seconds) {
+  const uint64_t days = seconds / 86400;
+  const std::string clock = fmt::format("{:02}:{:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+  return days == 0 ? clock : fmt::format("{} days {}", days, clock);
+}
+
+// --- tables ---
+
+struct Column {
+  const char* title;
+  const char* key;
+  bool right = false;
+};
+
+std::string table(const Json& rows, const std::vector<Column>& columns) {
+  std::vector<std::vector<std::string>> cells(1);
+  for (const Column& c : columns) cells[0].emplace_back(c.title);
+  if (rows.is_array())
+    for (const Json& row : rows) {
+      auto& line = cells.emplace_back();
+      for (const Column& c : columns) {
+        const std::string text = word(row, c.key);
+        line.push_back(text.empty() ? "-" : text);
+      }
+    }
+  std::vector<size_t> widths(columns.size(), 0);
+  for (const auto& line : cells)
+    for (size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
+  std::string out;
+  for (const auto& line : cells) {
+    std::string text;
+    for (size_t i = 0; i < line.size(); ++i) {
+      if (i != 0) text += "  ";
+      text += columns[i].right ? fmt::format("{:>{}}", line[i], widths[i]) : fmt::format("{:<{}}", line[i], widths[i]);
+    }
+    out += text.substr(0, text.find_last_not_of(' ') + 1) + "\n";
+  }
+  return out;
+}
+
+// Keys and values, deeper ones indented; what counts nothing is left out unless `details`.
+std::string tree(const Json& value, bool details, size_t indent = 0) {
+  std::string out;
+  if (!value.is_object()) return out;
+  for (const auto& [key, item] : value.items()) {
+    const std::string margin(indent, ' ');
+    if (item.is_object()) {
+      const std::string inner = tree(item, details, indent + 2);
+      if (!inner.empty()) out += margin + key + "\n" + inner;
+    } else if (!item.is_null() && (details || indent == 0 || !(item.is_number() && item == 0))) {
+      out += fmt::format("{}{:<{}} {}\n", margin, key, indent < 26 ? 26 - indent : 1, word(value, key.c_str()));
+    }
+  }
+  return out;
+}
+
+// --- states ---
+
+std::string end_text(const Json& end, bool v6, bool icmp) {
+  const uint64_t port = number(end, "port");
+  const std::string host = word(end, "address");
+  if (port == 0 && !icmp) return host;
+  return v6 ? fmt::format("{}[{}]", host, port) : fmt::format("{}:{}", host, port);
+}
+
+std::string side_text(const Json& state, const char* which, bool v6, bool icmp) {
+  const std::string wire = end_text(part(part(state, "wire"), which), v6, icmp);
+  const std::string stack = end_text(part(part(state, "stack"), which), v6, icmp);
+  return wire == stack ? wire : wire + " (" + stack + ")";
+}
+
+std::string window(const Json& peer) {
+  const uint64_t low = number(peer, "seqlo"), high = number(peer, "seqhi"), diff = number(peer, "seqdiff");
+  std::string out = fmt::format("[{} + {}]", low, (high - low) & 0xffffffff);
+  if (diff != 0) out += fmt::format("(+{})", diff);
+  if (const std::string scale = word(peer, "wscale"); !scale.empty()) out += " wscale " + scale;
+  return out;
+}
+
+std::string pair(const Json& state, const char* key) {
+  const Json& p = part(state, key);
+  return p.is_array() && p.size() == 2 ? fmt::format("{}:{}", p[0].dump(), p[1].dump()) : "0:0";
+}
+
+std::string state_details(const Json& s, const char* near, const char* far) {
+  std::string out;
+  if (word(s, "proto") == "tcp") out += fmt::format("   {}  {}\n", window(part(s, near)), window(part(s, far)));
+  const std::string rule = word(s, "rule");
+  out +=
+      fmt::format("   age {}, expires in {}, {} pkts, {} bytes, rule {}", duration(number(s, "age")),
+                  duration(number(s, "expires")), pair(s, "packets"), pair(s, "bytes"), rule.empty() ? "none" : rule);
+  if (const std::string label = word(s, "label"); !label.empty()) out += fmt::format(" ({})", label);
+  const Json& flags = part(s, "flags");
+  if (flags.is_array())
+    for (const Json& f : flags)
+      if (f.is_string()) out += ", " + f.get<std::string>();
+  if (word(s, "imported") == "yes") out += ", from a peer";
+  return out + fmt::format("\n   id: {} creatorid: {}\n", word(s, "id"), word(s, "creatorid"));
+}
+
+std::string states_text(const Json& view, bool details) {
+  std::string out;
+  const Json& states = part(view, "states");
+  if (states.is_array())
+    for (const Json& s : states) out += state_lines(s, details);
+  if (word(view, "truncated") == "yes")
+    out += fmt::format("{} of {} states shown: narrow the choice or raise --limit\n", states.size(),
+                       number(view, "count"));
+  if (word(view, "complete") == "no") out += "not every worker answered in time: there may be more states\n";
+  return out;
+}
+
+// --- rules ---
+
+std::string rule_counters(const Json& r) {
+  return fmt::format("  [ Evaluations: {:<8} Packets: {:<8} Bytes: {:<11} States: {:<6} Creations: {:<6} ]\n",
+                     number(r, "evaluations"), number(r, "packets"), number(r, "bytes"), number(r, "states"),
+                     number(r, "state_creations"));
+}
+
+std::string rules_text(const Json& view, bool details) {
+  std::string out;
+  const Json& rules = part(view, "rules");
+  if (rules.is_array())
+    for (const Json& r : rules) {
+      out += fmt::format("@{} {}\n", word(r, "number"), word(r, "rule"));
+      if (details) out += rule_counters(r);
+    }
+  if (details) out += "default rule\n" + rule_counters(part(view, "default"));
+  return out;
+}
+
+// --- CARP ---
+
+std::string carp_text(const Json& view, bool details) {
+  std::string out;
+  const Json& groups = part(view, "groups");
+  if (groups.is_array())
+    for (const Json& g : groups) {
+      out += fmt::format("{}: {} vhid {} advbase {} advskew {} demotion {}\n", word(g, "interface"), word(g, "role"),
+                         word(g, "vhid"), word(g, "advbase"), word(g, "advskew"), word(g, "demotion"));
+      out += fmt::format("   addresses {}\n", word(g, "addresses"));
+      out += fmt::format("   in this role for {}, {} changes, because of: {}\n", duration(number(g, "last_change")),
+                         word(g, "transitions"), word(g, "cause"));
+      if (const Json& peer = part(g, "peer"); !peer.empty())
+        out += fmt::format("   peer: advbase {} advskew {} demotion {}, heard {} s ago\n", word(peer, "advbase"),
+                           word(peer, "advskew"), word(peer, "demotion"), word(peer, "last_heard"));
+    }
+  if (out.empty()) out = "no CARP groups\n";
+  out += fmt::format("preempt {}, demotion {}\n", word(view, "preempt"), word(view, "demotion"));
+  return details ? out + tree(Json{{"counters", part(view, "counters")}}, true) : out;
+}
+
+}  // namespace
+
+std::string state_lines(const Json& s, bool details) {
+  const bool out_state = word(s, "direction") == "out";
+  const char* near = out_state ? "src" : "dst";
+  const char* far = out_state ? "dst" : "src";
+  const std::string proto = word(s, "proto");
+  const bool v6 = word(s, "af") == "inet6";
+  const bool icmp = proto == "icmp" || proto == "ipv6-icmp" || proto == "icmp6";
+  std::string line = fmt::format("{} {} {} {} {}       {}:{}\n", word(s, "interface"), proto,
+                                 side_text(s, near, v6, icmp), out_state ? "->" : "<-", side_text(s, far, v6, icmp),
+                                 word(part(s, near), "state"), word(part(s, far), "state"));
+  return details ? line + state_details(s, near, far) : line;
+}
+
+std::string view_text(const std::string& what, const Json& view, bool details) {
+  if (what == "states") return states_text(view, details);
+  if (what == "rules") return rules_text(view, details);
+  if (what == "carp") return carp_text(view, details);
+  if (what == "interfaces") {
+    std::string out = table(part(view, "interfaces"), {{"NAME", "name"},
+                                                       {"LINK", "link"},
+                                                       {"MTU", "mtu", true},
+                                                       {"MAC", "mac"},
+                                                       {"PORT", "port"},
+                                                       {"ADDRESSES", "addresses"}});
+    if (details && part(view, "interfaces").is_array())
+      for (const Json& i : part(view, "interfaces"))
+        out += fmt::format("\n{}\n{}", word(i, "name"),
+                           tree(Json{{"port", part(i, "counters")}, {"filter", part(i, "pf")}}, false, 2));
+    return out;
+  }
+  if (what == "routes")
+    return table(
+        part(view, "routes"),
+        {{"DESTINATION", "to"}, {"KIND", "kind"}, {"VIA", "via"}, {"INTERFACE", "interface"}, {"VHID", "vhid"}});
+  if (what == "neighbors") {
+    std::string out = table(
+        part(view, "neighbors"),
+        {{"ADDRESS", "address"}, {"MAC", "mac"}, {"INTERFACE", "interface"}, {"STATE", "state"}, {"AGE", "age", true}});
+    return details ? out + tree(Json{{"counters", part(view, "counters")}}, true) : out;
+  }
+  if (what == "labels")
+    return table(part(view, "labels"), {{"LABEL", "label"},
+                                        {"EVALUATIONS", "evaluations", true},
+                                        {"PACKETS", "packets", true},
+                                        {"BYTES", "bytes", true},
+                                        {"STATES", "states", true}});
+  if (what == "workers")
+    return table(part(view, "workers"), {{"CPU", "cpu", true},
+                                         {"LOOPS", "loops", true},
+                                         {"BUSY", "busy_loops", true},
+                                         {"NAPS", "naps", true},
+                                         {"RX PACKETS", "rx_packets", true},
+                                         {"HANDED OFF", "handed_off", true},
+                                         {"TAKEN OVER", "taken_over", true}});
+  return tree(view, details);
+}
+
+}  // namespace twinwall::ctl
