@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/engine/engine_impl.h"
+#include "lib/net/checksum.h"
 #include "lib/net/headers.h"
 
 namespace twinwall {
@@ -126,11 +127,37 @@ bool Engine::Impl::receive_ip(Packet& p) {
       return false;
     }
   }
+  if (p.af == Af::inet && !snapshot->interface(p.in).skip) {
+    if (const DropReason r = normalise_v4_flags(p); r != kParsed) {
+      drop(p, r);
+      return false;
+    }
+  }
   if (p.is_fragment && snapshot->reassemble && !snapshot->interface(p.in).skip) {
     take_fragment(p);
     return false;
   }
   return true;
+}
+
+// PF's rules for the flags of the IPv4 header: a fragment that must not be one is dropped, unless `no-df` is set, also
+// where nothing is put together; of a whole packet's flags only DF stays.
+DropReason Engine::Impl::normalise_v4_flags(Packet& p) {
+  uint8_t* const field = p.ip() + 6;
+  const uint16_t flags = load_be16(field);
+  uint16_t wanted = flags;
+  if (p.is_fragment && (flags & kIpv4DontFragment) != 0 && !snapshot->reassemble) {
+    if (!snapshot->reassemble_no_df) return DropReason::fragment;
+    wanted = static_cast<uint16_t>(flags & ~kIpv4DontFragment);
+  } else if (!p.is_fragment) {
+    wanted = flags & kIpv4DontFragment;
+  }
+  if (wanted == flags) return kParsed;
+  uint8_t now_flags[2];
+  store_be16(now_flags, wanted);
+  store_raw(p.ip() + 10, checksum_adjust(load_raw<uint16_t>(p.ip() + 10), field, now_flags, 2));
+  store_be16(field, wanted);
+  return kParsed;
 }
 
 void Engine::Impl::take_fragment(Packet& p) {

@@ -14,6 +14,7 @@
 
 #include "lib/engine/engine.h"
 #include "lib/engine/flow.h"
+#include "lib/engine/match_sets.h"
 #include "lib/engine/parse.h"
 #include "lib/engine/reply.h"
 #include "lib/engine/rewrite.h"
@@ -57,12 +58,14 @@ class Engine::Impl {
   HookResult pass_error(Packet& p, Quote& quote, State& s, Direction dir);
   HookResult track_tcp(Packet& p, State& s, Direction dir, bool& reuse, bool& urgent);
   HookResult filter_by_rules(Packet& p, Direction dir, InterfaceId interface, const FlowKey& key, bool error);
+  void count_matches(const State& s, Direction dir, uint32_t length);
   void start_tracking(State& s, const Packet& p);
   void log_packet(const Packet& p, Direction dir, InterfaceId interface, const Rule& rule, DropReason reason);
 
   // make_state.cc
   HookResult make_state(Packet& p, Direction dir, InterfaceId interface, const Decision& decision, const FlowKey& key,
                         const Translation5& to);
+  void note_matches(State& s, const Decision& decision, Direction dir, uint32_t length);
   void remove_state(State& s, bool announce);
   [[nodiscard]] uint32_t deadline_of(const State& s) const;
   [[nodiscard]] const Rule& rule_of(const State& s) const;
@@ -110,6 +113,7 @@ class Engine::Impl {
   Random random;
   FragmentCache fragments;
   TimerWheel wheel;
+  MatchSets match_sets;
 
   View view;
   const Snapshot* snapshot = nullptr;
@@ -183,6 +187,7 @@ class Engine::Impl {
   void stage_out(size_t n);
   bool receive_link(Packet& p);
   bool receive_ip(Packet& p);
+  DropReason normalise_v4_flags(Packet& p);
   void count_hook(const Packet& p, Direction dir, InterfaceId interface, bool passed);
 };
 

@@ -79,6 +79,9 @@ void Engine::Impl::forward(Packet& p, NextHopIndex hop_index, State* in_state) {
   }
   decrement_ttl(p);
   if (!out.skip) {
+    // Neighbour discovery that has passed a router is no longer what RFC 4861 allows.
+    if (p.proto == kProtoIcmp6 && !p.is_fragment && p.icmp_type >= kIcmp6RouterSolicit && p.icmp_type <= kIcmp6Redirect)
+      return drop(p, DropReason::normalize);
     const Address before = p.dst;
     const HookResult r =
         filter(p, Direction::out, hop.interface, in_state != nullptr ? in_state->link : kNoState, nullptr);
@@ -272,7 +275,9 @@ void Engine::Impl::answer_block(const Packet& p, const Rule& rule) {
       counters.drops[static_cast<size_t>(DropReason::no_buffer)].add();
       return;
     }
-    const size_t n = build_reset(MutableBytes(q->frame + kEthernetHeader, 128), p, rule.reply_ttl, next_ip_id++);
+    // PF's "return-rst (ttl N)" is of IPv4 only.
+    const uint8_t ttl = p.af == Af::inet ? rule.reply_ttl : uint8_t{0};
+    const size_t n = build_reset(MutableBytes(q->frame + kEthernetHeader, 128), p, ttl, next_ip_id++);
     q->af = p.af;
     q->l3 = kEthernetHeader;
     q->length = static_cast<uint32_t>(kEthernetHeader + n);

@@ -114,8 +114,14 @@ HookResult Engine::Impl::filter(Packet& p, Direction dir, InterfaceId interface,
   State* s = nullptr;
   if (!p.is_fragment) {
     if (error) {
-      if (const DropReason r = parse_quote(p, quote); r != kParsed) return HookResult::drop(r);
-      if (!(p.dst == quote.src)) return HookResult::drop(DropReason::state_mismatch);
+      DropReason bad = parse_quote(p, quote);
+      if (bad == kParsed && !(p.dst == quote.src)) bad = DropReason::state_mismatch;
+      if (bad != kParsed) {
+        // It belongs to no state, so PF asks the rules; blocked it counts under what was wrong with it.
+        HookResult r = filter_by_rules(p, dir, interface, key, error);
+        if (r.fate == Fate::drop && r.reason == DropReason::match) r.reason = bad;
+        return r;
+      }
       key = quoted_key(p.af, quote, dir);
       s = find_state(key, side, interface);
     } else {
@@ -152,6 +158,11 @@ HookResult Engine::Impl::filter(Packet& p, Direction dir, InterfaceId interface,
   return filter_by_rules(p, dir, interface, key, error);
 }
 
+// The `match` rules that a connection met when it began count all of it.
+void Engine::Impl::count_matches(const State& s, Direction dir, uint32_t length) {
+  for (const RuleSlot slot : match_sets.slots(s.match_set)) count_rule(counters.rules[slot], dir, length);
+}
+
 HookResult Engine::Impl::pass_error(Packet& p, Quote& quote, State& s, Direction dir) {
   // The quoted packet's sender is the end that the error is going to.
   const bool quoted_forward = dir != s.direction;
@@ -161,11 +172,12 @@ HookResult Engine::Impl::pass_error(Packet& p, Quote& quote, State& s, Direction
     const IcmpFlow f = icmp_flow(p.af, quote.icmp_type, quote.icmp_id);
     if (!f.one_way && f.reply == quoted_forward) return HookResult::drop(DropReason::state_mismatch);
   }
+  if (p.ip_options && (s.flags & kStateAllowOpts) == 0) return HookResult::drop(DropReason::ip_option);
   const unsigned slot = dir == s.direction ? 0 : 1;
   s.packets[slot] += 1;
   s.bytes[slot] += p.l3_length;
   count_rule(counters.rules[s.rule], dir, p.l3_length);
-  if (p.ip_options && (s.flags & kStateAllowOpts) == 0) return HookResult::drop(DropReason::ip_option);
+  if (s.match_set != 0) count_matches(s, dir, p.l3_length);
   if (s.translated)
     rewrite_quote(p, quote, dir == Direction::in ? s.stack : s.wire, dir, initiator_slot_of(s.direction));
   return keep(s);
@@ -208,13 +220,14 @@ HookResult Engine::Impl::pass_known(Packet& p, State& s, Direction dir, Interfac
     urgent = pseudo_track(s, forward, now_s);
   }
   if (s.timeout != before) note_timeout(s);
+  if (p.ip_options && (s.flags & kStateAllowOpts) == 0) return HookResult::drop(DropReason::ip_option);
   const unsigned slot = forward ? 0 : 1;
   s.packets[slot] += 1;
   s.bytes[slot] += p.l3_length;
   count_rule(counters.rules[s.rule], dir, p.l3_length);
+  if (s.match_set != 0) count_matches(s, dir, p.l3_length);
   if (options.sync) touched(s, pfsync::SyncEvent::packet, urgent);
   if ((s.log & 2) != 0) log_packet(p, dir, interface, rule_of(s), DropReason::match);
-  if (p.ip_options && (s.flags & kStateAllowOpts) == 0) return HookResult::drop(DropReason::ip_option);
   if (s.translated)
     rewrite(p, endpoints_of(dir == Direction::in ? s.stack : s.wire, dir, initiator_slot_of(s.direction)));
   return result;
@@ -237,7 +250,6 @@ HookResult Engine::Impl::filter_by_rules(Packet& p, Direction dir, InterfaceId i
   const Decision d = evaluate_visiting(snapshot->rules, input, on_match,
                                        [this](const Rule& rule) { counters.rules[rule.slot].evaluations.add(); });
   const Rule& rule = *d.rule;
-  for (const Rule* m : d.matched()) count_rule(counters.rules[m->slot], dir, p.l3_length);
   if (d.log) log_packet(p, dir, interface, rule, DropReason::match);
   if (d.translate_failed) return HookResult::drop(DropReason::translate);
 

@@ -1,5 +1,6 @@
 #include "lib/engine/icmp_quote.h"
 
+#include "lib/engine/parse.h"
 #include "lib/net/checksum.h"
 #include "lib/net/headers.h"
 
@@ -20,6 +21,8 @@ DropReason parse_quoted_v4(Quote& q) {
   const size_t header = (q.ip[0] & 0x0fu) * 4;
   if ((q.ip[0] >> 4) != 4 || header < kIpv4Header || header > q.available) return DropReason::too_short;
   if ((load_be16(q.ip + 6) & kIpv4FragmentOffset) != 0) return DropReason::fragment;
+  uint8_t options = 0;
+  if (const DropReason r = walk_v4_options(q.ip + kIpv4Header, header - kIpv4Header, options); r != kParsed) return r;
   q.proto = q.ip[9];
   q.src = Address::v4_wire(q.ip + 12);
   q.dst = Address::v4_wire(q.ip + 16);

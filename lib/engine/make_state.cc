@@ -1,5 +1,6 @@
 // States made by packets and by peers, removed, and handed back to the pool.
 #include <algorithm>
+#include <optional>
 
 #include "lib/engine/engine_impl.h"
 #include "lib/engine/state_record.h"
@@ -16,15 +17,16 @@ bool finished_tcp(const State& s) {
   return s.wire.proto == kProtoTcp && s.src.level >= kTcpFinWait2 && s.dst.level >= kTcpFinWait2;
 }
 
-FlowKey translated_key(FlowKey key, const Translation5& to, Direction dir, bool echo) {
-  const unsigned s = dir == Direction::in ? 0 : 1;  // the initiator's slot, also where an echo's id is kept
+// `id_slot`: where an echo's id is kept, none of any other packet.
+FlowKey translated_key(FlowKey key, const Translation5& to, Direction dir, std::optional<unsigned> id_slot) {
+  const unsigned s = dir == Direction::in ? 0 : 1;  // the initiator's slot
   key.addr[s] = to.src;
   key.addr[1 - s] = to.dst;
   if (key.proto == kProtoTcp || key.proto == kProtoUdp) {
     key.port[s] = to.sport;
     key.port[1 - s] = to.dport;
-  } else if (echo) {
-    key.port[s] = to.icmp_id;
+  } else if (id_slot) {
+    key.port[*id_slot] = to.icmp_id;
   }
   return key;
 }
@@ -67,7 +69,9 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
   const StateIndex index = table.allocate(options.worker);
   if (index == kNoState) return HookResult::drop(DropReason::memory);
   State& s = table.state(index);
-  const FlowKey other = translated_key(key, to, dir, is_echo(p));
+  std::optional<unsigned> id_slot;
+  if (is_echo(p)) id_slot = (dir == Direction::in) == icmp_flow(p).reply ? 1u : 0u;  // the requester's
+  const FlowKey other = translated_key(key, to, dir, id_slot);
   s.translated = !(other == key);
   s.wire = dir == Direction::in ? key : other;
   s.stack = dir == Direction::in ? other : key;
@@ -97,10 +101,22 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
   rc.creations.add();
   rc.packets[dir == Direction::in ? 0 : 1].add();
   rc.bytes[dir == Direction::in ? 0 : 1].add(p.l3_length);
+  if (decision.match_count != 0) note_matches(s, decision, dir, p.l3_length);
   wheel.insert(index, deadline_of(s));
   if (options.sync) touched(s, pfsync::SyncEvent::created, true);
   if (s.translated) rewrite(p, endpoints_of(other, dir, initiator_slot_of(dir)));
   return HookResult::pass(&s);
+}
+
+void Engine::Impl::note_matches(State& s, const Decision& decision, Direction dir, uint32_t length) {
+  std::array<RuleSlot, kMaxMatchRules> slots;
+  for (size_t i = 0; i < decision.match_count; ++i) slots[i] = decision.matches[i]->slot;
+  s.match_set = match_sets.acquire({slots.data(), decision.match_count});
+  for (const RuleSlot slot : match_sets.slots(s.match_set)) {
+    counters.rules[slot].states.add();
+    counters.rules[slot].creations.add();
+  }
+  count_matches(s, dir, length);
 }
 
 void Engine::Impl::remove_state(State& s, bool announce) {
@@ -113,6 +129,10 @@ void Engine::Impl::remove_state(State& s, bool announce) {
       s.src.level != kTcpClosed)
     counters.half_open.sub();
   counters.rules[s.rule].states.sub();
+  if (s.match_set != 0) {
+    for (const RuleSlot slot : match_sets.slots(s.match_set)) counters.rules[slot].states.sub();
+    match_sets.release(s.match_set);
+  }
   table.remove(s);
   table.release(options.worker, s);
 }

@@ -16,6 +16,8 @@ constexpr uint8_t kOptEnd = 0, kOptNop = 1, kOptRouterAlert = 148;              
 constexpr uint8_t kOpt6Pad1 = 0, kOpt6PadN = 1, kOpt6RouterAlert = 5, kOpt6Jumbo = 0xc2;  // RFC 8200, 2711, 2675
 constexpr uint8_t kMldQuery = 130, kMldReport = 131, kMldDone = 132, kMld2Report = 143;
 
+}  // namespace
+
 DropReason walk_v4_options(const uint8_t* options, size_t length, uint8_t& flags) {
   if (length == 0) return kParsed;
   bool named = false;
@@ -34,6 +36,8 @@ DropReason walk_v4_options(const uint8_t* options, size_t length, uint8_t& flags
   if (!named) flags |= kOtherOption;  // nothing but padding counts as an option too
   return kParsed;
 }
+
+namespace {
 
 DropReason walk_v6_options(const Packet& p, const uint8_t* options, size_t length, uint8_t& flags) {
   bool named = false;

@@ -21,4 +21,7 @@ enum class LinkType : uint8_t { ip, arp, other };
 // PF's clean-up of TCP flags, with the checksum kept in step. kParsed, or normalize.
 [[nodiscard]] DropReason normalise_tcp(Packet& p);
 
+// Reads IPv4 options; `flags` becomes non-zero when there are any. kParsed, or ip_option when they are malformed.
+[[nodiscard]] DropReason walk_v4_options(const uint8_t* options, size_t length, uint8_t& flags);
+
 }  // namespace twinwall

@@ -88,8 +88,7 @@ bool may_send_error(const Packet& p) {
   if (p.frame != nullptr && p.l3 == kEthernetHeader && (p.frame[0] & 1) != 0) return false;
   if (p.src.is_zero() || is_multicast(p.af, p.src)) return false;
   if (p.af == Af::inet) {
-    if (p.src == Address::v4(0xffffffff) || p.dst == Address::v4(0xffffffff)) return false;
-    if (is_multicast(p.af, p.dst)) return false;
+    if (p.src == Address::v4(0xffffffff)) return false;
     if (p.proto != kProtoIcmp) return true;
     switch (p.icmp_type) {
       case kIcmpUnreachable:

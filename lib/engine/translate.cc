@@ -42,7 +42,8 @@ bool Engine::Impl::translate(const Rule& nat, const Rule& rdr, bool do_nat, bool
 
   const bool ports = p.proto == kProtoTcp || p.proto == kProtoUdp;
   const bool echo = is_echo(p);
-  if (!ports && !echo) return true;
+  const bool icmp = p.proto == kProtoIcmp || p.proto == kProtoIcmp6;
+  if (icmp && !echo) return true;
 
   FlowKey key;
   const unsigned s = dir == Direction::in ? 0 : 1;
@@ -51,6 +52,8 @@ bool Engine::Impl::translate(const Rule& nat, const Rule& rdr, bool do_nat, bool
   key.addr[s] = to.src;
   key.addr[1 - s] = to.dst;
   key.port[1 - s] = echo ? bswap(icmp_flow(p).virtual_type) : to.dport;
+  // Without ports there is one connection between two addresses.
+  if (!ports && !echo) return !table.key_in_use(key);
   const auto is_free = [&](uint16_t port) {
     key.port[s] = bswap(port);
     return !table.key_in_use(key);

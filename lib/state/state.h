@@ -102,6 +102,7 @@ struct alignas(64) State {
   bool imported = false;
   bool sync_urgent = false;  // in the list that goes out within milliseconds
   uint8_t index_phase = 0;   // progress of an insertion; the state table's own
+  uint16_t match_set = 0;    // the `match` rules it met, a number of the owner's (lib/engine/match_sets.h); 0: none
   // While windows imported from a peer settle (tcp_reanchor.h): seqlo of src and dst as imported, and the second in
   // which one was last moved.
   uint32_t anchor_base[2] = {0, 0};

@@ -77,7 +77,8 @@ struct PacketMask {
 [[nodiscard]] bool from_own_stack(const std::vector<uint8_t>& packet);
 // What a host's own IP stack works on before it forwards: record route and timestamp options; router alert.
 [[nodiscard]] bool has_stack_options(const std::vector<uint8_t>& packet);
-[[nodiscard]] bool has_router_alert6(const std::vector<uint8_t>& packet);
+// What it may take for itself instead: router alert (IPv6), timestamp and source route (IPv4).
+[[nodiscard]] bool stack_takes(const std::vector<uint8_t>& packet);
 [[nodiscard]] bool has_fragment_header(const std::vector<uint8_t>& packet);
 // TCP flags, or nothing.
 [[nodiscard]] std::optional<uint8_t> tcp_flags_of(const std::vector<uint8_t>& packet);

@@ -150,7 +150,8 @@ std::vector<uint8_t> Bindings::swap(const std::vector<uint8_t>& packet, bool own
       store_be16(q + at, own ? b.own : b.recorded);
       const size_t sum = l.l4 + checksum_offset(l);
       const bool none = l.proto == kProtoUdp && sum + 2 <= before.size() && load_be16(q + sum) == 0;
-      if (sum + 2 <= before.size() && !none)
+      // A quoted checksum is what the sender's host put there: nobody looks at it.
+      if (outer == 0 && sum + 2 <= before.size() && !none)
         store_raw<uint16_t>(q + sum, checksum_adjust(load_raw<uint16_t>(q + sum), before.data() + at, q + at, 2));
       if (outer != 0)
         store_raw<uint16_t>(
@@ -217,10 +218,13 @@ bool has_stack_options(const std::vector<uint8_t>& packet) {
          (packet[kIpv4Header] == kRecordRoute || packet[kIpv4Header] == kTimestamp);
 }
 
-bool has_router_alert6(const std::vector<uint8_t>& packet) {
-  constexpr uint8_t kRouterAlert = 5;
-  return packet.size() > kIpv6Header + 8 && packet[0] >> 4 == 6 && packet[6] == kProtoHopByHop &&
-         packet[kIpv6Header + 2] == kRouterAlert;
+bool stack_takes(const std::vector<uint8_t>& packet) {
+  constexpr uint8_t kRouterAlert6 = 5, kTimestamp = 68, kLooseRoute = 131, kStrictRoute = 137;
+  if (packet.size() > kIpv6Header + 8 && packet[0] >> 4 == 6)
+    return packet[6] == kProtoHopByHop && packet[kIpv6Header + 2] == kRouterAlert6;
+  if (packet.size() <= kIpv4Header || packet[0] >> 4 != 4 || (packet[0] & 15) <= 5) return false;
+  const uint8_t option = packet[kIpv4Header];
+  return option == kTimestamp || option == kLooseRoute || option == kStrictRoute;
 }
 
 bool has_fragment_header(const std::vector<uint8_t>& packet) {
