@@ -56,7 +56,8 @@ bool Engine::Impl::insert(State& s) {
   for (int attempt = 0; attempt < 2; ++attempt) {
     const InsertResult r = table.insert(s);
     if (r.outcome == InsertOutcome::ok) return true;
-    if (attempt != 0 || r.outcome != InsertOutcome::exists) return false;
+    // A race lost to a state that is still on its way in names nobody.
+    if (attempt != 0 || r.outcome != InsertOutcome::exists || r.existing == nullptr) return false;
     if (r.existing->owner != options.worker || !finished_tcp(*r.existing)) return false;
     remove_state(*r.existing, true);
   }
