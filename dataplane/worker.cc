@@ -316,7 +316,7 @@ bool Worker::upkeep(Time now) {
     engine_.tick(view_, now);
     busy = engine_.counters().expired.get() != expired;  // there may be more to expire
   }
-  if (engine_.drain_deltas(now, [this](const Delta& d) { return deltas.push(d); }) != 0) {
+  if (engine_.drain_deltas(view_, now, [this](const Delta& d) { return deltas.push(d); }) != 0) {
     wake_deltas_ = true;
     busy = true;
   }

@@ -360,6 +360,8 @@ bool Engine::deltas_waiting() const {
 
 Time Engine::next_deadline(Time now) const {
   const Time second = Time(std::chrono::ceil<std::chrono::seconds>(now.time_since_epoch() + 1ns));
+  // What a bounded tick left over is due at once.
+  if (impl_->wheel.behind(to_seconds(now))) return now;
   return std::min(second, impl_->next_sync_deadline());
 }
 
@@ -380,9 +382,8 @@ bool Engine::command_running() const {
 const EngineCounters& Engine::counters() const { return impl_->counters; }
 EngineCounters& Engine::counters() { return impl_->counters; }
 
-bool Engine::next_delta(Time now, Delta& delta) {
-  impl_->now = now;
-  impl_->now_s = to_seconds(now);
+bool Engine::next_delta(const View& view, Time now, Delta& delta) {
+  impl_->set_time(view, now);
   return impl_->next_delta(delta);
 }
 void Engine::return_delta(const Delta& delta) { impl_->return_delta(delta); }

@@ -62,12 +62,12 @@ class Engine {
   void tick(const View& view, Time now);
 
   // Hands due deltas to `push` until it returns false (ring full; the rest waits). Returns how many were taken.
-  // Call after each burst; cheap when nothing is due.
+  // Call after each burst; cheap when nothing is due. Takes the view of the hour: that of an earlier call may be gone.
   template <class Push>
-  size_t drain_deltas(Time now, Push&& push) {
+  size_t drain_deltas(const View& view, Time now, Push&& push) {
     size_t n = 0;
     Delta delta;
-    while (next_delta(now, delta)) {
+    while (next_delta(view, now, delta)) {
       if (!push(delta)) {
         return_delta(delta);
         break;
@@ -94,7 +94,7 @@ class Engine {
   [[nodiscard]] EngineCounters& counters();
 
  private:
-  bool next_delta(Time now, Delta& delta);
+  bool next_delta(const View& view, Time now, Delta& delta);
   void return_delta(const Delta& delta);
 
   struct Impl;

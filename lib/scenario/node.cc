@@ -163,7 +163,7 @@ void Node::advance(Duration by) {
     now_ = std::min(end, now_ + Duration(1s));
     // Bounded work a tick: at a standstill of the clock there is time to finish it.
     for (int i = 0; i < 64; ++i) engine_->tick(view(), now_);
-    (void)engine_->drain_deltas(now_, [](const Delta&) { return true; });
+    (void)engine_->drain_deltas(view(), now_, [](const Delta&) { return true; });
   }
   buffers_.clear();
 }
