@@ -77,7 +77,7 @@ struct PacketMask {
 [[nodiscard]] bool from_own_stack(const std::vector<uint8_t>& packet);
 // What a host's own IP stack works on before it forwards: record route and timestamp options; router alert.
 [[nodiscard]] bool has_stack_options(const std::vector<uint8_t>& packet);
-// What it may take for itself instead: router alert (IPv6), timestamp and source route (IPv4).
+// What it may take for itself instead: router alert and redirects (IPv6), timestamp and source route (IPv4).
 [[nodiscard]] bool stack_takes(const std::vector<uint8_t>& packet);
 [[nodiscard]] bool has_fragment_header(const std::vector<uint8_t>& packet);
 // TCP flags, or nothing.

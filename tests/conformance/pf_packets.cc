@@ -221,7 +221,8 @@ bool has_stack_options(const std::vector<uint8_t>& packet) {
 bool stack_takes(const std::vector<uint8_t>& packet) {
   constexpr uint8_t kRouterAlert6 = 5, kTimestamp = 68, kLooseRoute = 131, kStrictRoute = 137;
   if (packet.size() > kIpv6Header + 8 && packet[0] >> 4 == 6)
-    return packet[6] == kProtoHopByHop && packet[kIpv6Header + 2] == kRouterAlert6;
+    return (packet[6] == kProtoHopByHop && packet[kIpv6Header + 2] == kRouterAlert6) ||
+           (packet[6] == kProtoIcmp6 && packet[kIpv6Header] == kIcmp6Redirect);
   if (packet.size() <= kIpv4Header || packet[0] >> 4 != 4 || (packet[0] & 15) <= 5) return false;
   const uint8_t option = packet[kIpv4Header];
   return option == kTimestamp || option == kLooseRoute || option == kStrictRoute;
