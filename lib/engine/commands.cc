@@ -28,8 +28,11 @@ void Engine::Impl::merge(State& s, const pfsync::PeerRecord& src, const pfsync::
     apply_peer(from, tcp, to);
     to.tcp_est = established;
   };
+  const bool half_open = counts_half_open(s);
   if (m.take_src) take(src, s.src);
   if (m.take_dst) take(dst, s.dst);
+  if (half_open && !counts_half_open(s)) counters.half_open.sub();
+  if (!half_open && counts_half_open(s)) counters.half_open.add();
   if (m.refresh) {
     s.last_update = now_s;
     if (timeout < kTimeoutClasses) s.timeout = static_cast<TimeoutClass>(timeout);

@@ -21,6 +21,7 @@
 #include "lib/filter/evaluate.h"
 #include "lib/frag/reassembly.h"
 #include "lib/pfsync/queue.h"
+#include "lib/state/tcp_track.h"
 #include "lib/state/timer_wheel.h"
 
 namespace twinwall {
@@ -69,6 +70,10 @@ class Engine::Impl {
   void remove_state(State& s, bool announce);
   [[nodiscard]] uint32_t deadline_of(const State& s) const;
   [[nodiscard]] const Rule& rule_of(const State& s) const;
+  // A state of our own that a peer gave back after a restart is not one of them: it was never added.
+  [[nodiscard]] static bool counts_half_open(const State& s) {
+    return s.wire.proto == kProtoTcp && !s.imported && tcp_half_open(s);
+  }
   void to_record(const State& s, pfsync::StateRecord& record) const;
   State* import_record(const pfsync::StateRecord& record);
   void note_timeout(State& s);

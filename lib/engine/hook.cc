@@ -187,7 +187,7 @@ HookResult Engine::Impl::track_tcp(Packet& p, State& s, Direction dir, bool& reu
   const TcpResult t = tcp_track(s, dir == s.direction, segment_of(p), now_s);
   urgent = t.levels_changed;
   if (t.reanchored) counters.reanchored.add();
-  if (t.half_open_ended && s.creator == options.hostid) counters.half_open.sub();
+  if (t.half_open_ended && !s.imported) counters.half_open.sub();
   switch (t.verdict) {
     case TcpVerdict::pass: return keep(s);
     case TcpVerdict::reuse: reuse = true; return keep(s);

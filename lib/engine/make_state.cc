@@ -126,9 +126,7 @@ void Engine::Impl::remove_state(State& s, bool announce) {
   unqueue(s);
   if (announce && options.sync && (s.flags & kStateNoSync) == 0 && known_to_peers) queue_removal(s);
   wheel.remove(table.index_of(s));
-  if (s.wire.proto == kProtoTcp && s.creator == options.hostid && s.src.level < kTcpEstablished &&
-      s.src.level != kTcpClosed)
-    counters.half_open.sub();
+  if (counts_half_open(s)) counters.half_open.sub();
   counters.rules[s.rule].states.sub();
   if (s.match_set != 0) {
     for (const RuleSlot slot : match_sets.slots(s.match_set)) counters.rules[slot].states.sub();
@@ -147,7 +145,8 @@ State* Engine::Impl::import_record(const pfsync::StateRecord& record) {
   context.now = now_s;
   context.timeouts = &snapshot->timeouts;
   const pfsync::Import in = pfsync::import_state(context, record);
-  if (in.result != pfsync::ImportResult::store) {
+  // Between two families (af-to) nothing is translated here.
+  if (in.result != pfsync::ImportResult::store || in.wire.af != in.stack.af) {
     counters.import_refused.add();
     return nullptr;
   }
@@ -172,7 +171,7 @@ State* Engine::Impl::import_record(const pfsync::StateRecord& record) {
   s.translated = in.two_keys;
   s.direction = static_cast<Direction>(record.direction);
   s.owner = options.worker;
-  s.interface = bound;
+  s.interface = s.created_on = bound;
   s.flags = in.flags;
   s.log = record.log;
   s.id = record.id;
