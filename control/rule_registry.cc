@@ -45,6 +45,7 @@ bool RuleRegistry::assign(Ruleset& rules) {
   for (const auto& [key, slot] : in_use_)
     if (!wanted.contains(key)) retired_.push_back({slot, generation_});
   in_use_ = std::move(wanted);
+  rules.index_slots();
   return true;
 }
 

@@ -110,7 +110,7 @@ bool Engine::Impl::walk_step(Walk& w, ReplyFn reply, void* context) {
     r.worker = options.worker;
     r.cookie = w.command.cookie;
     to_record(s, r.record);
-    r.rule_number = s.rule_number;
+    r.rule_number = r.record.rule;
     r.rule = s.rule;
     r.imported = s.imported;
     r.sync_queue = s.sync_queue;

@@ -69,6 +69,8 @@ class Engine::Impl {
   void note_matches(State& s, const Decision& decision, Direction dir, uint32_t length);
   void remove_state(State& s, bool announce);
   [[nodiscard]] uint32_t deadline_of(const State& s) const;
+  // Null when a reload has taken the state's rule away.
+  [[nodiscard]] const Rule* find_rule(const State& s) const;
   [[nodiscard]] const Rule& rule_of(const State& s) const;
   // A state of our own that a peer gave back after a restart is not one of them: it was never added.
   [[nodiscard]] static bool counts_half_open(const State& s) {

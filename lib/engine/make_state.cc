@@ -33,21 +33,22 @@ FlowKey translated_key(FlowKey key, const Translation5& to, Direction dir, std::
 
 }  // namespace
 
-const Rule& Engine::Impl::rule_of(const State& s) const {
+const Rule* Engine::Impl::find_rule(const State& s) const {
   if (s.rule_number < snapshot->rules.rules.size()) {
     const Rule& r = snapshot->rules.rules[s.rule_number];
-    if (r.slot == s.rule) return r;
+    if (r.slot == s.rule) return &r;
   }
-  for (const Rule& r : snapshot->rules.rules)
-    if (r.slot == s.rule) return r;
-  return snapshot->rules.default_rule;
+  return snapshot->rules.find(s.rule);  // a reload has moved it
+}
+
+const Rule& Engine::Impl::rule_of(const State& s) const {
+  const Rule* const rule = find_rule(s);
+  return rule != nullptr ? *rule : snapshot->rules.default_rule;
 }
 
 uint32_t Engine::Impl::deadline_of(const State& s) const {
   const RuleCounters& rc = counters.rules[s.rule];
-  const Rule* rule = nullptr;
-  if (s.rule_number < snapshot->rules.rules.size() && snapshot->rules.rules[s.rule_number].slot == s.rule)
-    rule = &snapshot->rules.rules[s.rule_number];
+  const Rule* const rule = find_rule(s);
   return s.last_update + scaled_timeout(s.timeout, snapshot->timeouts, rule != nullptr ? &rule->timeouts : nullptr,
                                         table.states(), rc.states.get());
 }
@@ -138,6 +139,7 @@ void Engine::Impl::remove_state(State& s, bool announce) {
 
 void Engine::Impl::to_record(const State& s, pfsync::StateRecord& record) const {
   fill_record(s, snapshot->interfaces, now_s, deadline_of(s) - s.last_update, record);
+  record.rule = rule_of(s).number;
 }
 
 State* Engine::Impl::import_record(const pfsync::StateRecord& record) {

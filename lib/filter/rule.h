@@ -124,6 +124,25 @@ struct Ruleset {
     r.state = StateMode::none;
     return r;
   }();
+
+  // Once every rule has its slot: makes find() know them.
+  void index_slots() {
+    position_of_slot_.clear();
+    for (uint32_t i = 0; i < rules.size(); ++i) {
+      const RuleSlot slot = rules[i].slot;
+      if (slot == kDefaultRuleSlot || slot >= kMaxRuleSlots) continue;
+      if (slot >= position_of_slot_.size()) position_of_slot_.resize(slot + 1u, kNoRuleNumber);
+      position_of_slot_[slot] = i;
+    }
+  }
+  // The rule that has the slot, wherever a reload has moved it; null when it is gone.
+  [[nodiscard]] const Rule* find(RuleSlot slot) const {
+    if (slot >= position_of_slot_.size() || position_of_slot_[slot] == kNoRuleNumber) return nullptr;
+    return &rules[position_of_slot_[slot]];
+  }
+
+ private:
+  std::vector<uint32_t> position_of_slot_;
 };
 
 }  // namespace twinwall

@@ -44,6 +44,7 @@ void Node::compile() {
     rule.slot = slots_.emplace(rule.identity, static_cast<RuleSlot>(slots_.size() + 1)).first->second;
     labels_[rule.slot] = rule.label;
   }
+  snapshot_->rules.index_slots();
 }
 
 void Node::reload(config::Config config) {
