@@ -121,7 +121,7 @@ bool Engine::Impl::receive_ip(Packet& p) {
     counters.punted.add();
     return false;
   }
-  if (p.proto == kProtoTcp && !p.is_fragment) {
+  if (p.proto == kProtoTcp && !p.is_fragment && !snapshot->interface(p.in).skip) {
     if (const DropReason r = normalise_tcp(p); r != kParsed) {
       drop(p, r);
       return false;

@@ -25,6 +25,12 @@ bool forwardable(const Packet& p) {
   return !is_link_local(p.af, p.src) && !is_link_local(p.af, p.dst);
 }
 
+// A datagram that was put together again goes out in pieces no larger than those it came in.
+size_t sent_size(const Packet& p) {
+  if (p.refragment == 0 || p.af != Af::inet6) return p.l3_length;
+  return Ipv6Splitter(Bytes(p.ip(), p.l3_length), p.refragment, 0).longest();
+}
+
 bool dont_fragment(const Packet& p) { return p.af == Af::inet6 || (load_be16(p.ip() + 6) & kIpv4DontFragment) != 0; }
 
 }  // namespace
@@ -71,9 +77,9 @@ void Engine::Impl::forward(Packet& p, NextHopIndex hop_index, State* in_state) {
     return drop(p, DropReason::ttl_exceeded);
   }
   const InterfaceInfo& out = snapshot->interface(hop.interface);
-  // A datagram that was put together again goes out in pieces no larger than those it came in.
-  const uint32_t size = p.refragment != 0 && p.af == Af::inet6 ? p.refragment + uint32_t{kIpv6Header} + 8 : p.l3_length;
-  if (size > out.mtu && dont_fragment(p)) {
+  // From a skipped interface: this hook is the first to see the fragments.
+  if (p.is_fragment && snapshot->reassemble && !out.skip) return take_fragment(p);
+  if (sent_size(p) > out.mtu && dont_fragment(p)) {
     send_icmp_error(p, kIcmpUnreachable, 4, kIcmp6TooBig, 0, out.mtu, true);
     return drop(p, DropReason::too_big);
   }
@@ -82,6 +88,9 @@ void Engine::Impl::forward(Packet& p, NextHopIndex hop_index, State* in_state) {
     // Neighbour discovery that has passed a router is no longer what RFC 4861 allows.
     if (p.proto == kProtoIcmp6 && !p.is_fragment && p.icmp_type >= kIcmp6RouterSolicit && p.icmp_type <= kIcmp6Redirect)
       return drop(p, DropReason::normalize);
+    if (p.proto == kProtoTcp && !p.is_fragment && snapshot->interface(p.in).skip) {
+      if (const DropReason bad = normalise_tcp(p); bad != kParsed) return drop(p, bad);
+    }
     const Address before = p.dst;
     const HookResult r =
         filter(p, Direction::out, hop.interface, in_state != nullptr ? in_state->link : kNoState, nullptr);
@@ -153,12 +162,13 @@ void Engine::Impl::emit(Packet& p, const NextHop& hop) {
   const IpAddress next = hop.kind == HopKind::gateway ? hop.gateway : IpAddress{p.af, p.dst};
   const bool split4 = p.af == Af::inet && p.l3_length > out.mtu;
   const bool split6 = p.af == Af::inet6 && p.refragment != 0;
+  // Only where translation on the way out has led to another interface than was looked at before, or for an answer.
+  if (sent_size(p) > out.mtu && dont_fragment(p)) return drop(p, DropReason::too_big);
   if (!split4 && !split6) {
     finish_link(p, out, next, view.neighbors);
     (p.fate == Fate::forward ? counters.forwarded : counters.punted).add();
     return;
   }
-  if (split4 && dont_fragment(p)) return drop(p, DropReason::too_big);
   const Bytes whole(p.ip(), p.l3_length);
   if (split4) {
     Ipv4Splitter splitter(whole, out.mtu);
