@@ -97,6 +97,7 @@ class Engine::Impl {
   void answer_block(const Packet& p, const Rule& rule);
   void send_tcp(Af af, const TcpReply& reply);
   [[nodiscard]] NextHopIndex lookup(Af af, const Address& address) const;
+  [[nodiscard]] NextHop way_back(Af af, const Address& to, InterfaceId in) const;
   void drop(Packet& p, DropReason reason);
   [[nodiscard]] bool error_allowed(Af af);
 

@@ -18,10 +18,17 @@ bool loopback(Af af, const Address& a) {
   return a == one;
 }
 
+// The address of one host that can be somewhere on the network, so that an answer may be sent to it (RFC 1122 sections
+// 3.2.1.3 and 3.2.2, RFC 4291 section 2.5).
+bool names_a_host(Af af, const Address& a) {
+  if (a.is_zero() || is_multicast(af, a) || loopback(af, a)) return false;
+  return af != Af::inet || a != Address::v4(0xffffffff);
+}
+
 // RFC 1812 section 5.3.7, RFC 4291 sections 2.5.2, 2.5.3 and 2.5.6.
 bool forwardable(const Packet& p) {
-  if (p.src.is_zero() || is_multicast(p.af, p.src) || loopback(p.af, p.src) || loopback(p.af, p.dst)) return false;
-  if (p.af == Af::inet) return p.src != Address::v4(0xffffffff) && p.dst != Address::v4(0xffffffff);
+  if (!names_a_host(p.af, p.src) || loopback(p.af, p.dst)) return false;
+  if (p.af == Af::inet) return p.dst != Address::v4(0xffffffff);
   return !is_link_local(p.af, p.src) && !is_link_local(p.af, p.dst);
 }
 
@@ -40,6 +47,13 @@ NextHopIndex Engine::Impl::lookup(Af af, const Address& address) const {
   NextHopIndex hop = kNoNextHop;
   snapshot->routes->lookup(af, {&one, 1}, &hop);
   return hop;
+}
+
+// Where an answer to what came in on `in` goes. A link-local sender is on that link, whatever the routes say.
+NextHop Engine::Impl::way_back(Af af, const Address& to, InterfaceId in) const {
+  if (af != Af::inet6 || !is_link_local(af, to)) return snapshot->next_hops[lookup(af, to)];
+  if (in == kNoInterface) return {};
+  return NextHop{HopKind::connected, in, {}, 0};
 }
 
 void Engine::Impl::drop(Packet& p, DropReason reason) {
@@ -117,15 +131,11 @@ void Engine::Impl::deliver_local(Packet& p, const NextHop& hop) {
   const bool request = (p.proto == kProtoIcmp && p.icmp_type == kIcmpEchoRequest) ||
                        (p.proto == kProtoIcmp6 && p.icmp_type == kIcmp6EchoRequest);
   if (!request || p.is_fragment || !snapshot->interface(hop.interface).icmp) return drop(p, DropReason::not_local);
+  if (!names_a_host(p.af, p.src)) return drop(p, DropReason::bad_address);
   make_echo_reply(p);
   counters.echo_replies.add();
-  const NextHop& back = snapshot->next_hops[lookup(p.af, p.dst)];
-  if (back.kind != HopKind::connected && back.kind != HopKind::gateway) {
-    // A link-local sender is on the link it came from.
-    if (p.af != Af::inet6 || !is_link_local(p.af, p.dst)) return drop(p, DropReason::no_route);
-    const NextHop direct{HopKind::connected, p.in, {}, 0};
-    return emit(p, direct);
-  }
+  const NextHop back = way_back(p.af, p.dst, p.in);
+  if (back.kind != HopKind::connected && back.kind != HopKind::gateway) return drop(p, DropReason::no_route);
   if (!snapshot->interface(back.interface).skip) {
     const HookResult r = filter(p, Direction::out, back.interface, kNoState, nullptr);
     count_hook(p, Direction::out, back.interface, r.fate == Fate::pending);
@@ -205,7 +215,7 @@ void Engine::Impl::send_generated(Packet& p, bool filtered) {
     drop(p, DropReason::bad_header);
     return host.submit(&p);
   }
-  const NextHop& hop = snapshot->next_hops[lookup(p.af, p.dst)];
+  const NextHop hop = way_back(p.af, p.dst, p.in);
   if (hop.kind != HopKind::connected && hop.kind != HopKind::gateway) {
     drop(p, DropReason::no_route);
     return host.submit(&p);
@@ -225,10 +235,10 @@ void Engine::Impl::send_generated(Packet& p, bool filtered) {
 
 void Engine::Impl::send_icmp_error(const Packet& about, uint8_t type4, uint8_t code4, uint8_t type6, uint8_t code6,
                                    uint32_t parameter, bool filtered) {
-  if (!may_send_error(about)) return;
+  if (!may_send_error(about) || !names_a_host(about.af, about.src)) return;
   // From the address that the packet was sent to if it is ours, else from the interface that faces the sender.
   const NextHop& to = snapshot->next_hops[lookup(about.af, about.dst)];
-  const NextHop& back = snapshot->next_hops[lookup(about.af, about.src)];
+  const NextHop back = way_back(about.af, about.src, about.in);
   Address source;
   if (to.kind == HopKind::local) {
     source = about.dst;
@@ -248,6 +258,7 @@ void Engine::Impl::send_icmp_error(const Packet& about, uint8_t type4, uint8_t c
   const MutableBytes out(q->frame + kEthernetHeader, kReplyCapacity);
   const size_t n = build_icmp_error(out, about, source, about.af == Af::inet ? type4 : type6,
                                     about.af == Af::inet ? code4 : code6, parameter, next_ip_id++);
+  q->in = about.in;
   q->af = about.af;
   q->l3 = kEthernetHeader;
   q->length = static_cast<uint32_t>(kEthernetHeader + n);
@@ -276,6 +287,8 @@ void Engine::Impl::answer_block(const Packet& p, const Rule& rule) {
   const bool tcp = p.proto == kProtoTcp;
   if (tcp && rule.reply != BlockReply::return_icmp) {
     if ((p.tcp_flags & kTcpRst) != 0) return;
+    // Nobody resets what was sent to many, or claims to come from them (RFC 9293 section 3.9.2.3).
+    if (!may_send_error(p) || !names_a_host(p.af, p.src) || !names_a_host(p.af, p.dst)) return;
     if (!tcp_checksum_ok(p)) {
       counters.drops[static_cast<size_t>(DropReason::proto_cksum)].add();
       return;
@@ -288,6 +301,7 @@ void Engine::Impl::answer_block(const Packet& p, const Rule& rule) {
     // PF's "return-rst (ttl N)" is of IPv4 only.
     const uint8_t ttl = p.af == Af::inet ? rule.reply_ttl : uint8_t{0};
     const size_t n = build_reset(MutableBytes(q->frame + kEthernetHeader, 128), p, ttl, next_ip_id++);
+    q->in = p.in;
     q->af = p.af;
     q->l3 = kEthernetHeader;
     q->length = static_cast<uint32_t>(kEthernetHeader + n);
