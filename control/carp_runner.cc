@@ -81,6 +81,7 @@ void CarpRunner::configure(Time now, const config::Carp& carp, std::vector<Inter
 
   std::vector<std::unique_ptr<Group>> before = std::move(groups_);
   groups_.clear();
+  configuring_ = true;
   for (const auto& wanted : carp.groups) {
     const auto same = [&](const auto& g) {
       return g != nullptr && g->config.vhid == wanted.vhid && g->config.interface == wanted.interface;
@@ -101,6 +102,7 @@ void CarpRunner::configure(Time now, const config::Carp& carp, std::vector<Inter
     groups_.push_back(std::move(group));
     if (started_) carry_out(now, *groups_.back(), groups_.back()->vhost.start(now));
   }
+  configuring_ = false;
   for (auto& gone : before)
     if (gone != nullptr) carry_out(now, *gone, gone->vhost.shutdown(now));
   spread_demotion(now);
@@ -213,6 +215,8 @@ void CarpRunner::note_role(Time now, Group& group, carp::Cause cause) {
 }
 
 void CarpRunner::publish() {
+  // A group that begins must not take the roles of those that come after it from the workers for a moment.
+  if (configuring_) return;
   auto roles = std::make_shared<CarpRoles>();
   roles->master.resize(interfaces_.size());
   for (const auto& g : groups_) {

@@ -131,6 +131,7 @@ class CarpRunner {
   int operator_demotion_ = 0;
   bool started_ = false;
   bool bowed_out_ = false;
+  bool configuring_ = false;  // groups_ is not whole
   std::shared_ptr<const CarpRoles> published_;
   std::array<uint64_t, carp::kVerdicts> verdicts_{};
 };

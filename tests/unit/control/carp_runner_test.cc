@@ -34,6 +34,7 @@ class Side final : public CarpOutput {
   }
   void publish(std::shared_ptr<const CarpRoles> r) override {
     roles = std::move(r);
+    published.push_back(roles);
     events.push_back({"roles", kNoInterface, {}});
   }
   void add_mac(InterfaceId id, const Mac& mac) override { macs.emplace_back(id, mac); }
@@ -46,6 +47,7 @@ class Side final : public CarpOutput {
 
   std::vector<Event> events;
   std::shared_ptr<const CarpRoles> roles;
+  std::vector<std::shared_ptr<const CarpRoles>> published;
   std::vector<std::pair<InterfaceId, Mac>> macs;
   bool cut = false;
   bool peer_known = false;
@@ -345,6 +347,22 @@ TEST_F(Pair, ReloadKeepsRolesTakesNewSkewAndDropsVanishedGroups) {
   advance(5s);
   EXPECT_EQ(role(a), Role::backup);  // 200 is slower than 100
   EXPECT_EQ(role(b), Role::master);
+}
+
+TEST_F(Pair, ReloadThatAddsAGroupNeverTakesTheOthersRolesFromTheWorkers) {
+  begin(a, 1, carp_config(0));
+  advance(4s);
+  ASSERT_EQ(role(a, 1), Role::master);
+  config::Carp more = carp_config(0);
+  config::CarpGroup added = more.groups[0];
+  added.vhid = 9;
+  added.addresses = {*parse_prefix("192.0.2.9/24")};
+  more.groups.insert(more.groups.begin(), added);
+  a.side.published.clear();
+  a.runner.configure(now, more, interfaces(1), [](InterfaceId) { return true; });
+  EXPECT_EQ(role(a, 0), Role::backup);
+  for (const auto& r : a.side.published) EXPECT_TRUE(r->is_master(kWan, 1) && r->is_master(kLan, 2));
+  EXPECT_TRUE(a.side.roles->is_master(kWan, 1) && a.side.roles->is_master(kLan, 2));
 }
 
 TEST_F(Pair, NewAddressOfAMasterIsAnnounced) {
