@@ -63,6 +63,7 @@ void SyncEngine::start(Time now, bool link_up) {
 // what happened meanwhile was not heard.
 void SyncEngine::became_ready(Time now) {
   if (!started_) return;
+  barrier_cookie_ = 0;  // the end of an interrupted transfer is not that of the one asked for now
   if (requester_.phase() != BulkPhase::none && requester_.phase() != BulkPhase::start) {
     (void)requester_.handle(BulkEvent::down, now);
     step(now, requester_.handle(BulkEvent::up, now));

@@ -284,6 +284,26 @@ TEST_F(SyncPair, InterruptedLinkIsFollowedByANewTransfer) {
   EXPECT_EQ(b.engine->status().bulk, BulkState::complete);
 }
 
+TEST_F(SyncPair, EndOfAnInterruptedTransferIsNotThatOfTheNextOne) {
+  start(a, b);
+  for (uint64_t i = 1; i <= 50; ++i) a.plane.create(record(i, 1, static_cast<uint16_t>(i)));
+  run(50ms);
+  b.plane.sync_commands_blocked = true;
+  start(b, a);
+  run(300ms);  // all has come, the workers have taken nothing of it yet
+  cut = true;
+  b.engine->link_change(now, false);
+  b.engine->link_change(now, true);
+  b.plane.sync_commands_blocked = false;
+  run(50ms);
+  EXPECT_TRUE(b.host.demoted());
+  EXPECT_EQ(b.engine->status().bulk, BulkState::requested);
+  cut = false;
+  run(3s);
+  EXPECT_FALSE(b.host.demoted());
+  EXPECT_EQ(b.engine->status().bulk, BulkState::complete);
+}
+
 TEST_F(SyncPair, RequestThatComesBeforeThePeersAddressIsKnownIsAnsweredLater) {
   a.engine->start(now, true);
   a.running = true;
