@@ -51,6 +51,7 @@ class ApiServer {
   int lock_ = -1;
   bool bound_ = false;
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> ended_{false};  // the listening thread is through
   std::unique_ptr<httplib::Server> server_;
   std::thread thread_;
 };

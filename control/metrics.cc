@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <httplib.h>
 #include <prometheus/text_serializer.h>
+#include <spdlog/spdlog.h>
 
 #include <cerrno>
 #include <charconv>
@@ -307,7 +308,10 @@ bool MetricsServer::start(const std::string& listen, std::string& error) {
     server_.reset();
     return false;
   }
-  thread_ = std::thread([this] { (void)server_->listen_after_bind(); });
+  thread_ = std::thread([this] {
+    if (!server_->listen_after_bind()) spdlog::error("metrics: the socket failed, no more requests are taken");
+    ended_ = true;
+  });
   return true;
 }
 
@@ -315,7 +319,7 @@ void MetricsServer::stop() {
   stopping_ = true;
   if (server_ == nullptr) return;
   // stop() before the thread has begun to listen would be forgotten.
-  while (thread_.joinable() && !server_->is_running()) std::this_thread::yield();
+  while (thread_.joinable() && !ended_ && !server_->is_running()) std::this_thread::yield();
   server_->stop();
   if (thread_.joinable()) thread_.join();
   server_.reset();

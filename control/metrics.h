@@ -56,6 +56,7 @@ class MetricsServer {
   std::atomic<bool> stopping_{false};
   NodeMetrics metrics_;
   int port_ = 0;
+  std::atomic<bool> ended_{false};  // the listening thread is through
   std::unique_ptr<httplib::Server> server_;
   std::thread thread_;
 };
