@@ -32,6 +32,7 @@ constexpr int kPrecondition = 422;
 struct Answer {
   int status = 200;
   Json body;
+  std::function<Json()> later{};  // makes the body where there is one; called in the HTTP thread
 };
 
 Answer error(int status, const std::string& text) { return {status, {{"error", text}}}; }
@@ -40,7 +41,8 @@ void put(httplib::Response& response, const std::optional<Answer>& answer) {
   const Answer a = answer ? *answer : error(503, "no answer in time");
   response.status = a.status;
   // Texts may hold bytes of the operator's own making; they must not end the daemon.
-  response.set_content(a.body.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n", "application/json");
+  const Json body = a.later ? a.later() : a.body;
+  response.set_content(body.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n", "application/json");
 }
 
 Words words_of(const httplib::Request& request) { return {request.params.begin(), request.params.end()}; }
@@ -68,7 +70,10 @@ void answer_states(Node& node, Words words, const Respond& reply) {
   if (!take_number(words, "limit", kMaxLimit, limit, problem)) return reply(error(400, problem));
   const FilterResult filters = state_filters(node, words);
   if (!filters.error.empty()) return reply(error(400, filters.error));
-  const auto done = [&node, reply](StateAnswer&& answer) { reply({200, show_states(node, answer)}); };
+  const auto done = [&node, reply](StateAnswer&& answer) {
+    const auto rows = std::make_shared<const StateAnswer>(std::move(answer));
+    reply({200, {}, [rows, names = rule_names(node)] { return show_states(names, *rows); }});
+  };
   if (!node.query_states(EventLoop::now(), filters.filters, limit, done)) reply(error(503, "too many requests wait"));
 }
 
@@ -209,7 +214,10 @@ bool ApiServer::start(Node& node, std::string& error_text) {
     error_text = path_ + ": " + std::strerror(fault);
     return false;
   }
-  thread_ = std::thread([this] { (void)server_->listen_after_bind(); });
+  thread_ = std::thread([this] {
+    if (!server_->listen_after_bind()) spdlog::error("api: the socket failed, no more requests are taken");
+    ended_ = true;
+  });
   return true;
 }
 
@@ -217,7 +225,7 @@ void ApiServer::stop() {
   stopping_ = true;
   if (server_ != nullptr) {
     // stop() before the thread has begun to listen would be forgotten.
-    while (thread_.joinable() && bound_ && !server_->is_running()) std::this_thread::yield();
+    while (thread_.joinable() && bound_ && !ended_ && !server_->is_running()) std::this_thread::yield();
     server_->stop();
   }
   if (thread_.joinable()) thread_.join();

@@ -1,5 +1,6 @@
 #include "control/logging.h"
 
+#include <spdlog/async.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/sinks/systemd_sink.h>
@@ -42,17 +43,22 @@ std::string log_line(const LogRecord& r, const config::Config& config) {
                      print_protocol(r.proto), detail, r.length);
 }
 
+uint64_t log_lines_lost() {
+  const auto pool = spdlog::thread_pool();
+  return pool ? pool->overrun_counter() : 0;
+}
+
 void set_log_level(config::LogLevel level) { spdlog::set_level(to_spdlog(level)); }
 
 bool set_up_logging(const std::string& target, config::LogLevel level, std::string& error) {
   try {
     std::shared_ptr<spdlog::logger> logger;
     if (target == "journal")
-      logger = spdlog::systemd_logger_mt("twinwall", "twinwalld");
+      logger = spdlog::systemd_logger_mt<spdlog::async_factory_nonblock>("twinwall", "twinwalld");
     else if (target.starts_with(kFilePrefix))
-      logger = spdlog::basic_logger_mt("twinwall", target.substr(kFilePrefix.size()));
+      logger = spdlog::basic_logger_mt<spdlog::async_factory_nonblock>("twinwall", target.substr(kFilePrefix.size()));
     else
-      logger = spdlog::stderr_logger_mt("twinwall");
+      logger = spdlog::stderr_logger_mt<spdlog::async_factory_nonblock>("twinwall");
     if (target != "journal") logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l: %v");
     logger->flush_on(spdlog::level::info);
     spdlog::set_default_logger(std::move(logger));

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "control/logging.h"
 #include "lib/engine/reasons.h"
 #include "lib/filter/print.h"
 
@@ -67,7 +68,7 @@ Json show_info(const Node& node, Time now) {
           {"generation", node.snapshot().generation},
           {"reloads", node.reloads()},
           {"reloads_refused", node.reloads_failed()},
-          {"log_records_lost", node.dataplane().logs_lost() + node.logs_suppressed()},
+          {"log_records_lost", node.dataplane().logs_lost() + node.logs_suppressed() + log_lines_lost()},
           {"leaving", node.leaving()},
           {"rules", node.snapshot().rules.rules.size()},
           {"states",

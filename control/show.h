@@ -1,9 +1,10 @@
 // What the API shows, as JSON: views of the node in PF's words.
 //
-// Pure readers of a Node, called in the control thread. Secrets never appear. Field names are an interface that tools
-// rely on (docs/configuration.md).
+// Pure readers, called in the control thread where they take a Node. Secrets never appear. Field names are an interface
+// that tools rely on (docs/configuration.md).
 #pragma once
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
@@ -32,7 +33,15 @@ using Json = nlohmann::json;
 [[nodiscard]] Json show(const Node& node, std::string_view what, Time now);
 [[nodiscard]] std::span<const std::string_view> view_names();
 
-[[nodiscard]] Json show_states(const Node& node, const StateAnswer& answer);
+// What the rows of states tell of their rules; taken in the control thread.
+struct RuleName {
+  uint32_t number = 0;
+  std::string label;
+};
+using RuleNames = std::map<RuleSlot, RuleName>;
+[[nodiscard]] RuleNames rule_names(const Node& node);
+// For any thread: many rows take longer than the control thread may be away from the elections.
+[[nodiscard]] Json show_states(const RuleNames& rules, const StateAnswer& answer);
 
 // The name of an item kind, as in the views and metrics: "ins", "upd_c" ….
 [[nodiscard]] std::string_view sync_item_name(size_t kind);

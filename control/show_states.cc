@@ -3,7 +3,6 @@
 
 #include <array>
 #include <charconv>
-#include <map>
 
 #include "control/show.h"
 #include "lib/filter/names.h"
@@ -54,7 +53,7 @@ std::string_view queue_name(SyncQueue q) {
   return "none";
 }
 
-Json state_json(const StateRow& row, const std::map<RuleSlot, const Rule*>& rules) {
+Json state_json(const StateRow& row, const RuleNames& rules) {
   const pfsync::StateRecord& r = row.record;
   Json flags = Json::array();
   if ((r.state_flags & kStateAllowOpts) != 0) flags.push_back("allow-opts");
@@ -83,8 +82,8 @@ Json state_json(const StateRow& row, const std::map<RuleSlot, const Rule*>& rule
             {"worker", row.worker}};
   // The rule's present number: the one at creation means nothing after a reload.
   const auto it = rules.find(row.rule);
-  j["rule"] = it != rules.end() ? Json(it->second->number) : Json(nullptr);
-  if (it != rules.end() && !it->second->label.empty()) j["label"] = it->second->label;
+  j["rule"] = it != rules.end() ? Json(it->second.number) : Json(nullptr);
+  if (it != rules.end() && !it->second.label.empty()) j["label"] = it->second.label;
   return j;
 }
 
@@ -149,9 +148,13 @@ std::string level_name(uint8_t proto, uint8_t level) {
   return std::to_string(level);
 }
 
-Json show_states(const Node& node, const StateAnswer& answer) {
-  std::map<RuleSlot, const Rule*> rules;
-  for (const Rule& rule : node.snapshot().rules.rules) rules.emplace(rule.slot, &rule);
+RuleNames rule_names(const Node& node) {
+  RuleNames names;
+  for (const Rule& rule : node.snapshot().rules.rules) names.emplace(rule.slot, RuleName{rule.number, rule.label});
+  return names;
+}
+
+Json show_states(const RuleNames& rules, const StateAnswer& answer) {
   Json rows = Json::array();
   for (const StateRow& row : answer.rows) rows.push_back(state_json(row, rules));
   return {{"states", std::move(rows)},

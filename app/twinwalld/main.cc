@@ -101,15 +101,16 @@ int run(const std::string& path) {
   print(loaded.diagnostics);
   if (!loaded.ok()) return kBadConfiguration;
   config::Config& config = loaded.config;
+  // Before any thread exists, so that all of them leave these to the loop. A broken pipe is an error to be read from
+  // the call that met it.
+  EventLoop::block_signals({SIGHUP, SIGTERM, SIGINT});
+  (void)signal(SIGPIPE, SIG_IGN);
+
   std::string error;
   if (!set_up_logging(config.system.log_target, config.system.log_level, error)) {
     fmt::print(stderr, "{}: system.log.target: {}\n", path, error);
     return kBadConfiguration;
   }
-  // Before any thread exists, so that all of them leave these to the loop. A broken pipe is an error to be read from
-  // the call that met it.
-  EventLoop::block_signals({SIGHUP, SIGTERM, SIGINT});
-  (void)signal(SIGPIPE, SIG_IGN);
 
   EventLoop loop;
   ApiServer api(loop, config.system.api_socket);
@@ -153,7 +154,9 @@ int main(int argc, char** argv) {
     return app.exit(e) == 0 ? twinwall::kClean : twinwall::kBadConfiguration;
   }
   try {
-    return twinwall::run(path);
+    const int status = twinwall::run(path);
+    spdlog::shutdown();
+    return status;
   } catch (const std::exception& e) {
     fmt::print(stderr, "twinwalld: {}\n", e.what());
     return twinwall::kFailed;

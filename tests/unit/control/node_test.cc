@@ -292,7 +292,7 @@ TEST_F(NodePair, StatesAreShownInPfsWords) {
   box.plane.create(r);
   Json shown;
   ASSERT_TRUE(
-      box.node->query_states(now, {StateFilter{}}, 10, [&](StateAnswer&& a) { shown = show_states(*box.node, a); }));
+      box.node->query_states(now, {StateFilter{}}, 10, [&](StateAnswer&& a) { shown = show_states(rule_names(*box.node), a); }));
   box.poll(now);
   ASSERT_EQ(shown["states"].size(), 1u);
   const Json& s = shown["states"][0];
@@ -313,7 +313,7 @@ TEST_F(NodePair, AnswersAreCutAtTheLimitAndSaySo) {
   for (uint64_t i = 1; i <= 20; ++i) box.plane.create(state(i, 1));
   Json shown;
   ASSERT_TRUE(
-      box.node->query_states(now, {StateFilter{}}, 5, [&](StateAnswer&& a) { shown = show_states(*box.node, a); }));
+      box.node->query_states(now, {StateFilter{}}, 5, [&](StateAnswer&& a) { shown = show_states(rule_names(*box.node), a); }));
   box.poll(now);
   EXPECT_EQ(shown["states"].size(), 5u);
   EXPECT_EQ(shown["count"], 20);
