@@ -117,6 +117,7 @@ ReloadResult Node::reload(Time now) {
   const std::vector<Mac> macs = dataplane_.macs();
   auto snapshot = make_snapshot(loaded.config, macs, dataplane_.route_factory());
   set_log_level(loaded.config.system.log_level);
+  now = now_ = options_.clock();  // reading and compiling took their time
   apply(now, std::move(loaded.config), std::move(snapshot));
   ++reloads_;
   spdlog::info("reload: generation {} with {} rules is in force", generation_, snapshot_->rules.rules.size());

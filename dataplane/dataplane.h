@@ -97,7 +97,6 @@ class Dataplane {
   // nothing is kept to be sent later.
   virtual bool send(InterfaceId interface, Bytes frame) = 0;
 
-  // Readable when punted frames, link changes, replies or log records wait, and ten times a second; for the control
   // Readable when punted frames, link changes or replies wait (and log records, once somebody takes them), and ten
   // times a second; for the control core's epoll. Each take_* takes its own kind, and what is left keeps it readable.
   [[nodiscard]] virtual int control_fd() const = 0;
