@@ -58,7 +58,7 @@ bool set_up_logging(const std::string& target, config::LogLevel level, std::stri
     else if (target.starts_with(kFilePrefix))
       logger = spdlog::basic_logger_mt<spdlog::async_factory_nonblock>("twinwall", target.substr(kFilePrefix.size()));
     else
-      logger = spdlog::stderr_logger_mt<spdlog::async_factory_nonblock>("twinwall");
+      logger = spdlog::async_factory_nonblock::create<spdlog::sinks::stderr_sink_mt>("twinwall");
     if (target != "journal") logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %l: %v");
     logger->flush_on(spdlog::level::info);
     spdlog::set_default_logger(std::move(logger));
