@@ -97,8 +97,12 @@ Actions Vhost::receive(Time now, Af af, const Advertised& peer) {
       restart_master_down(
           now, {.inet = af == Af::inet && config_.families.inet, .inet6 = af == Af::inet6 && config_.families.inet6});
       break;
-    case Decision::ignore:
-    case Decision::stay_master: break;
+    case Decision::stay_master:
+      // A bow-out comes once per family, from the virtual MAC: one that follows our first advertisement turns the
+      // switches' tables back to the node that is leaving. Ours has to be the last word.
+      if (config_.answer_bow_out && peer.advbase == kBowOut && peer.advskew == kBowOut) advertise(now, actions);
+      break;
+    case Decision::ignore: break;
   }
   return actions;
 }

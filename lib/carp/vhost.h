@@ -37,6 +37,8 @@ struct VhostConfig {
   Families families;     // of the virtual addresses; none keeps the vhost in INIT
   bool announce = true;  // false for balanced nodes, whose MAC address never moves
   Rules rules = Rules::openbsd;
+  // As master, answer a bow-out with an advertisement at once; the originals keep quiet until the next is due.
+  bool answer_bow_out = false;
   friend bool operator==(const VhostConfig&, const VhostConfig&) = default;
 };
 

@@ -327,6 +327,20 @@ TEST(VhostFreebsd, SendsNoBowOutAnnouncesOnceAndTellsEveryDemotion) {
   EXPECT_FALSE(v.shutdown(now).send_bow_out);
 }
 
+// The peer leaves: its bow-out over IPv4 makes us master, and its bow-out over IPv6, from the same MAC, arrives after
+// our first advertisement. Switches then send everything to the node that is gone until we are heard again.
+TEST(VhostMaster, ABowOutHeardAsMasterIsAnsweredAtOnce) {
+  auto c = dual();
+  c.answer_bow_out = true;
+  Vhost v = backup(c);
+  EXPECT_TRUE(v.receive(kStart + 1s, Af::inet, {255, 255, 0}).send_advert);
+  ASSERT_EQ(v.role(), Role::master);
+  const auto a = v.receive(kStart + 1001ms, Af::inet6, {255, 255, 0});
+  EXPECT_EQ(a, (Actions{.send_advert = true}));
+  EXPECT_EQ(v.role(), Role::master);
+  EXPECT_GT(v.next_deadline(), kStart + 2s);
+}
+
 }  // namespace
 
 }  // namespace twinwall::carp
