@@ -46,7 +46,7 @@ struct NeighborInterface {
 struct NeighborLimits {
   size_t entries = 16384;
   size_t incomplete = 1024;  // of these, asked for and not answered: a scan must not push out those that answer
-  size_t queue = 8;          // frames that wait for one neighbour
+  size_t queue = 64;         // frames that wait for one neighbour: what 1,000 a second bring while a busy peer answers
   size_t queue_total = 2048;
   Duration retry = 1s;
   unsigned tries = 3;

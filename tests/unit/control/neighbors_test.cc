@@ -164,15 +164,16 @@ TEST_F(NeighborsTest, ThreeQuestionsASecondApartThenTheFramesAreDroppedAndCounte
   EXPECT_EQ(neighbors.size(), 0u);
 }
 
-TEST_F(NeighborsTest, QueueKeepsTheNewestEightFrames) {
-  for (uint8_t i = 1; i <= 11; ++i) neighbors.resolve(now, kLan, ip("10.0.0.9"), data(i));
-  EXPECT_EQ(neighbors.waiting_frames(), 8u);
+TEST_F(NeighborsTest, QueueKeepsTheNewestFrames) {
+  const size_t room = NeighborLimits{}.queue;
+  for (uint8_t i = 1; i <= room + 3; ++i) neighbors.resolve(now, kLan, ip("10.0.0.9"), data(i));
+  EXPECT_EQ(neighbors.waiting_frames(), room);
   EXPECT_EQ(neighbors.counters().dropped_queue_full, 3u);
   out.take();
   arp(kArpReply, kHost, "10.0.0.9", "10.0.0.2");
   const auto sent = out.take();
-  ASSERT_EQ(sent.size(), 8u);
-  for (size_t i = 0; i < 8; ++i) EXPECT_EQ(sent[i].frame[20], i + 4);
+  ASSERT_EQ(sent.size(), room);
+  for (size_t i = 0; i < room; ++i) EXPECT_EQ(sent[i].frame[20], i + 4);
 }
 
 TEST(NeighborLimitsTest, AllQueuesTogetherAndTheTableAreBounded) {
