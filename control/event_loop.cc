@@ -124,12 +124,12 @@ bool EventLoop::post(std::function<void()> f) {
 }
 
 void EventLoop::run_posted() {
-  std::vector<std::function<void()>> todo;
+  std::vector<std::function<void()>> posted;
   {
     const std::lock_guard lock(mutex_);
-    todo.swap(posted_);
+    posted.swap(posted_);
   }
-  for (const auto& f : todo) f();
+  for (const auto& f : posted) f();
 }
 
 Time EventLoop::next_deadline() const {

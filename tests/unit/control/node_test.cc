@@ -291,8 +291,8 @@ TEST_F(NodePair, StatesAreShownInPfsWords) {
   r.wire.addr[1] = Address::v4(0xc0000201);  // translated source
   box.plane.create(r);
   Json shown;
-  ASSERT_TRUE(
-      box.node->query_states(now, {StateFilter{}}, 10, [&](StateAnswer&& a) { shown = show_states(rule_names(*box.node), a); }));
+  ASSERT_TRUE(box.node->query_states(now, {StateFilter{}}, 10,
+                                     [&](StateAnswer&& a) { shown = show_states(rule_names(*box.node), a); }));
   box.poll(now);
   ASSERT_EQ(shown["states"].size(), 1u);
   const Json& s = shown["states"][0];
@@ -312,8 +312,8 @@ TEST_F(NodePair, AnswersAreCutAtTheLimitAndSaySo) {
   Box box(1, now);
   for (uint64_t i = 1; i <= 20; ++i) box.plane.create(state(i, 1));
   Json shown;
-  ASSERT_TRUE(
-      box.node->query_states(now, {StateFilter{}}, 5, [&](StateAnswer&& a) { shown = show_states(rule_names(*box.node), a); }));
+  ASSERT_TRUE(box.node->query_states(now, {StateFilter{}}, 5,
+                                     [&](StateAnswer&& a) { shown = show_states(rule_names(*box.node), a); }));
   box.poll(now);
   EXPECT_EQ(shown["states"].size(), 5u);
   EXPECT_EQ(shown["count"], 20);
