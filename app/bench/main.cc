@@ -165,7 +165,7 @@ void pin(unsigned cpu) {
 }
 
 std::vector<Row> rows(const std::vector<uint32_t>& counts) {
-  std::vector<Row> out{{"udp, no state (floor)", Proto::udp, 1, true}};
+  std::vector<Row> out{{"udp, stateless rules", Proto::udp, 1, true}};
   for (const auto& [proto, name] : {std::pair{Proto::udp, "udp"}, std::pair{Proto::tcp, "tcp"}})
     for (const uint32_t n : counts) out.push_back({fmt::format("{} established", name), proto, n, false});
   return out;
