@@ -96,6 +96,15 @@ void flush(Node& node, const Respond& reply) {
   if (!node.flush_states(EventLoop::now(), done)) reply(error(503, "too many requests wait"));
 }
 
+// Everybody's count begins anew and sticky addresses are forgotten; connections stay.
+void flush_sources(Node& node, const Respond& reply) {
+  SourceTable* const table = node.dataplane().sources();
+  uint64_t count = 0;
+  for (uint32_t b = 0; table != nullptr && b < table->buckets(); ++b) count += table->flush_bucket(b);
+  spdlog::info("api: {} sources flushed", count);
+  reply({200, {{"flushed", count}}});
+}
+
 void demote(Node& node, Words words, const Respond& reply) {
   size_t value = 256;
   std::string problem;
@@ -185,6 +194,9 @@ void ApiServer::add_routes(Node& node) {
   });
   server_->Post("/v1/flush/states", [in_loop, &node](const Request&, Response& r) {
     put(r, in_loop(kWalkPatience, [&node](const Respond& reply) { flush(node, reply); }));
+  });
+  server_->Post("/v1/flush/sources", [in_loop, &node](const Request&, Response& r) {
+    put(r, in_loop(kPatience, [&node](const Respond& reply) { flush_sources(node, reply); }));
   });
   server_->Post("/v1/carp/demote", [in_loop, &node](const Request& q, Response& r) {
     put(r, in_loop(kPatience, [&node, w = words_of(q)](const Respond& reply) { demote(node, w, reply); }));

@@ -13,6 +13,7 @@
 #include "control/loop_call.h"
 #include "control/show.h"
 #include "lib/engine/reasons.h"
+#include "lib/filter/print_ruleset.h"
 
 namespace twinwall {
 namespace {
@@ -98,9 +99,11 @@ void add_rules(Families& f, const Node& node) {
     RuleTotals totals;
   };
   std::vector<Row> rows;
-  for (const Rule& rule : node.snapshot().rules.rules)
-    rows.push_back(
-        {{{"rule", std::to_string(rule.number)}, {"label", rule.label}}, node.registry().since_assigned(rule.slot)});
+  for (const Rule& rule : node.snapshot().rules.rules) {
+    if (rule.repeated()) continue;
+    rows.push_back({{{"rule", rule_place(node.snapshot().rules, rule)}, {"label", rule.label}},
+                    node.registry().since_assigned(rule.slot)});
+  }
   rows.push_back({{{"rule", "default"}, {"label", ""}}, node.registry().since_assigned(kDefaultRuleSlot)});
   const auto with = [](const Row& row, const char* direction) {
     Labels l = row.labels;
@@ -144,6 +147,27 @@ void add_engine(Families& f, const Node& node) {
   f.counter("state_searches_total", "Look-ups in the state table.").add({}, d.state_searches());
   f.counter("state_inserts_total", "States put into the table.").add({}, d.state_inserts());
   f.counter("state_removals_total", "States taken out of the table.").add({}, d.state_removals());
+  if (const SourceTable* s = d.sources(); s != nullptr) {
+    f.gauge("source_nodes", "Sources that are tracked or have a sticky address.").add({}, uint64_t{s->size()});
+    f.gauge("source_nodes_limit", "Greatest number of source nodes.").add({}, uint64_t{s->limit()});
+    f.counter("source_node_inserts_total", "Source nodes made.").add({}, s->inserts());
+    f.counter("source_node_removals_total", "Source nodes taken away.").add({}, s->removals());
+  }
+  const auto sum = [&](auto counter) {
+    uint64_t total = 0;
+    for (unsigned w = 0; w < node.workers(); ++w) total += counter(d.counters(w));
+    return total;
+  };
+  f.counter("limits_total", "How often a limit of a rule or source was met, by PF's name for it.");
+  for (size_t i = 0; i < kLimitCounters; ++i)
+    f.add({{"limit", text(limit_name(static_cast<LimitCounter>(i)))}},
+          sum([i](const EngineCounters& c) { return c.limits[i].get(); }));
+  f.counter("overload_lost_total", "Overloads that could not be carried out, by what was lost.")
+      .add({{"what", "table_entry"}}, sum([](const EngineCounters& c) { return c.overload_lost.get(); }))
+      .add({{"what", "flush"}}, sum([](const EngineCounters& c) { return c.flush_lost.get(); }));
+  f.counter("nat_failures_total", "Connections for which no address and port was found, by reason.")
+      .add({{"reason", "exhausted"}}, sum([](const EngineCounters& c) { return c.nat_exhausted.get(); }))
+      .add({{"reason", "search_cut"}}, sum([](const EngineCounters& c) { return c.nat_search_cut.get(); }));
 }
 
 void add_workers(Families& f, const Node& node) {

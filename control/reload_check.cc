@@ -82,6 +82,7 @@ class Check {
   void options() {
     const Position at = whole_file();
     same(running_.options.limit_states, wanted_.options.limit_states, at, "options.limits.states");
+    same(running_.options.limit_source_nodes, wanted_.options.limit_source_nodes, at, "options.limits.source-nodes");
     same(running_.options.limit_fragments, wanted_.options.limit_fragments, at, "options.limits.fragments");
     same(running_.options.hostid, wanted_.options.hostid, at, "options.hostid");
   }

@@ -9,6 +9,7 @@ bool RuleRegistry::assign(Ruleset& rules) {
   std::map<uint64_t, unsigned> turns;
   std::vector<std::pair<Rule*, Key>> fresh;
   for (Rule& rule : rules.rules) {
+    if (rule.repeated()) continue;  // its first place has the slot
     const Key key{rule.identity, turns[rule.identity]++};
     const auto it = in_use_.find(key);
     if (it == in_use_.end()) {
@@ -24,7 +25,8 @@ bool RuleRegistry::assign(Ruleset& rules) {
   for (const auto& r : retired_)
     if (r.generation < generation_ && totals_(r.slot).states == 0) reusable.push_back(r.slot);
   const size_t untouched = slots_ > next_fresh_ ? slots_ - next_fresh_ : 0;
-  if (fresh.size() > reusable.size() + untouched) return false;
+  if (fresh.size() > reusable.size() + untouched || !assign_tags(rules)) return false;
+  carry_tables(rules);
 
   ++generation_;
   for (const auto& [rule, key] : fresh) {
@@ -45,8 +47,42 @@ bool RuleRegistry::assign(Ruleset& rules) {
   for (const auto& [key, slot] : in_use_)
     if (!wanted.contains(key)) retired_.push_back({slot, generation_});
   in_use_ = std::move(wanted);
+  for (Rule& rule : rules.rules)
+    if (rule.origin < rules.rules.size()) rule.slot = rules.rules[rule.origin].slot;
   rules.index_slots();
   return true;
+}
+
+// Names are never forgotten: a state may outlive many reloads.
+bool RuleRegistry::assign_tags(Ruleset& rules) {
+  std::vector<std::string> fresh;
+  for (const std::string& name : rules.tags)
+    if (!tags_.contains(name)) fresh.push_back(name);
+  if (tag_names_.size() + fresh.size() > UINT16_MAX) return false;
+  for (const std::string& name : fresh) {
+    tag_names_.push_back(name);
+    tags_[name] = static_cast<TagId>(tag_names_.size());
+  }
+  const auto renumber = [&](TagId& id) {
+    if (id != 0) id = tags_.at(rules.tags[id - 1u]);
+  };
+  for (Rule& rule : rules.rules) {
+    renumber(rule.tag);
+    renumber(rule.tagged);
+  }
+  rules.tags = tag_names_;
+  return true;
+}
+
+void RuleRegistry::carry_tables(Ruleset& rules) {
+  std::map<std::string, std::shared_ptr<Table>> now;
+  for (const auto& table : rules.tables) {
+    now[table->name()] = table;
+    const auto before = tables_.find(table->name());
+    if (before == tables_.end() || table->hosts() == nullptr || before->second->hosts() == nullptr) continue;
+    if (table->entries().empty()) table->take_hosts_of(*before->second);
+  }
+  tables_ = std::move(now);
 }
 
 RuleTotals RuleRegistry::since_assigned(RuleSlot slot) const {

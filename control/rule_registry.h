@@ -6,12 +6,17 @@
 // can still be using the old rule. Workers' counters are never reset: a slot's values at the time of its assignment are
 // subtracted when shown.
 //
+// Tags keep their numbers, because living states carry them, and tables that the new ruleset gives no addresses keep
+// the hosts that were added at run time (pf.conf(5) "TABLES").
+//
 // Not thread-safe; the control thread's.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -33,7 +38,8 @@ class RuleRegistry {
   using Totals = std::function<RuleTotals(RuleSlot)>;
   explicit RuleRegistry(Totals totals, size_t slots = kMaxRuleSlots) : totals_(std::move(totals)), slots_(slots) {}
 
-  // Gives every rule its slot. False when there are more rules than slots: nothing is changed then.
+  // Gives every rule its slot and every tag its number. False when there are more than there is room for: nothing is
+  // changed then.
   [[nodiscard]] bool assign(Ruleset& rules);
   // What the rule counted since it has the slot; `states` as they are now.
   [[nodiscard]] RuleTotals since_assigned(RuleSlot slot) const;
@@ -49,8 +55,14 @@ class RuleRegistry {
     uint64_t generation = 0;
   };
 
+  [[nodiscard]] bool assign_tags(Ruleset& rules);
+  void carry_tables(Ruleset& rules);
+
   Totals totals_;
   size_t slots_;
+  std::map<std::string, TagId> tags_;
+  std::vector<std::string> tag_names_;
+  std::map<std::string, std::shared_ptr<Table>> tables_;
   uint64_t generation_ = 0;
   RuleSlot next_fresh_ = kDefaultRuleSlot + 1;
   std::map<Key, RuleSlot> in_use_;

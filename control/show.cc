@@ -8,6 +8,7 @@
 #include "control/logging.h"
 #include "lib/engine/reasons.h"
 #include "lib/filter/print.h"
+#include "lib/filter/print_ruleset.h"
 
 namespace twinwall {
 namespace {
@@ -50,6 +51,19 @@ uint64_t sum(const Node& node, Counter EngineCounters::*counter) {
   return total;
 }
 
+// How often each of PF's limits refused something, and what became of overloads.
+Json limits_json(const Node& node) {
+  Json out = Json::object();
+  for (size_t i = 0; i < kLimitCounters; ++i) {
+    uint64_t total = 0;
+    for (unsigned w = 0; w < node.workers(); ++w) total += node.dataplane().counters(w).limits[i].get();
+    out[std::string(limit_name(static_cast<LimitCounter>(i)))] = total;
+  }
+  out["overload lost"] = sum(node, &EngineCounters::overload_lost);
+  out["flush lost"] = sum(node, &EngineCounters::flush_lost);
+  return out;
+}
+
 }  // namespace
 
 Json show_info(const Node& node, Time now) {
@@ -85,6 +99,10 @@ Json show_info(const Node& node, Time now) {
             {"icmp_sent", sum(node, &EngineCounters::icmp_sent)},
             {"icmp_limited", sum(node, &EngineCounters::icmp_limited)},
             {"echo_replies", sum(node, &EngineCounters::echo_replies)}}},
+          {"limits", limits_json(node)},
+          {"translation",
+           {{"exhausted", sum(node, &EngineCounters::nat_exhausted)},
+            {"search_cut", sum(node, &EngineCounters::nat_search_cut)}}},
           {"drops", drops}};
 }
 
@@ -121,7 +139,10 @@ Json show_rules(const Node& node) {
         {"bytes", t.bytes[0] + t.bytes[1]}, {"packets_in", t.packets[0]},   {"packets_out", t.packets[1]},
         {"bytes_in", t.bytes[0]},           {"bytes_out", t.bytes[1]},      {"states", t.states},
         {"state_creations", t.creations}};
-    if (rule.number != kNoRuleNumber) r["number"] = rule.number;
+    if (rule.number != kNoRuleNumber) {
+      r["number"] = rule.number;
+      r["place"] = rule_place(node.snapshot().rules, rule);
+    }
     if (!rule.label.empty()) r["label"] = rule.label;
     return r;
   };
@@ -300,15 +321,46 @@ Json show_timeouts(const Node& node) {
 Json show_limits(const Node& node) {
   return {{"limits",
            {{"states", {{"limit", node.config().options.limit_states}, {"current", node.dataplane().states()}}},
+            {"source-nodes",
+             {{"limit", node.config().options.limit_source_nodes},
+              {"current", node.dataplane().sources() != nullptr ? node.dataplane().sources()->size() : 0}}},
             {"fragments", {{"limit", node.config().options.limit_fragments}}},
             {"rules", {{"limit", kMaxRuleSlots - 1}, {"current", node.snapshot().rules.rules.size()}}},
             {"neighbors", {{"limit", NeighborLimits{}.entries}, {"current", node.neighbors().size()}}}}}};
 }
 
+// In pfctl's terms (pfctl -sS). A source's rule is that whose packet made it known, by its present number.
+Json show_sources(const Node& node, Time now) {
+  static constexpr const char* kPurposes[] = {"track", "nat-to", "rdr-to", "route-to"};
+  Json out = Json::array();
+  const SourceTable* const table = node.dataplane().sources();
+  if (table == nullptr) return {{"sources", out}};
+  std::vector<SourceView> views;
+  for (uint32_t b = 0; b < table->buckets(); ++b) table->view_bucket(b, to_seconds(now), views);
+  const RuleNames rules = rule_names(node);
+  for (const SourceView& v : views) {
+    Json j = {{"address", to_string(v.key.af, v.key.address)},
+              {"purpose", kPurposes[static_cast<size_t>(v.key.purpose)]},
+              {"states", v.states},
+              {"connections", v.connections},
+              {"rate", v.rate / 1000.0},
+              {"rate_seconds", v.rate_seconds},
+              {"age", v.age},
+              {"expires", v.expires}};
+    if (v.mapped) j["mapping"] = to_string(v.key.af, v.mapping);
+    const bool global = v.key.purpose == SourcePurpose::track && v.key.rule == kDefaultRuleSlot;
+    if (const auto it = rules.find(v.made_by); it != rules.end() && !global) j["rule"] = it->second.number;
+    out.push_back(std::move(j));
+  }
+  return {
+      {"sources", out},
+      {"counters", {{"searches", table->searches()}, {"inserts", table->inserts()}, {"removals", table->removals()}}}};
+}
+
 Json show_labels(const Node& node) {
   Json out = Json::array();
   for (const Rule& rule : node.snapshot().rules.rules) {
-    if (rule.label.empty()) continue;
+    if (rule.label.empty() || rule.repeated()) continue;
     const RuleTotals t = node.registry().since_assigned(rule.slot);
     out.push_back({{"label", rule.label},
                    {"evaluations", t.evaluations},
@@ -337,9 +389,9 @@ Json show_workers(const Node& node) {
 }
 
 std::span<const std::string_view> view_names() {
-  static constexpr std::array<std::string_view, 12> kNames = {"info",     "interfaces", "rules",  "states",
-                                                              "carp",     "pfsync",     "routes", "neighbors",
-                                                              "timeouts", "limits",     "labels", "workers"};
+  static constexpr std::array<std::string_view, 13> kNames = {"info",   "interfaces", "rules",     "states",   "carp",
+                                                              "pfsync", "routes",     "neighbors", "timeouts", "limits",
+                                                              "labels", "workers",    "sources"};
   return kNames;
 }
 
@@ -353,6 +405,7 @@ Json show(const Node& node, std::string_view what, Time now) {
   if (what == "neighbors") return show_neighbors(node, now);
   if (what == "timeouts") return show_timeouts(node);
   if (what == "limits") return show_limits(node);
+  if (what == "sources") return show_sources(node, now);
   if (what == "labels") return show_labels(node);
   if (what == "workers") return show_workers(node);
   return nullptr;

@@ -26,6 +26,7 @@ using Json = nlohmann::json;
 [[nodiscard]] Json show_neighbors(const Node& node, Time now);
 [[nodiscard]] Json show_timeouts(const Node& node);
 [[nodiscard]] Json show_limits(const Node& node);
+[[nodiscard]] Json show_sources(const Node& node, Time now);
 [[nodiscard]] Json show_labels(const Node& node);
 [[nodiscard]] Json show_workers(const Node& node);
 

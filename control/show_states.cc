@@ -7,6 +7,7 @@
 #include "control/show.h"
 #include "lib/filter/names.h"
 #include "lib/filter/print.h"
+#include "lib/filter/print_ruleset.h"
 #include "lib/net/headers.h"
 #include "lib/pfsync/import.h"
 
@@ -59,6 +60,7 @@ Json state_json(const StateRow& row, const RuleNames& rules) {
   if ((r.state_flags & kStateAllowOpts) != 0) flags.push_back("allow-opts");
   if ((r.state_flags & kStateSloppy) != 0) flags.push_back("sloppy");
   if ((r.state_flags & kStateNoSync) != 0) flags.push_back("no-sync");
+  if ((r.sync_flags & 0x04) != 0) flags.push_back("source-track");  // or a sticky address, as pfctl shows it
   const auto timeout = r.timeout < kTimeoutClasses ? timeout_name(static_cast<TimeoutClass>(r.timeout)) : "purge";
   Json j = {{"id", fmt::format("{:016x}", r.id)},
             {"creatorid", fmt::format("{:08x}", r.creator)},
@@ -103,11 +105,10 @@ bool parse_id(std::string_view text, StateFilter& f) {
 
 std::vector<RuleSlot> slots_of(const Node& node, const std::string& label, const std::string& rule_number, bool& ok) {
   std::vector<RuleSlot> slots;
-  uint32_t wanted = 0;
-  ok = rule_number.empty() || number(rule_number, wanted);
+  ok = rule_number.find_first_not_of("0123456789.") == std::string::npos;
   for (const Rule& rule : node.snapshot().rules.rules) {
     if (!label.empty() && rule.label != label) continue;
-    if (!rule_number.empty() && rule.number != wanted) continue;
+    if (!rule_number.empty() && rule_place(node.snapshot().rules, rule) != rule_number) continue;
     slots.push_back(rule.slot);
   }
   return slots;

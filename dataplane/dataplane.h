@@ -21,6 +21,7 @@
 #include "lib/engine/log_record.h"
 #include "lib/engine/packet.h"
 #include "lib/engine/snapshot.h"
+#include "lib/state/source_table.h"
 
 namespace twinwall {
 
@@ -58,6 +59,7 @@ struct DataplaneOptions {
   InterfaceId sync_interface = kNoInterface;
   uint32_t state_limit = 100000;
   uint32_t fragment_limit = 65536;
+  uint32_t source_node_limit = 10000;
 };
 
 struct WorkerStatus {
@@ -81,6 +83,9 @@ class Dataplane {
   [[nodiscard]] virtual uint64_t state_searches() const = 0;
   [[nodiscard]] virtual uint64_t state_inserts() const = 0;
   [[nodiscard]] virtual uint64_t state_removals() const = 0;
+
+  // What is counted by source, of all workers together; null where nothing is. Views of it are for any thread.
+  [[nodiscard]] virtual SourceTable* sources() const { return nullptr; }
 
   // Publication. The old object is freed when every worker has passed a quiescent point. Workers forward nothing before
   // the first snapshot.

@@ -121,6 +121,7 @@ void RunningDataplane::make_table() {
   o.grace_over = [](void* q, uint64_t token) { return static_cast<QuiescentState*>(q)->passed(token); };
   o.grace_context = &shared_->quiescent;
   table_ = std::make_unique<StateTable>(o);
+  sources_ = std::make_unique<SourceTable>(options_.source_node_limit, random64());
 }
 
 bool RunningDataplane::open_ports(std::string& error, config::Position& at) {
@@ -166,6 +167,7 @@ bool RunningDataplane::make_workers(std::string& error) {
     o.engine.fragment_limit = std::max(1u, options_.fragment_limit / count);
     o.engine.max_updates = options_.max_updates;
     o.engine.sync = options_.sync;
+    o.engine.sources = sources_.get();
     shared_->workers.push_back(std::make_unique<Worker>(std::move(o), *shared_, *table_));
     if (!shared_->workers.back()->ok()) {
       error = "no memory for the workers' rings";

@@ -34,6 +34,7 @@ class RunningDataplane final : public Dataplane {
   [[nodiscard]] std::vector<WorkerStatus> workers() const override;
   [[nodiscard]] const EngineCounters& counters(unsigned worker) const override;
   [[nodiscard]] uint64_t states() const override { return table_->states(); }
+  [[nodiscard]] SourceTable* sources() const override { return sources_.get(); }
   [[nodiscard]] uint64_t state_searches() const override { return sum(&StateTableCounters::searches); }
   [[nodiscard]] uint64_t state_inserts() const override { return sum(&StateTableCounters::inserts); }
   [[nodiscard]] uint64_t state_removals() const override { return sum(&StateTableCounters::removals); }
@@ -85,6 +86,7 @@ class RunningDataplane final : public Dataplane {
   std::unique_ptr<EalSession> eal_;
   std::unique_ptr<MappedMemory> state_memory_;
   std::unique_ptr<StateTable> table_;
+  std::unique_ptr<SourceTable> sources_;
   mutable std::mutex ports_mutex_;            // the set of ports, against readers of counters while they are closed
   std::vector<std::unique_ptr<Port>> ports_;  // [interface id - 1]
   std::vector<Mac> macs_;

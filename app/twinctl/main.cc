@@ -25,7 +25,7 @@ void add_filters(CLI::App* command, Arguments& a) {
   command->add_option("--dst", a.dst, "To whom: an address or network");
   command->add_option("--proto", a.proto, "Protocol by name or number");
   command->add_option("--port", a.port, "Port of either end");
-  command->add_option("--rule", a.rule, "Number of the rule");
+  command->add_option("--rule", a.rule, "Number of the rule; inside an anchor 2.0, as show rules has it");
   command->add_option("--label", a.label, "Label of the rule");
   command->add_option("--interface", a.interface, "Interface that the state was made on");
   command->add_option("--id", a.id, "Id as shown, with or without /creatorid");
@@ -59,7 +59,7 @@ void add_show(CLI::App& app, Arguments& a, int& status) {
   show->add_option("WHAT", a.what, "What to show")
       ->required()
       ->check(CLI::IsMember({"info", "interfaces", "rules", "states", "carp", "pfsync", "routes", "neighbors",
-                             "timeouts", "limits", "labels", "workers"}));
+                             "timeouts", "limits", "labels", "workers", "sources"}));
   show->add_flag("--json", a.show.json, "The daemon's answer as it is");
   show->add_flag("-v,--verbose", a.show.details, "Counters, windows, ids");
   add_filters(show, a);
@@ -90,6 +90,10 @@ void add_commands(CLI::App& app, Arguments& a, int& status) {
   flush->require_subcommand(1);
   flush->add_subcommand("states", "Every connection, here and at the peer")->callback([&] {
     status = ctl::flush_states(ctl::Client(a.socket));
+  });
+
+  flush->add_subcommand("sources", "What is counted by source, and sticky addresses")->callback([&] {
+    status = ctl::flush_sources(ctl::Client(a.socket));
   });
 
   CLI::App* carp = app.add_subcommand("carp", "Command the election");

@@ -8,7 +8,7 @@
 #include <fstream>
 
 #include "lib/config/load.h"
-#include "lib/filter/print.h"
+#include "lib/filter/print_ruleset.h"
 #include "lib/scenario/runner.h"
 
 namespace twinwall::ctl {
@@ -19,8 +19,7 @@ int check(const std::string& file, bool print) {
   const config::LoadResult loaded = config::load_file(file);
   fmt::print(stderr, "{}", config::to_string(loaded.diagnostics));
   if (!loaded.ok()) return kBadUsage;
-  if (print)
-    for (const Rule& rule : loaded.config.rules.rules) fmt::print("@{} {}\n", rule.number, print_rule(rule));
+  if (print) fmt::print("{}", print_ruleset(loaded.config.rules, true));
   return kOk;
 }
 

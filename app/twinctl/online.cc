@@ -61,6 +61,13 @@ int kill_states(const Client& client, const Query& query) {
 
 int flush_states(const Client& client) { return report_killed(client.post("/v1/flush/states")); }
 
+int flush_sources(const Client& client) {
+  const Response r = client.post("/v1/flush/sources");
+  if (!r.error.empty()) return failed(r);
+  fmt::print("flushed {} sources\n", r.body.value("flushed", uint64_t{0}));
+  return kOk;
+}
+
 int demote(const Client& client, const std::string& value) {
   const Response r = client.post("/v1/carp/demote", {{"value", value}});
   if (!r.error.empty()) return failed(r);

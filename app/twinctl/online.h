@@ -18,6 +18,7 @@ struct ShowOptions {
 [[nodiscard]] int reload(const Client& client);
 [[nodiscard]] int kill_states(const Client& client, const Query& query);
 [[nodiscard]] int flush_states(const Client& client);
+[[nodiscard]] int flush_sources(const Client& client);
 [[nodiscard]] int demote(const Client& client, const std::string& value);
 
 }  // namespace twinwall::ctl

@@ -164,7 +164,8 @@ std::string rules_text(const Json& view, bool details) {
   const Json& rules = part(view, "rules");
   if (rules.is_array())
     for (const Json& r : rules) {
-      out += fmt::format("@{} {}\n", word(r, "number"), word(r, "rule"));
+      const std::string place = word(r, "place");
+      out += fmt::format("@{} {}\n", place.empty() ? word(r, "number") : place, word(r, "rule"));
       if (details) out += rule_counters(r);
     }
   if (details) out += "default rule\n" + rule_counters(part(view, "default"));
@@ -192,6 +193,28 @@ std::string carp_text(const Json& view, bool details) {
   return details ? out + tree(Json{{"counters", part(view, "counters")}}, true) : out;
 }
 
+// pfctl -sS.
+std::string sources_text(const Json& view, bool details) {
+  std::string out;
+  const Json& sources = part(view, "sources");
+  if (!sources.is_array()) return out;
+  for (const Json& s : sources) {
+    out += word(s, "address");
+    if (const std::string mapping = word(s, "mapping"); !mapping.empty())
+      out += fmt::format(" {} {}", word(s, "purpose"), mapping);
+    const Json& rate = part(s, "rate");
+    out +=
+        fmt::format(" ( states {}, connections {}, rate {:.1f}/{}s )\n", number(s, "states"), number(s, "connections"),
+                    rate.is_number() ? rate.get<double>() : 0.0, number(s, "rate_seconds"));
+    if (!details) continue;
+    out += fmt::format("   age {}", duration(number(s, "age")));
+    if (number(s, "states") == 0) out += fmt::format(", expires in {}", duration(number(s, "expires")));
+    if (const std::string rule = word(s, "rule"); !rule.empty()) out += ", rule " + rule;
+    out += "\n";
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string state_lines(const Json& s, bool details) {
@@ -210,6 +233,7 @@ std::string state_lines(const Json& s, bool details) {
 std::string view_text(const std::string& what, const Json& view, bool details) {
   if (what == "states") return states_text(view, details);
   if (what == "rules") return rules_text(view, details);
+  if (what == "sources") return sources_text(view, details);
   if (what == "carp") return carp_text(view, details);
   if (what == "interfaces") {
     std::string out = table(part(view, "interfaces"), {{"NAME", "name"},

@@ -64,6 +64,7 @@ DataplaneOptions dataplane_options(const config::Config& c, uint32_t hostid) {
     o.sync_interface = c.pfsync->interface;
   }
   o.state_limit = c.options.limit_states;
+  o.source_node_limit = c.options.limit_source_nodes;
   o.fragment_limit = c.options.limit_fragments;
   return o;
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <tuple>
 
 namespace twinwall::config {
@@ -23,6 +24,14 @@ std::string Context::resolve_path(const Node& at, const std::string& path) const
   const std::string& base = directory(at.file);
   if (base.empty() || path.starts_with('/')) return path;
   return base + "/" + path;
+}
+
+std::string Context::display_path(const Node& at, const std::string& path) const {
+  const std::string& base = directory(at.file);
+  std::string shown = path;
+  if (!base.empty() && shown.starts_with(base + "/")) shown.erase(0, base.size() + 1);
+  if (shown.starts_with('/')) return shown;
+  return (std::filesystem::path(file_name(at.file)).parent_path() / shown).string();
 }
 
 void Context::error_in_file(uint32_t file, int line, int column, std::string message) {
@@ -92,6 +101,27 @@ std::string word_list(std::span<const std::string_view> words) {
     out += words[i];
   }
   return out;
+}
+
+std::shared_ptr<Table> Context::table(const std::string& name) {
+  auto& t = tables_[name];
+  if (t == nullptr) {
+    t = std::make_shared<Table>(name);
+    config.rules.tables.push_back(t);
+  }
+  return t;
+}
+
+std::shared_ptr<Table> Context::find_table(std::string_view name) const {
+  const auto it = tables_.find(name);
+  return it == tables_.end() ? nullptr : it->second;
+}
+
+TagId Context::tag(const std::string& name) {
+  if (const auto it = tags_.find(name); it != tags_.end()) return it->second;
+  if (config.rules.tags.size() >= UINT16_MAX) return 0;
+  config.rules.tags.push_back(name);
+  return tags_[name] = static_cast<TagId>(config.rules.tags.size());
 }
 
 }  // namespace twinwall::config

@@ -4,9 +4,11 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lib/config/node.h"
@@ -22,6 +24,8 @@ class Context {
   [[nodiscard]] const std::string& directory(uint32_t file) const { return files_[file].directory; }
   // A path as written at `at`, made usable from the working directory.
   [[nodiscard]] std::string resolve_path(const Node& at, const std::string& path) const;
+  // Such a path as the reader of a message knows it: relative to the file that names it.
+  [[nodiscard]] std::string display_path(const Node& at, const std::string& path) const;
 
   void error(const Node& at, std::string message) { report(Severity::error, at, std::move(message)); }
   void warning(const Node& at, std::string message) { report(Severity::warning, at, std::move(message)); }
@@ -35,6 +39,21 @@ class Context {
   Config config;
   std::map<std::string, InterfaceSet, std::less<>> groups;  // interface groups
 
+  // The rules of each anchor by absolute path, "" the main ruleset; joined by link_rules().
+  std::map<std::string, std::vector<Rule>> anchors;
+  size_t rules = 0;  // in all anchors
+
+  unsigned unnamed_anchors = 0;
+  // Where anchors are called by name, and what they stand for; checked when all anchors are known.
+  std::vector<std::pair<const Node*, std::string>> anchor_calls;
+
+  // The table of this name, made when it is not known yet.
+  [[nodiscard]] std::shared_ptr<Table> table(const std::string& name);
+  // Null when it is not known.
+  [[nodiscard]] std::shared_ptr<Table> find_table(std::string_view name) const;
+  // The number of a tag. 0 when there are too many.
+  [[nodiscard]] TagId tag(const std::string& name);
+
  private:
   struct File {
     std::string name, directory;
@@ -45,6 +64,8 @@ class Context {
   };
   void report(Severity severity, const Node& at, std::string message);
 
+  std::map<std::string, std::shared_ptr<Table>, std::less<>> tables_;
+  std::map<std::string, TagId, std::less<>> tags_;
   std::vector<File> files_;
   std::vector<Entry> entries_;
   size_t errors_ = 0;

@@ -92,7 +92,8 @@ class Includer {
     }
     for (const std::string& path : matches(at, pattern)) {
       if (!seen_.insert(canonical(path)).second) {
-        c_.error(at, fmt::format("'{}' is already part of this configuration: include it once", display(at, path)));
+        c_.error(at,
+                 fmt::format("'{}' is already part of this configuration: include it once", c_.display_path(at, path)));
         continue;
       }
       if (seen_.size() > kMaxFiles) {
@@ -101,21 +102,12 @@ class Includer {
       }
       std::string text, problem;
       if (!read_whole_file(path, text, problem)) {
-        c_.error(at, fmt::format("cannot include '{}': {}", display(at, path), problem));
+        c_.error(at, fmt::format("cannot include '{}': {}", c_.display_path(at, path), problem));
         continue;
       }
-      Node other = read(text, display(at, path), std::filesystem::path(path).parent_path().string(), depth + 1);
+      Node other = read(text, c_.display_path(at, path), std::filesystem::path(path).parent_path().string(), depth + 1);
       if (other.is_mapping()) merge(root, std::move(other));
     }
-  }
-
-  // The path as the reader of a message knows it: relative to the file that includes it.
-  std::string display(const Node& at, const std::string& path) const {
-    const std::string& base = c_.directory(at.file);
-    std::string shown = path;
-    if (!base.empty() && shown.starts_with(base + "/")) shown.erase(0, base.size() + 1);
-    if (shown.starts_with('/')) return shown;
-    return (std::filesystem::path(c_.file_name(at.file)).parent_path() / shown).string();
   }
 
   void merge(Node& into, Node from) {

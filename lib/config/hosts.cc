@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "lib/config/keys.h"
-#include "lib/config/rule_spec.h"
+#include "lib/config/rule_parts.h"
 #include "lib/config/sections.h"
 #include "lib/config/values.h"
 
@@ -50,6 +50,12 @@ class HostReader {
       out_.addresses.emplace_back();
     } else if (rest == "self") {
       add_self();
+    } else if (rest.starts_with('<')) {
+      add_table(rest);
+    } else if (rest == "no-route") {
+      add_kind(AddressKind::no_route);
+    } else if (rest == "urpf-failed") {
+      add_kind(AddressKind::urpf_failed);
     } else if (!refuse_unavailable(rest)) {
       if (rest.find(" - ") != std::string_view::npos)
         add_range(rest);
@@ -68,11 +74,7 @@ class HostReader {
 
   bool refuse_unavailable(std::string_view text) {
     std::string what;
-    if (text.starts_with('<'))
-      what = "tables";
-    else if (text == "urpf-failed" || text == "no-route")
-      what = text;
-    else if (text.starts_with("route "))
+    if (text.starts_with("route "))
       what = "route LABEL";
     else if (text.ends_with(":peer"))
       what = ":peer";
@@ -86,6 +88,20 @@ class HostReader {
       return true;
     }
     return false;
+  }
+
+  void add_kind(AddressKind kind) {
+    AddressMatch m;
+    m.kind = kind;
+    m.negate = negate_;
+    out_.addresses.push_back(m);
+  }
+
+  void add_table(std::string_view text) {
+    auto table = table_reference(c_, node_, text);
+    if (table == nullptr) return;
+    add_kind(AddressKind::table);
+    out_.addresses.back().table = std::move(table);
   }
 
   void add_prefix(const Prefix& p, std::string_view text) {
@@ -220,13 +236,13 @@ void read_hosts(Context& c, const Node& node, std::string_view what, EndpointSpe
     HostReader(c, item, what, one).read();
     out.addresses.insert(out.addresses.end(), one.addresses.begin(), one.addresses.end());
   });
-  for (const Af af : {Af::inet, Af::inet6}) {
+  for (const Af af : {Af::none, Af::inet, Af::inet6}) {
     const auto negated = std::count_if(out.addresses.begin(), out.addresses.end(),
                                        [af](const AddressMatch& m) { return m.negate && m.af == af; });
     if (negated < 2) continue;
-    c.warning(node, fmt::format("'{}' negates {} addresses of a family: each makes a rule of its own, so together they "
+    c.warning(node, fmt::format("'{}' negates {} addresses{}: each makes a rule of its own, so together they "
                                 "match nearly everything",
-                                what, negated));
+                                what, negated, af == Af::none ? "" : " of a family"));
     break;
   }
 }

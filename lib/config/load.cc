@@ -1,7 +1,6 @@
 #include "lib/config/load.h"
 
 #include <filesystem>
-#include <set>
 
 #include "lib/config/document.h"
 #include "lib/config/keys.h"
@@ -16,7 +15,7 @@ namespace {
 // Where the sections stand; they are read in the order of their dependences, not of the file.
 struct Sections {
   const Node *system = nullptr, *interfaces = nullptr, *routes = nullptr, *carp = nullptr, *pfsync = nullptr,
-             *options = nullptr, *rules = nullptr;
+             *options = nullptr, *tables = nullptr, *anchors = nullptr, *rules = nullptr;
 };
 
 constexpr Key<Sections> kKeys[] = {
@@ -34,18 +33,10 @@ constexpr Key<Sections> kKeys[] = {
        static constexpr Word<bool> kWords[] = {{"answer", true}, {"none", false}};
        assign(c.config.options.neighbors, read_word(c, n, "neighbors", kWords));
      }},
-    {"tables"},
+    {"tables", [](Context&, const Node& n, Sections& s) { s.tables = &n; }},
+    {"anchors", [](Context&, const Node& n, Sections& s) { s.anchors = &n; }},
     {"signatures"},
-    {"anchors"},
 };
-
-// Rules of equal content are told apart by how many came before, so that every identity is one rule's.
-void make_identities_unique(Ruleset& rules) {
-  std::set<uint64_t> used{0};
-  for (Rule& rule : rules.rules) {
-    while (!used.insert(rule.identity).second) rule.identity = rule.identity * 0x9e3779b97f4a7c15ull + 1;
-  }
-}
 
 void read_all(Context& c, Node& root) {
   substitute_macros(c, root);
@@ -59,10 +50,14 @@ void read_all(Context& c, Node& root) {
   if (s.carp != nullptr) read_carp(c, *s.carp);
   if (s.routes != nullptr) read_routes(c, *s.routes);
   if (s.pfsync != nullptr) read_pfsync(c, *s.pfsync);
+  if (s.tables != nullptr) read_tables(c, *s.tables);
   RuleDefaults defaults;
   read_options(c, s.options != nullptr ? *s.options : Node{}, defaults);
+  if (s.tables != nullptr) check_table_entries(c, *s.tables);
+  if (s.anchors != nullptr) read_anchors(c, *s.anchors, defaults);
   if (s.rules != nullptr) read_rules(c, *s.rules, defaults);
-  make_identities_unique(c.config.rules);
+  check_anchor_calls(c);
+  link_rules(c);
 }
 
 }  // namespace

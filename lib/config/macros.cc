@@ -66,7 +66,10 @@ class Macros {
     Stage stage = Stage::untouched;
   };
 
-  static bool is_left_alone(std::string_view key) { return key == "label" || key == "key" || key == "define"; }
+  // Labels and tags have macros of their own.
+  static bool is_left_alone(std::string_view key) {
+    return key == "label" || key == "tag" || key == "tagged" || key == "key" || key == "define";
+  }
 
   void resolve(Macro& macro) {
     if (macro.stage != Stage::untouched) return;

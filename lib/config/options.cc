@@ -1,13 +1,13 @@
+// options: PF's `set` (pf.conf(5) "OPTIONS").
 #include "lib/config/keys.h"
-#include "lib/config/rule_spec.h"
+#include "lib/config/rule_parts.h"
 #include "lib/config/sections.h"
+#include "lib/config/timeouts.h"
 #include "lib/config/values.h"
 
 namespace twinwall::config {
 
 namespace {
-
-constexpr uint32_t kMaxTimeout = 31'536'000;  // a year
 
 struct Reading {
   Options options;
@@ -34,8 +34,14 @@ constexpr Key<Reading> kLimitKeys[] = {
      }},
     {"fragments", [](Context& c, const Node& n,
                      Reading& r) { assign_number(c, n, "fragments", 16, 10'000'000, r.options.limit_fragments); }},
-    {"source-nodes"},
-    {"table-entries"},
+    {"source-nodes",
+     [](Context& c, const Node& n, Reading& r) {
+       assign_number(c, n, "source-nodes", 1, 100'000'000, r.options.limit_source_nodes);
+     }},
+    {"table-entries",
+     [](Context& c, const Node& n, Reading& r) {
+       assign_number(c, n, "table-entries", 1, 10'000'000, r.options.limit_table_entries);
+     }},
     {"tables"},
     {"anchors"},
 };
@@ -61,6 +67,49 @@ void read_skip(Context& c, const Node& n, Reading& r) {
   });
 }
 
+// "25%".
+void read_percent(Context& c, const Node& n, std::string_view what, uint8_t& out) {
+  const auto text = read_text(c, n, what);
+  if (!text) return;
+  const auto value =
+      text->ends_with('%') ? parse_number(std::string_view(*text).substr(0, text->size() - 1)) : std::nullopt;
+  if (value && *value <= 100)
+    out = static_cast<uint8_t>(*value);
+  else
+    c.error(n, fmt::format("'{}' is '{}': write a percentage of the state limit, such as 25%", what, *text));
+}
+
+constexpr Key<Reading> kAdaptiveKeys[] = {
+    {"start", [](Context& c, const Node& n, Reading& r) { read_percent(c, n, "start", r.options.syncookies_start); }},
+    {"end", [](Context& c, const Node& n, Reading& r) { read_percent(c, n, "end", r.options.syncookies_end); }},
+};
+
+constexpr Key<Reading> kSyncookieKeys[] = {
+    {"adaptive",
+     [](Context& c, const Node& n, Reading& r) {
+       r.options.syncookies = Syncookies::adaptive;
+       read_mapping(c, n, "'adaptive'", kAdaptiveKeys, r);
+       // Only one of them written: the other keeps its distance, as PF's end is half of the start.
+       if (n.is_mapping() && n.find("end") == nullptr) r.options.syncookies_end = r.options.syncookies_start / 2;
+       if (r.options.syncookies_end > r.options.syncookies_start)
+         c.error(n,
+                 fmt::format("the end of {}% is above the start of {}%: syncookies end when fewer connections are half "
+                             "open",
+                             r.options.syncookies_end, r.options.syncookies_start));
+     },
+     true},
+};
+
+constexpr Word<Syncookies> kSyncookies[] = {
+    {"never", Syncookies::never}, {"always", Syncookies::always}, {"adaptive", Syncookies::adaptive}};
+
+void read_syncookies(Context& c, const Node& n, Reading& r) {
+  if (n.is_mapping())
+    read_mapping(c, n, "'syncookies'", kSyncookieKeys, r);
+  else
+    assign(r.options.syncookies, read_word(c, n, "syncookies", kSyncookies));
+}
+
 constexpr Key<Reading> kKeys[] = {
     {"state-policy",
      [](Context& c, const Node& n, Reading& r) {
@@ -79,7 +128,7 @@ constexpr Key<Reading> kKeys[] = {
     {"timeouts", [](Context&, const Node& n, Reading& r) { r.timeouts = &n; }},
     {"reassemble",
      [](Context& c, const Node& n, Reading& r) { read_mapping(c, n, "'reassemble'", kReassembleKeys, r); }},
-    {"syncookies", nullptr, false, "never"},
+    {"syncookies", read_syncookies},
     {"state-defaults",
      [](Context& c, const Node& n, Reading& r) { read_state(c, n, "state-defaults", r.defaults->state); }},
     {"hostid",
@@ -87,38 +136,6 @@ constexpr Key<Reading> kKeys[] = {
        if (const auto id = read_number(c, n, "hostid", 1, UINT32_MAX)) r.options.hostid = static_cast<uint32_t>(*id);
      }},
 };
-
-// The class's value, or nothing after reporting.
-std::optional<uint32_t> read_timeout(Context& c, const Node& node, const std::string& name, TimeoutClass k) {
-  if (k == TimeoutClass::adaptive_start || k == TimeoutClass::adaptive_end) {
-    const auto n = read_number(c, node, name, 0, UINT32_MAX);
-    return n ? std::optional(static_cast<uint32_t>(*n)) : std::nullopt;
-  }
-  return read_seconds(c, node, name, k == TimeoutClass::interval ? 1 : 0, kMaxTimeout);
-}
-
-// Calls `each(class, key node, seconds)`.
-template <class F>
-void read_timeout_mapping(Context& c, const Node& node, F each) {
-  if (node.broken || node.is_null()) return;
-  if (!node.is_mapping()) {
-    c.error(node, "'timeouts' needs a mapping of names to seconds");
-    return;
-  }
-  std::vector<std::string_view> names;
-  for (size_t k = 0; k < kTimeoutClasses; ++k) names.push_back(timeout_name(static_cast<TimeoutClass>(k)));
-  for (size_t i = 0; i < node.keys.size(); ++i) {
-    const Node& key = node.keys[i];
-    const auto found = timeout_by_name(key.text);
-    if (!found) {
-      std::string hint = did_you_mean(key.text, names);
-      if (hint.empty()) hint = ": write " + word_list(names);
-      c.error(key, fmt::format("unknown timeout '{}'{}", key.text, hint));
-    } else if (const auto value = read_timeout(c, node.items[i], key.text, *found)) {
-      each(*found, key, *value);
-    }
-  }
-}
 
 void settle_timeouts(Context& c, Reading& r) {
   Timeouts& t = r.options.timeouts;
@@ -129,76 +146,14 @@ void settle_timeouts(Context& c, Reading& r) {
     slot(TimeoutClass::adaptive_end) = r.options.limit_states / 10 * 12;
   }
   if (r.timeouts == nullptr) return;
-  read_timeout_mapping(c, *r.timeouts, [&](TimeoutClass k, const Node& key, uint32_t value) {
-    if (k == TimeoutClass::src_track && value != 0) {
-      c.error(key, not_available("src.track"));
-      return;
-    }
-    slot(k) = value;
-  });
+  read_timeout_mapping(c, *r.timeouts, [&](TimeoutClass k, const Node&, uint32_t value) { slot(k) = value; });
   const uint32_t start = slot(TimeoutClass::adaptive_start), end = slot(TimeoutClass::adaptive_end);
   if (start >= end && end != 0)
     c.error(*r.timeouts,
             fmt::format("adaptive.start is {} and adaptive.end {}: the end must be larger, or both 0", start, end));
 }
 
-constexpr Word<StateMode> kModes[] = {{"keep", StateMode::keep},
-                                      {"none", StateMode::none},
-                                      {"modulate", StateMode::modulate},
-                                      {"synproxy", StateMode::synproxy}};
-
-void read_mode(Context& c, const Node& n, StateSpec& s) {
-  const auto mode = read_word(c, n, "mode", kModes);
-  if (!mode) return;
-  if (*mode == StateMode::modulate || *mode == StateMode::synproxy)
-    c.error(n, fmt::format("'{}' is not available in this version: use keep or none", n.text));
-  else
-    s.mode = *mode;
-}
-
-void read_state_timeouts(Context& c, const Node& n, StateSpec& s) {
-  read_timeout_mapping(c, n, [&](TimeoutClass k, const Node& key, uint32_t value) {
-    if (k == TimeoutClass::interval || k == TimeoutClass::frag || k == TimeoutClass::src_track ||
-        k == TimeoutClass::ts_diff)
-      c.error(key, fmt::format("'{}' is not a timeout of states: set it under 'options'", key.text));
-    else
-      s.timeouts[static_cast<size_t>(k)] = value;
-  });
-}
-
-constexpr Key<StateSpec> kStateKeys[] = {
-    {"mode", read_mode},
-    {"sloppy", [](Context& c, const Node& n, StateSpec& s) { assign(s.sloppy, read_bool(c, n, "sloppy")); }},
-    {"no-sync", [](Context& c, const Node& n, StateSpec& s) { assign(s.no_sync, read_bool(c, n, "no-sync")); }},
-    {"if-bound", [](Context& c, const Node& n, StateSpec& s) { s.if_bound = read_bool(c, n, "if-bound"); }},
-    {"timeouts", read_state_timeouts},
-    {"max"},
-    {"source-track"},
-    {"max-src-nodes"},
-    {"max-src-states"},
-    {"max-src-conn"},
-    {"max-src-conn-rate"},
-    {"overload"},
-    {"pflow"},
-};
-
 }  // namespace
-
-void read_state(Context& c, const Node& node, std::string_view what, StateSpec& state) {
-  if (!node.is_mapping()) {
-    if (read_text(c, node, what)) read_mode(c, node, state);
-    return;
-  }
-  read_mapping(c, node, fmt::format("'{}'", what), kStateKeys, state);
-  bool has_timeouts = false;
-  for (const uint32_t seconds : state.timeouts) has_timeouts = has_timeouts || seconds != 0;
-  if (state.mode == StateMode::none && (state.sloppy || state.no_sync || state.if_bound || has_timeouts))
-    c.error(node, "'mode: none' makes no state: remove the other options of the state");
-  const uint32_t start = state.timeouts[static_cast<size_t>(TimeoutClass::adaptive_start)];
-  const uint32_t end = state.timeouts[static_cast<size_t>(TimeoutClass::adaptive_end)];
-  if ((start != 0 || end != 0) && start >= end)
-    c.error(node, "adaptive timeouts of a rule need adaptive.start and a larger adaptive.end");
-}
 
 void read_options(Context& c, const Node& node, RuleDefaults& defaults) {
   Reading r;

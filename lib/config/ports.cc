@@ -3,7 +3,7 @@
 #include <cctype>
 
 #include "lib/config/keys.h"
-#include "lib/config/rule_spec.h"
+#include "lib/config/rule_parts.h"
 #include "lib/config/values.h"
 #include "lib/filter/names.h"
 #include "lib/net/headers.h"

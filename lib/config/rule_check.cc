@@ -1,5 +1,6 @@
 // What the pieces of one rule demand of each other (pf.conf(5); the errors that PF's own loader gives).
 #include <algorithm>
+#include <array>
 
 #include "lib/config/keys.h"
 #include "lib/config/rule_spec.h"
@@ -32,37 +33,33 @@ class Check {
       antispoof();
     } else {
       if (r_.for_at != nullptr) c_.error(*r_.for_at, "'for' belongs to 'action: antispoof': use 'interface'");
+      addresses();
       protocols();
+      fragments();
       action();
+      state();
+      packets();
       translation();
       binat();
+      af_to();
+      routing();
     }
     return c_.errors() == before;
   }
 
  private:
-  void refuse(const Node* at, std::string_view key) {
-    if (at != nullptr) c_.error(*at, fmt::format("'{}' has no place in an antispoof rule: remove it", key));
-  }
-
   void antispoof() {
     if (r_.for_at == nullptr) c_.error(*r_.at, "an antispoof rule needs the key 'for': the interfaces to guard");
-    refuse(r_.direction_at, "direction");
-    refuse(r_.interfaces_at, "interface");
-    refuse(r_.protocols_at, "proto");
-    refuse(r_.from.addresses_at != nullptr ? r_.from.addresses_at : r_.from.ports_at, "from");
-    refuse(r_.to.addresses_at != nullptr ? r_.to.addresses_at : r_.to.ports_at, "to");
-    refuse(r_.flags_at, "flags");
-    refuse(r_.state_at, "state");
-    refuse(r_.allow_opts_at, "allow-opts");
-    refuse(r_.reply.at, "block-policy");
-    refuse(r_.nat_to.at, "nat-to");
-    refuse(r_.rdr_to.at, "rdr-to");
-    refuse(r_.binat_to.at, "binat-to");
     for (const InterfaceId id : r_.antispoof_for)
       if (c_.config.interface(id).addresses.empty())
         c_.error(*r_.for_at, fmt::format("interface '{}' has no addresses: antispoof has nothing to guard there",
                                          c_.config.interface(id).name));
+  }
+
+  void addresses() {
+    const bool urpf = std::any_of(r_.to.addresses.begin(), r_.to.addresses.end(),
+                                  [](const AddressMatch& m) { return m.kind == AddressKind::urpf_failed; });
+    if (urpf) c_.error(*r_.to.addresses_at, "'urpf-failed' is asked of the source: move it to 'from'");
   }
 
   void protocols() {
@@ -80,18 +77,58 @@ class Check {
                                                    : "'icmp' is of IPv4: write 'icmp6' or 'af: inet'");
   }
 
+  void fragments() {
+    if (!r_.fragment) return;
+    for (const Node* at : {r_.from.ports_at, r_.to.ports_at, r_.flags_at})
+      if (at != nullptr) c_.error(*at, "a rule for fragments sees no ports and no flags: remove them, or 'fragment'");
+    const bool icmp =
+        std::any_of(r_.protocols.begin(), r_.protocols.end(), [](const ProtocolSpec& p) { return p.icmp_type >= 0; });
+    if (icmp) c_.error(*r_.protocols_at, "a rule for fragments sees no ICMP type: remove the type, or 'fragment'");
+  }
+
+  [[nodiscard]] const char* name() const {
+    switch (*r_.kind) {
+      case RuleKind::pass: return "pass";
+      case RuleKind::block: return "block";
+      case RuleKind::match: return "match";
+      case RuleKind::anchor: return "anchor";
+      case RuleKind::antispoof: break;
+    }
+    return "antispoof";
+  }
+
   void action() {
     const bool block = r_.kind == RuleKind::block;
     const bool pass = r_.kind == RuleKind::pass;
-    const char* name = block ? "block" : "match";
     if (!pass && r_.state && r_.state->mode != StateMode::none)
-      c_.error(*r_.state_at, fmt::format("a '{}' rule makes no state: remove 'state'", name));
+      c_.error(*r_.state_at, fmt::format("a '{}' rule makes no state: remove 'state'", name()));
     if (!pass && r_.allow_opts_at != nullptr)
-      c_.error(*r_.allow_opts_at, fmt::format("'allow-opts' is of 'pass' rules: remove it from this '{}' rule", name));
+      c_.error(*r_.allow_opts_at,
+               fmt::format("'allow-opts' is of 'pass' rules: remove it from this '{}' rule", name()));
     if (!block && r_.reply.at != nullptr) c_.error(*r_.reply.at, "'block-policy' is of 'block' rules: remove it");
     if (block && r_.reply.reply == BlockReply::return_rst &&
         !(r_.protocols.size() == 1 && r_.protocols[0].proto == kProtoTcp))
       c_.error(*r_.reply.at, "'return-rst' answers TCP only: add 'proto: tcp' or write 'return'");
+    if (r_.once && !pass && !block)
+      c_.error(
+          *r_.once_at,
+          fmt::format("'once' is of rules that decide, 'pass' and 'block': remove it from this '{}' rule", name()));
+  }
+
+  void state() {
+    if (!r_.state) return;
+    StateSpec settled = *r_.state;
+    if (const std::string problem = settle_state(settled); !problem.empty()) c_.error(*r_.state_at, problem);
+  }
+
+  // Scrub and set.
+  void packets() {
+    const Node* at = r_.scrub_at != nullptr ? r_.scrub_at : r_.actions_at;
+    if (at == nullptr) return;
+    if (r_.kind == RuleKind::anchor && r_.actions.any())
+      c_.error(*at, "an anchor rule changes no packets: put 'scrub' and 'set' on the rules inside");
+    if (r_.af == Af::inet6 && (r_.actions.no_df || r_.actions.random_id))
+      c_.error(*at, "'no-df' and 'random-id' are of IPv4: remove them, or 'af: inet6'");
   }
 
   void translation() {
@@ -100,21 +137,29 @@ class Check {
       if (r_.kind == RuleKind::block) c_.error(*t->at, fmt::format("a 'block' rule cannot have '{}': remove it", name));
       if (r_.direction == Direction::both)
         c_.error(*t->at, fmt::format("'{}' needs 'direction': usually {}", name, t == &r_.nat_to ? "out" : "in"));
+      if (r_.kind == RuleKind::anchor)
+        c_.error(*t->at, fmt::format("an 'anchor' rule cannot have '{}': remove it", name));
       no_stateless(t->at, name);
-      ambiguous(*t);
+      pool(*t, name);
     }
+    if (r_.nat_to.static_port && r_.nat_to.port_at != nullptr)
+      c_.error(*r_.nat_to.port_at, "'static-port' keeps the source port: remove it or 'port'");
+    if (r_.rdr_to.static_port) c_.error(*r_.rdr_to.at, "'static-port' is of nat-to: remove it from 'rdr-to'");
     if (r_.rdr_to.port_at != nullptr && !only_tcp_udp(r_))
       c_.error(*r_.rdr_to.port_at, "a port in 'rdr-to' needs 'proto: tcp', 'proto: udp' or both and nothing else");
   }
 
-  void ambiguous(const TranslationSpec& t) {
-    for (const auto& a : t.ambiguous) {
-      if (r_.af != Af::none && r_.af != a.af) continue;
-      const std::string& name = c_.config.interface(a.interface).name;
-      c_.error(*a.at, fmt::format("'{}' has several {} addresses: write '{}:0' for the first or the address itself",
-                                  name, family_name(a.af), name));
-      return;
-    }
+  // What choosing from the addresses asks of them.
+  void pool(const PoolSpec& p, std::string_view key) {
+    if (p.type != PoolType::bitmask) return;
+    std::array<size_t, 2> of_family{};
+    for (const PoolEntry& e : p.entries) ++of_family[e.prefix.af == Af::inet ? 0 : 1];
+    if (p.table != nullptr || of_family[0] > 1 || of_family[1] > 1)
+      c_.error(*p.at, fmt::format("'bitmask' in '{}' needs a single network, not a table or a list", key));
+    if (p.sticky)
+      c_.error(*p.at, fmt::format("'bitmask' always gives a source the same address: remove 'sticky' from "
+                                  "'{}'",
+                                  key));
   }
 
   void no_stateless(const Node* at, std::string_view name) {
@@ -127,7 +172,6 @@ class Check {
     if (at == nullptr) return;
     if (r_.kind == RuleKind::block) c_.error(*at, "a 'block' rule cannot have 'binat-to': remove it");
     no_stateless(at, "binat-to");
-    ambiguous(r_.binat_to);
     if (r_.direction != Direction::both)
       c_.error(*r_.direction_at, "'binat-to' works in both directions: remove 'direction'");
     if (r_.nat_to.at != nullptr || r_.rdr_to.at != nullptr)
@@ -135,13 +179,59 @@ class Check {
     for (const Node* ports : {r_.from.ports_at, r_.to.ports_at})
       if (ports != nullptr) c_.error(*ports, "'binat-to' translates whole addresses: remove 'port'");
     const auto& from = r_.from.addresses;
-    const bool one_host = from.size() == 1 && from[0].kind == AddressKind::prefix && !from[0].negate &&
-                          from[0].prefix.length == address_bits(from[0].af);
-    const auto& to = r_.binat_to.addresses;
-    if (!one_host)
-      c_.error(*at, "'binat-to' needs the one inside address in 'from'");
-    else if (to.size() != 1 || to[0].af != from[0].af)
+    const bool one = from.size() == 1 && from[0].kind == AddressKind::prefix && !from[0].negate;
+    const auto& to = r_.binat_to.entries;
+    if (r_.binat_to.table != nullptr)
+      c_.error(*at, "'binat-to' maps address by address: write an address or a network, not a table");
+    else if (!one)
+      c_.error(*at, "'binat-to' needs the one inside address or network in 'from'");
+    else if (to.size() != 1 || to[0].prefix.af != from[0].af)
       c_.error(*at, "'binat-to' needs one address of the family of 'from'");
+    else if (to[0].prefix.length != from[0].prefix.length)
+      c_.error(*at, "'binat-to' needs a network as large as that in 'from'");
+  }
+
+  void af_to() {
+    const Node* at = r_.af_to_at;
+    if (at == nullptr) return;
+    if (r_.kind != RuleKind::pass)
+      c_.error(*at, fmt::format("'af-to' is of 'pass' rules: remove it from this '{}' rule", name()));
+    no_stateless(at, "af-to");
+    if (r_.direction != Direction::in) c_.error(*at, "'af-to' works on packets that come in: add 'direction: in'");
+    if (r_.route_pool.at != nullptr)
+      c_.error(*r_.route_pool.at, "'af-to' does not go with routing options: remove one");
+    if (r_.nat_to.at != nullptr || r_.rdr_to.at != nullptr || r_.binat_to.at != nullptr)
+      c_.error(*at, "'af-to' translates source and destination: remove the other translations");
+    if (r_.af_to == Af::none) return;
+    const char* family = family_name(r_.af_to);
+    if (r_.af == r_.af_to)
+      c_.error(*at, fmt::format("'af-to' leads to {}, and the rule is for {}: write the other family", family, family));
+    const auto fits = [this](const PoolSpec& p) {
+      return p.at == nullptr || p.table != nullptr ||
+             std::any_of(p.entries.begin(), p.entries.end(),
+                         [this](const PoolEntry& e) { return e.prefix.af == r_.af_to; });
+    };
+    if (r_.af_to_from.at == nullptr || !fits(r_.af_to_from) || !fits(r_.af_to_to))
+      c_.error(*at, fmt::format("'af-to' needs 'from', and 'to' where it is given, with {} addresses", family));
+    pool(r_.af_to_from, "from");
+    pool(r_.af_to_to, "to");
+  }
+
+  void routing() {
+    if (r_.route == RouteKind::none || r_.route_pool.at == nullptr) return;
+    static constexpr const char* kNames[] = {"", "route-to", "dup-to", "reply-to"};
+    const Node& at = *r_.route_pool.at;
+    const char* key = kNames[static_cast<size_t>(r_.route)];
+    if (r_.kind != RuleKind::pass) {
+      c_.error(at, fmt::format("'{}' is of 'pass' rules: remove it from this '{}' rule", key, name()));
+      return;
+    }
+    no_stateless(&at, key);
+    if (r_.direction == Direction::both && r_.route != RouteKind::dup_to)
+      c_.error(at, fmt::format("'{}' needs 'direction'", key));
+    pool(r_.route_pool, key);
+    if (r_.route_pool.type == PoolType::bitmask)
+      c_.error(at, fmt::format("'bitmask' has no meaning for next hops: remove it from '{}'", key));
   }
 
   Context& c_;

@@ -19,7 +19,9 @@ struct StateSpec {
   StateMode mode = StateMode::keep;
   bool sloppy = false;
   bool no_sync = false;
-  std::optional<bool> if_bound;  // none: as the state policy says
+  std::optional<bool> if_bound;             // none: as the state policy says
+  std::optional<SourceTrack> source_track;  // as written; settle_state() decides limits.track
+  StateLimits limits;
   std::array<uint32_t, kTimeoutClasses> timeouts{};
 };
 
@@ -51,18 +53,21 @@ struct EndpointSpec {
   const Node* ports_at = nullptr;
 };
 
-struct TranslationSpec {
+// Addresses to choose from, of either family: each rule of the expansion takes those of its own.
+struct PoolSpec {
   const Node* at = nullptr;  // null: not written
+  std::vector<PoolEntry> entries;
+  std::shared_ptr<const Table> table;
+  std::optional<PoolType> type;  // none: as many addresses call for
+  bool sticky = false;
+  std::array<uint8_t, 16> key{};
+  bool key_given = false;
+};
+
+struct TranslationSpec : PoolSpec {
   const Node* port_at = nullptr;
-  std::vector<IpAddress> addresses;  // at most one a family
-  // Interfaces that have several addresses of a family; wrong only where the rule covers that family.
-  struct Ambiguous {
-    const Node* at;
-    InterfaceId interface;
-    Af af;
-  };
-  std::vector<Ambiguous> ambiguous;
   uint16_t port_low = 0, port_high = 0;
+  bool port_to_end = false;
   bool static_port = false;
 };
 
@@ -74,7 +79,7 @@ struct ReplySpec {
   uint8_t icmp6_code = 4;  // port unreachable
 };
 
-enum class RuleKind : uint8_t { pass, block, match, antispoof };
+enum class RuleKind : uint8_t { pass, block, match, anchor, antispoof };
 
 struct RuleSpec {
   const Node* at = nullptr;
@@ -84,7 +89,7 @@ struct RuleSpec {
   std::vector<InterfaceSpec> interfaces;
   const Node* interfaces_at = nullptr;
   bool quick = false;
-  bool log = false, log_all = false;
+  bool log = false, log_all = false, log_matches = false;
   Af af = Af::none;
   const Node* af_at = nullptr;
   std::vector<ProtocolSpec> protocols;
@@ -101,29 +106,57 @@ struct RuleSpec {
   std::string label;
   const Node* label_at = nullptr;
   TranslationSpec nat_to, rdr_to, binat_to;
+  Af af_to = Af::none;
+  const Node* af_to_at = nullptr;
+  TranslationSpec af_to_from;
+  PoolSpec af_to_to;
+  RouteKind route = RouteKind::none;
+  PoolSpec route_pool;
+  bool fragment = false;
+  const Node* fragment_at = nullptr;
+  int16_t tos = -1;
+  int8_t prio = -1;
+  uint32_t probability = 0;
+  std::string tag, tagged;
+  bool not_tagged = false;
+  const Node* tagged_at = nullptr;
+  std::optional<InterfaceSpec> received_on;
+  bool once = false;
+  const Node* once_at = nullptr;
+  RateLimit max_pkt_rate;
+  PacketActions actions;
+  const Node* actions_at = nullptr;  // of set
+  const Node* scrub_at = nullptr;
+  std::string anchor_name;  // as written; may be empty when the rules stand inside
+  const Node* name_at = nullptr;
+  const Node* rules_at = nullptr;  // the rules inside
+  std::string anchor_path;         // absolute, without a leading slash; what "name/*" stands for ends in "/*"
   std::vector<InterfaceId> antispoof_for;
   const Node* for_at = nullptr;
 };
 
 [[nodiscard]] inline const char* family_name(Af af) { return af == Af::inet ? "IPv4" : "IPv6"; }
 
-// The parts of a rule that have a grammar of their own. Each reports what it cannot read.
-// An address, network, range or interface's addresses; a list of them. Also counts negated elements.
-void read_hosts(Context& c, const Node& node, std::string_view what, EndpointSpec& out);
-void read_ports(Context& c, const Node& node, EndpointSpec& out);
 // "80" or a service name.
 [[nodiscard]] std::optional<uint16_t> parse_port(std::string_view text);
-void read_protocols(Context& c, const Node& node, RuleSpec& rule);
-void read_state(Context& c, const Node& node, std::string_view what, StateSpec& state);
-void read_reply(Context& c, const Node& node, ReplySpec& reply);
-void read_nat_to(Context& c, const Node& node, TranslationSpec& out);
-void read_rdr_to(Context& c, const Node& node, TranslationSpec& out);
-void read_binat_to(Context& c, const Node& node, TranslationSpec& out);
+// "lowdelay", or a number up to 255.
+[[nodiscard]] std::optional<uint8_t> parse_tos(std::string_view text);
+
+// What "name", a path or a path ending in "/*" means in the ruleset at `base`: without a leading slash, ".." resolved.
+[[nodiscard]] std::string resolve_anchor(std::string_view base, std::string_view name);
+
+// Decides who counts the sources, and returns what the options of a state demand of each other; empty when they agree.
+[[nodiscard]] std::string settle_state(StateSpec& state);
 
 // What the pieces of a rule demand of each other. Reports, and returns false when the rule cannot be expanded.
 [[nodiscard]] bool check_rule(Context& c, const RuleSpec& rule);
 
-// Appends the rules that a written rule stands for.
-void expand_rule(Context& c, const RuleSpec& rule, const RuleDefaults& defaults, Ruleset& out);
+// Appends the rules that a written rule stands for to the rules of `anchor` (an absolute path; empty: the main
+// ruleset).
+void expand_rule(Context& c, const RuleSpec& rule, const RuleDefaults& defaults, const std::string& anchor);
+
+// Once everything is read: puts the rules of all anchors where they are called, gives every rule its position, and
+// closes the tables. Fills c.config.rules.
+void link_rules(Context& c);
 
 }  // namespace twinwall::config

@@ -1,9 +1,8 @@
 // Rules as written: the keys of a rule and their values.
 #include <algorithm>
-#include <cctype>
 
 #include "lib/config/keys.h"
-#include "lib/config/rule_spec.h"
+#include "lib/config/rule_parts.h"
 #include "lib/config/sections.h"
 #include "lib/config/values.h"
 #include "lib/filter/names.h"
@@ -12,74 +11,30 @@ namespace twinwall::config {
 
 namespace {
 
-constexpr size_t kMaxLabel = 63;
-constexpr std::string_view kLabelMacros[] = {"nr", "if", "srcaddr", "dstaddr", "srcport", "dstport", "proto"};
-
 constexpr Word<RuleKind> kKinds[] = {{"pass", RuleKind::pass},
                                      {"block", RuleKind::block},
                                      {"match", RuleKind::match},
+                                     {"anchor", RuleKind::anchor},
                                      {"antispoof", RuleKind::antispoof}};
 constexpr Word<Direction> kDirections[] = {{"in", Direction::in}, {"out", Direction::out}};
 constexpr Word<Af> kFamilies[] = {{"inet", Af::inet}, {"inet6", Af::inet6}};
 
-void read_action(Context& c, const Node& n, RuleSpec& r) {
-  if (n.is_scalar() && n.text == "anchor")
-    c.error(n, not_available("anchor"));
-  else
-    r.kind = read_word(c, n, "action", kKinds);
-}
-
-// All members of an interface or group.
-std::optional<InterfaceSet> interface_set(Context& c, const Node& n, std::string_view name) {
-  InterfaceSet set;
-  if (const Interface* i = c.config.find_interface(name)) {
-    set.set(i->id);
-    return set;
-  }
-  if (const auto group = c.groups.find(name); group != c.groups.end()) return group->second;
-  auto names = interface_names(c);
-  for (const auto& [group, members] : c.groups) names.push_back(group);
-  std::string hint = did_you_mean(name, names);
-  if (hint.empty()) hint = names.empty() ? ": define it under 'interfaces'" : ": write " + word_list(names);
-  c.error(n, fmt::format("there is no interface or group '{}'{}", name, hint));
-  return std::nullopt;
-}
-
-void read_interface(Context& c, const Node& n, RuleSpec& r) {
-  const auto text = read_text(c, n, "interface");
-  if (!text) return;
-  std::string_view name = trim(*text);
-  InterfaceSpec spec;
-  if (name == "any") {
-    spec.any = true;
-    r.interfaces.push_back(spec);
-    return;
-  }
-  const bool negate = name.starts_with('!');
-  if (negate) name = trim(name.substr(1));
-  const auto set = interface_set(c, n, name);
-  if (!set) return;
-  spec.set = *set;
-  spec.text = std::string(negate ? "!" : "") + std::string(name);
-  if (negate) {
-    spec.set.reset();
-    for (const Interface& i : c.config.interfaces) spec.set.set(i.id, !(*set)[i.id]);
-    if (spec.set.none()) c.error(n, fmt::format("'{}' leaves no interface: the rule can never match", *text));
-  }
-  r.interfaces.push_back(std::move(spec));
-}
-
 void read_log(Context& c, const Node& n, RuleSpec& r) {
-  if (n.is_scalar() && n.text == "all") {
-    r.log = r.log_all = true;
+  if (n.is_scalar() && (n.text == "true" || n.text == "false")) {
+    r.log = n.text == "true";
     return;
   }
-  const auto text = read_text(c, n, "log");
-  if (!text) return;
-  if (*text == "true")
+  for_each_item(c, n, "log", [&](const Node& item) {
+    const auto text = read_text(c, item, "log");
+    if (!text) return;
     r.log = true;
-  else if (*text != "false")
-    c.error(n, fmt::format("'log' is '{}': write true, false or all", *text));
+    if (*text == "all")
+      r.log_all = true;
+    else if (*text == "matches")
+      r.log_matches = true;
+    else
+      c.error(item, fmt::format("'log' is '{}': write true, false, all, matches or [all, matches]", *text));
+  });
 }
 
 constexpr Key<EndpointSpec> kFromKeys[] = {
@@ -112,31 +67,6 @@ void read_flags(Context& c, const Node& n, RuleSpec& r) {
   r.flag_mask = *mask;
 }
 
-void read_label(Context& c, const Node& n, RuleSpec& r) {
-  const auto text = read_text(c, n, "label");
-  if (!text) return;
-  r.label_at = &n;
-  r.label = *text;
-  if (text->size() > kMaxLabel)
-    c.error(n, fmt::format("the label has {} characters: at most {} are possible", text->size(), kMaxLabel));
-  for (const char ch : *text)
-    if (ch < ' ' || ch == '"' || ch == 0x7f) {
-      c.error(n, "a label holds no control characters and no double quotes");
-      break;
-    }
-  for (size_t at = text->find('$'); at != std::string::npos; at = text->find('$', at + 1)) {
-    size_t end = at + 1;
-    while (end < text->size() && std::isalpha(static_cast<unsigned char>((*text)[end])) != 0) ++end;
-    const std::string name = text->substr(at + 1, end - at - 1);
-    const bool known = std::any_of(std::begin(kLabelMacros), std::end(kLabelMacros),
-                                   [&](std::string_view macro) { return name.starts_with(macro); });
-    if (!known)
-      c.error(n, fmt::format("'${}' means nothing in a label: there are $nr, $if, $srcaddr, $dstaddr, $srcport, "
-                             "$dstport and $proto",
-                             name));
-  }
-}
-
 void read_for(Context& c, const Node& n, RuleSpec& r) {
   r.for_at = &n;
   for_each_item(c, n, "for", [&](const Node& item) {
@@ -155,7 +85,7 @@ void read_endpoint(Context& c, const Node& n, std::string_view what, EndpointSpe
 }
 
 constexpr Key<RuleSpec> kKeys[] = {
-    {"action", read_action, true},
+    {"action", [](Context& c, const Node& n, RuleSpec& r) { r.kind = read_word(c, n, "action", kKinds); }, true},
     {"direction",
      [](Context& c, const Node& n, RuleSpec& r) {
        r.direction_at = &n;
@@ -164,7 +94,9 @@ constexpr Key<RuleSpec> kKeys[] = {
     {"interface",
      [](Context& c, const Node& n, RuleSpec& r) {
        r.interfaces_at = &n;
-       for_each_item(c, n, "interface", [&](const Node& item) { read_interface(c, item, r); });
+       for_each_item(c, n, "interface", [&](const Node& item) {
+         if (auto spec = read_interface_spec(c, item, "interface")) r.interfaces.push_back(std::move(*spec));
+       });
      }},
     {"quick", [](Context& c, const Node& n, RuleSpec& r) { assign(r.quick, read_bool(c, n, "quick")); }},
     {"log", read_log},
@@ -191,51 +123,100 @@ constexpr Key<RuleSpec> kKeys[] = {
        assign(r.allow_opts, read_bool(c, n, "allow-opts"));
      }},
     {"block-policy", [](Context& c, const Node& n, RuleSpec& r) { read_reply(c, n, r.reply); }},
-    {"nat-to", [](Context& c, const Node& n, RuleSpec& r) { read_nat_to(c, n, r.nat_to); }},
-    {"rdr-to", [](Context& c, const Node& n, RuleSpec& r) { read_rdr_to(c, n, r.rdr_to); }},
-    {"binat-to", [](Context& c, const Node& n, RuleSpec& r) { read_binat_to(c, n, r.binat_to); }},
+    {"nat-to", read_nat_to},
+    {"rdr-to", read_rdr_to},
+    {"binat-to", read_binat_to},
+    {"af-to", read_af_to},
+    {"route-to", [](Context& c, const Node& n, RuleSpec& r) { read_route(c, n, RouteKind::route_to, r); }},
+    {"reply-to", [](Context& c, const Node& n, RuleSpec& r) { read_route(c, n, RouteKind::reply_to, r); }},
+    {"dup-to", [](Context& c, const Node& n, RuleSpec& r) { read_route(c, n, RouteKind::dup_to, r); }},
+    {"scrub", read_scrub},
+    {"set", read_set},
+    {"tag",
+     [](Context& c, const Node& n, RuleSpec& r) {
+       if (!r.tag.empty()) c.error(n, "the rule sets a tag already: set it in one place");
+       read_tag_name(c, n, "tag", r.tag);
+     }},
+    {"tagged", read_tagged},
+    {"probability", read_probability},
+    {"received-on",
+     [](Context& c, const Node& n, RuleSpec& r) { r.received_on = read_interface_spec(c, n, "received-on"); }},
+    {"fragment",
+     [](Context& c, const Node& n, RuleSpec& r) {
+       r.fragment_at = &n;
+       assign(r.fragment, read_bool(c, n, "fragment"));
+     }},
+    {"once",
+     [](Context& c, const Node& n, RuleSpec& r) {
+       r.once_at = &n;
+       assign(r.once, read_bool(c, n, "once"));
+     }},
+    {"tos", read_tos},
+    {"prio", [](Context& c, const Node& n, RuleSpec& r) { assign_number(c, n, "prio", 0, 7, r.prio); }},
+    {"max-pkt-rate", read_max_pkt_rate},
+    {"name",
+     [](Context& c, const Node& n, RuleSpec& r) {
+       r.name_at = &n;
+       assign(r.anchor_name, read_text(c, n, "name"));
+     }},
+    {"rules", [](Context&, const Node& n, RuleSpec& r) { r.rules_at = &n; }},
     {"for", read_for},
-    {"af-to"},
-    {"route-to"},
-    {"reply-to"},
-    {"dup-to"},
     {"divert-to"},
-    {"scrub"},
-    {"set"},
-    {"tag"},
-    {"tagged"},
-    {"probability"},
-    {"received-on"},
     {"inspect"},
-    {"name"},
-    {"rules"},
-    {"fragment"},
-    {"once"},
     {"os"},
-    {"prio"},
     {"rtable"},
-    {"tos"},
     {"user"},
     {"group"},
-    {"max-pkt-rate"},
 };
+
+// What the kinds of rules that are made up of others may say.
+constexpr std::string_view kAntispoofKeys[] = {"action", "for", "log", "quick", "label", "af"};
+constexpr std::string_view kAnchorKeys[] = {"action", "name",     "rules",       "direction",   "interface", "af",
+                                            "proto",  "from",     "to",          "quick",       "label",     "flags",
+                                            "tag",    "tagged",   "probability", "received-on", "tos",       "prio",
+                                            "set",    "fragment", "max-pkt-rate"};
+
+// Keys that the kind of rule has no use for.
+void refuse_keys(Context& c, const Node& node, const RuleSpec& r) {
+  const bool antispoof = r.kind == RuleKind::antispoof, anchor = r.kind == RuleKind::anchor;
+  const std::span<const std::string_view> allowed =
+      antispoof ? std::span<const std::string_view>(kAntispoofKeys) : std::span<const std::string_view>(kAnchorKeys);
+  for (size_t i = 0; i < node.keys.size(); ++i) {
+    const std::string& key = node.keys[i].text;
+    if (antispoof || anchor) {
+      if (std::find(allowed.begin(), allowed.end(), key) == allowed.end())
+        c.error(node.items[i],
+                fmt::format("'{}' has no place in an {} rule: remove it", key, antispoof ? "antispoof" : "anchor"));
+    } else if (key == "name" || key == "rules") {
+      c.error(node.items[i], fmt::format("'{}' belongs to 'action: anchor': remove it", key));
+    }
+  }
+}
+
+void read_rule(Context& c, const Node& item, const RuleDefaults& defaults, const std::string& anchor) {
+  RuleSpec rule;
+  rule.at = &item;
+  const size_t before = c.errors();
+  read_mapping(c, item, "a rule", kKeys, rule);
+  if (rule.kind && item.is_mapping()) refuse_keys(c, item, rule);
+  if (rule.kind == RuleKind::anchor) read_anchor_rule(c, rule, anchor);
+  if (c.errors() == before && !has_broken(item) && check_rule(c, rule)) expand_rule(c, rule, defaults, anchor);
+  // What is inside is read in any case: all problems of a file are told at once.
+  if (rule.kind == RuleKind::anchor && rule.rules_at != nullptr)
+    read_rule_list(c, *rule.rules_at, defaults, rule.anchor_path);
+}
 
 }  // namespace
 
-void read_rules(Context& c, const Node& node, const RuleDefaults& defaults) {
-  if (node.is_null()) return;
+void read_rule_list(Context& c, const Node& node, const RuleDefaults& defaults, const std::string& anchor) {
+  if (node.broken || node.is_null()) return;
   if (!node.is_sequence()) {
     c.error(node, "'rules' needs a list of rules");
     return;
   }
-  for (const Node& item : node.items) {
-    RuleSpec rule;
-    rule.at = &item;
-    const size_t before = c.errors();
-    read_mapping(c, item, "a rule", kKeys, rule);
-    if (c.errors() == before && !has_broken(item) && check_rule(c, rule))
-      expand_rule(c, rule, defaults, c.config.rules);
-  }
+  for (const Node& item : node.items) read_rule(c, item, defaults, anchor);
 }
+
+void read_rules(Context& c, const Node& node, const RuleDefaults& defaults) { read_rule_list(c, node, defaults, ""); }
 
 }  // namespace twinwall::config

@@ -98,6 +98,7 @@ struct Pfsync {
   Position at;
 };
 
+enum class Syncookies : uint8_t { never, always, adaptive };
 enum class StatePolicy : uint8_t { floating, if_bound };
 struct Options {
   StatePolicy state_policy = StatePolicy::floating;
@@ -106,6 +107,10 @@ struct Options {
   InterfaceSet skip;
   uint32_t limit_states = 100000;
   uint32_t limit_fragments = 65536;
+  uint32_t limit_source_nodes = 10000;
+  uint32_t limit_table_entries = 200000;  // in all tables, as the ruleset gives them
+  Syncookies syncookies = Syncookies::never;
+  uint8_t syncookies_start = 25, syncookies_end = 12;  // percent of the state limit
   Timeouts timeouts = kDefaultTimeouts;
   bool reassemble = true;
   bool reassemble_no_df = false;

@@ -16,7 +16,13 @@ void read_routes(Context& c, const Node& node);
 void read_pfsync(Context& c, const Node& node);
 struct RuleDefaults;
 void read_options(Context& c, const Node& node, RuleDefaults& defaults);
+void read_tables(Context& c, const Node& node);
+// Once the options are known: the tables' entries together.
+void check_table_entries(Context& c, const Node& tables);
+void read_anchors(Context& c, const Node& node, const RuleDefaults& defaults);
 void read_rules(Context& c, const Node& node, const RuleDefaults& defaults);
+// Once the anchors and rules are read: every anchor that is called exists.
+void check_anchor_calls(Context& c);
 
 // The interface a text names; 0 after reporting that there is none. `what` is the key's name.
 [[nodiscard]] InterfaceId interface_by_name(Context& c, const Node& at, std::string_view what);

@@ -1,5 +1,7 @@
 #include "lib/config/values.h"
 
+#include <openssl/evp.h>
+
 #include <algorithm>
 #include <cctype>
 #include <charconv>
@@ -32,6 +34,30 @@ std::optional<uint64_t> parse_number(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, hex ? 16 : 10);
   if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
   return value;
+}
+
+std::optional<double> parse_fraction(std::string_view text) {
+  if (text.empty() || text.find_first_not_of("0123456789.") != std::string_view::npos) return std::nullopt;
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::optional<std::array<uint8_t, 16>> pool_key(std::string_view text) {
+  std::array<uint8_t, 16> key{};
+  if (!text.starts_with("0x")) {
+    unsigned length = 0;
+    if (EVP_Digest(text.data(), text.size(), key.data(), &length, EVP_md5(), nullptr) != 1) return std::nullopt;
+    return key;
+  }
+  text.remove_prefix(2);
+  if (text.size() != key.size() * 2) return std::nullopt;
+  for (size_t i = 0; i < key.size(); ++i) {
+    const auto [end, error] = std::from_chars(text.data() + i * 2, text.data() + i * 2 + 2, key[i], 16);
+    if (error != std::errc{} || end != text.data() + i * 2 + 2) return std::nullopt;
+  }
+  return key;
 }
 
 namespace {

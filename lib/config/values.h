@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <concepts>
 #include <cstdint>
 #include <functional>
@@ -24,6 +25,10 @@ namespace twinwall::config {
 [[nodiscard]] std::optional<uint64_t> read_number(Context& c, const Node& node, std::string_view what, uint64_t low,
                                                   uint64_t high);
 [[nodiscard]] std::optional<uint64_t> parse_number(std::string_view text);
+// "0.25", "20": digits with at most one point.
+[[nodiscard]] std::optional<double> parse_fraction(std::string_view text);
+// The key of source-hash: "0x" and 32 digits, or the MD5 of any other text (pf.conf(5) "source-hash").
+[[nodiscard]] std::optional<std::array<uint8_t, 16>> pool_key(std::string_view text);
 // "30", "30s", "5m", "2h", "1d", "2000ms" → whole seconds.
 [[nodiscard]] std::optional<uint32_t> read_seconds(Context& c, const Node& node, std::string_view what, uint32_t low,
                                                    uint32_t high);

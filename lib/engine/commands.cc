@@ -20,6 +20,7 @@ pfsync::EndPositions positions(const State& s) { return {pfsync::position(s.src)
 
 // An update of a state held here, by pfsync's rules: each end is taken unless what is held is newer.
 void Engine::Impl::merge(State& s, const pfsync::PeerRecord& src, const pfsync::PeerRecord& dst, uint8_t timeout) {
+  if (s.timeout == TimeoutClass::purge) return;  // an overload has ended it; the peer hears of that with its removal
   const pfsync::EndPositions update{pfsync::position(src), pfsync::position(dst)};
   const bool tcp = s.wire.proto == kProtoTcp;
   const pfsync::Merge m = pfsync::merge_update(pfsync::System::openbsd74, s.wire.proto, positions(s), update);
@@ -31,8 +32,8 @@ void Engine::Impl::merge(State& s, const pfsync::PeerRecord& src, const pfsync::
   const bool half_open = counts_half_open(s);
   if (m.take_src) take(src, s.src);
   if (m.take_dst) take(dst, s.dst);
-  if (half_open && !counts_half_open(s)) counters.half_open.sub();
-  if (!half_open && counts_half_open(s)) counters.half_open.add();
+  if (half_open && !counts_half_open(s)) note_half_open(false);
+  if (!half_open && counts_half_open(s)) note_half_open(true);
   if (m.refresh) {
     s.last_update = now_s;
     if (timeout < kTimeoutClasses) s.timeout = static_cast<TimeoutClass>(timeout);

@@ -28,6 +28,7 @@ struct InterfaceCounters {
 
 struct EngineCounters {
   std::array<Counter, kDropReasons> drops;
+  std::array<Counter, kLimitCounters> limits;
   std::array<InterfaceCounters, kMaxInterfaces> interfaces;
   std::unique_ptr<RuleCounters[]> rules = std::make_unique<RuleCounters[]>(kMaxRuleSlots);
   Counter packets;  // taken into process()
@@ -48,7 +49,11 @@ struct EngineCounters {
   Counter sync_queued;    // deltas handed to the sync engine
   Counter sync_overflow;  // deltas that had to wait because the ring was full
   Counter logged;
-  Counter deletes_lost;  // removals that could not be announced
+  Counter overload_lost;   // offenders for which the table had no room
+  Counter flush_lost;      // flushes that came faster than they could be carried out
+  Counter nat_exhausted;   // connections refused because every address and port was taken
+  Counter nat_search_cut;  // … because the search for a free port had cost too much
+  Counter deletes_lost;    // removals that could not be announced
 };
 
 }  // namespace twinwall

@@ -12,7 +12,6 @@ namespace {
 
 constexpr size_t kDatagramHeadroom = 128;
 constexpr size_t kRemovalRing = 65536;
-constexpr size_t kExpireLimit = 128;  // states looked at in one tick, so that a mass expiry never stalls a burst
 
 FragmentLimits fragment_limits(const EngineOptions& o) {
   FragmentLimits l;
@@ -43,16 +42,31 @@ Engine::Impl::Impl(const EngineOptions& o, StateTable& t, EngineHost& h)
       random(o.seed),
       fragments(fragment_limits(o), fragment_key(o.seed)),
       wheel(t.states_array(), 0),
+      own_sources(o.sources == nullptr ? std::make_unique<SourceTable>(o.source_nodes, o.seed ^ 0x736f75726365ull)
+                                       : nullptr),
+      sources(o.sources != nullptr ? *o.sources : *own_sources),
+      own_cookies(o.cookies == nullptr ? std::make_unique<Syncookies>(o.secret) : nullptr),
+      cookies(o.cookies != nullptr ? *o.cookies : *own_cookies),
       next_id(o.id_base),
       next_ip_id(static_cast<uint16_t>(random.next())),
       removals(o.sync ? kRemovalRing : 1),
-      datagram(kDatagramHeadroom + kEthernetHeader + kMaxReassembled) {}
+      datagram(kDatagramHeadroom + kEthernetHeader + kMaxReassembled) {
+  environment.context = this;
+  environment.has_route = [](const void* self, Af af, const Address& address) {
+    return static_cast<const Impl*>(self)->has_route(af, address);
+  };
+  environment.urpf_failed = [](const void* self, Af af, const Address& source, InterfaceId in) {
+    return static_cast<const Impl*>(self)->urpf_failed(af, source, in);
+  };
+  environment.random = &random;
+}
 
 void Engine::Impl::set_time(const View& v, Time t) {
   view = v;
   snapshot = v.snapshot;
   now = t;
   now_s = to_seconds(t);
+  environment.now_s = now_s;
 }
 
 // False: the packet's fate is decided.
@@ -207,6 +221,7 @@ void Engine::Impl::run_to_completion(Packet& p) {
     count_hook(p, Direction::in, p.in, r.fate == Fate::pending);
     if (r.fate == Fate::handoff) return drop(p, DropReason::owner);
     if (r.fate == Fate::drop) return drop(p, r.reason);
+    if (r.fate == Fate::held) return;
     in_state = r.state;
   }
   if (is_multicast(p.af, p.dst)) return drop(p, DropReason::not_local);
@@ -236,6 +251,10 @@ void Engine::Impl::stage_parse(std::span<Packet* const> burst) {
     Packet& p = *burst[i];
     p.fate = Fate::pending;
     p.refragment = 0;
+    p.tag = 0;
+    p.af_changed = p.from_cookie = false;
+    p.route_kind = RouteKind::none;
+    p.prio = kDefaultPrio;
     lane.packet = &p;
     lane.state = lane.in_state = nullptr;
     lane.hop = kNoNextHop;
@@ -278,7 +297,9 @@ void Engine::Impl::stage_in_hook(size_t n) {
       continue;
     }
     lane.active = false;
-    if (r.fate == Fate::handoff) {
+    if (r.fate == Fate::held) {
+      p.fate = Fate::held;
+    } else if (r.fate == Fate::handoff) {
       p.fate = Fate::handoff;
       p.handoff_to = r.handoff_to;
       counters.handed_off.add();
@@ -329,24 +350,6 @@ void Engine::Impl::process(std::span<Packet* const> burst, const View& v, Time t
   stage_out(burst.size());
 }
 
-void Engine::Impl::tick(const View& v, Time t) {
-  set_time(v, t);
-  if (snapshot == nullptr) return;
-  fragments.set_timeout(std::chrono::seconds(snapshot->timeouts[static_cast<size_t>(TimeoutClass::frag)]));
-  fragments.expire(now);
-  wheel.advance(now_s, kExpireLimit, [this](StateIndex index) -> uint32_t {
-    State& s = table.state(index);
-    const uint32_t deadline = deadline_of(s);
-    if (static_cast<int32_t>(deadline - now_s) > 0) return deadline;
-    // A copy of a peer's state that never saw traffic here may be out of date: its end is nobody else's business.
-    const bool bystander = s.imported && s.packets[0] + s.packets[1] == 0;
-    remove_state(s, !bystander);
-    counters.expired.add();
-    return 0;
-  });
-  table.reclaim(options.worker);
-}
-
 Engine::Engine(const EngineOptions& options, StateTable& table, EngineHost& host)
     : impl_(std::make_unique<Impl>(options, table, host)) {}
 Engine::~Engine() = default;
@@ -379,6 +382,7 @@ bool Engine::command_running() const {
   return std::any_of(impl_->walks.begin(), impl_->walks.end(), [](const auto& w) { return w.active; });
 }
 
+SourceTable& Engine::sources() { return impl_->sources; }
 const EngineCounters& Engine::counters() const { return impl_->counters; }
 EngineCounters& Engine::counters() { return impl_->counters; }
 

@@ -11,13 +11,16 @@
 #include <span>
 
 #include "lib/base/random.h"
+#include "lib/base/siphash.h"
 #include "lib/base/time.h"
 #include "lib/engine/commands.h"
 #include "lib/engine/counters.h"
 #include "lib/engine/log_record.h"
 #include "lib/engine/packet.h"
 #include "lib/engine/snapshot.h"
+#include "lib/state/source_table.h"
 #include "lib/state/state_table.h"
+#include "lib/state/syncookies.h"
 
 namespace twinwall {
 
@@ -45,6 +48,11 @@ struct EngineOptions {
   uint32_t fragment_limit = 65536;
   uint8_t max_updates = 128;
   bool sync = false;  // states are told to peers
+  // Shared by all workers, outliving the engine. Null (one worker only): the engine makes its own of `source_nodes`.
+  SourceTable* sources = nullptr;
+  Syncookies* cookies = nullptr;
+  SipKey secret;  // of sequence numbers and cookies: from the kernel's generator, the same for all workers
+  uint32_t source_nodes = 10000;
 };
 
 class Engine {
@@ -90,6 +98,7 @@ class Engine {
   bool continue_commands(const View& view, Time now, ReplyFn reply, void* context);
   [[nodiscard]] bool command_running() const;
 
+  [[nodiscard]] SourceTable& sources();
   [[nodiscard]] const EngineCounters& counters() const;
   [[nodiscard]] EngineCounters& counters();
 

@@ -3,6 +3,13 @@
 //   hook.cc        one hook of the filter: state, else rules
 //   make_state.cc  states made, removed, turned into records and back
 //   translate.cc   nat-to and rdr-to: choosing addresses and ports
+//   modulate.cc    sequence numbers nobody can guess
+//   synproxy.cc    handshakes on behalf of the server
+//   syncookie.cc   handshakes without states
+//   af_to.cc       between IPv4 and IPv6
+//   route.cc       route-to, reply-to, dup-to
+//   limits.cc      what a rule and a source may have, overload
+//   upkeep.cc      what is done as time passes: expiry, purges, flushes
 //   forward.cc     routes, local delivery, link layer, answers
 //   sync_out.cc    what is told to the peers, and when
 //   commands.cc    words of the peers and of the operator
@@ -12,6 +19,7 @@
 #include <array>
 #include <vector>
 
+#include "lib/engine/actions.h"
 #include "lib/engine/engine.h"
 #include "lib/engine/flow.h"
 #include "lib/engine/match_sets.h"
@@ -21,6 +29,8 @@
 #include "lib/filter/evaluate.h"
 #include "lib/frag/reassembly.h"
 #include "lib/pfsync/queue.h"
+#include "lib/state/source_table.h"
+#include "lib/state/syncookies.h"
 #include "lib/state/tcp_track.h"
 #include "lib/state/timer_wheel.h"
 
@@ -43,6 +53,9 @@ struct Translation5 {
   uint16_t sport = 0, dport = 0, icmp_id = 0;  // network order
 };
 
+// What the tracker wants to know of a whole TCP packet.
+[[nodiscard]] TcpSegment segment_of(const Packet& p);
+
 class Engine::Impl {
  public:
   Impl(const EngineOptions& options, StateTable& table, EngineHost& host);
@@ -58,21 +71,33 @@ class Engine::Impl {
   HookResult pass_known(Packet& p, State& s, Direction dir, InterfaceId interface, bool& reuse);
   HookResult pass_error(Packet& p, Quote& quote, State& s, Direction dir);
   HookResult track_tcp(Packet& p, State& s, Direction dir, bool& reuse, bool& urgent);
+  HookResult follow(Packet& p, State& s, bool forward, bool modulated, const TcpResult& t, bool& reuse, bool& urgent);
   HookResult filter_by_rules(Packet& p, Direction dir, InterfaceId interface, const FlowKey& key, bool error);
+  HookResult decide(Packet& p, Direction dir, InterfaceId interface, const FlowKey& key, bool error);
   void count_matches(const State& s, Direction dir, uint32_t length);
+  void count_stateless(const Rule& rule, Direction dir, uint32_t length);
+  [[nodiscard]] bool over_rate(const State& s) const;
+  void apply_state_actions(Packet& p, const State& s, Direction dir);
   void start_tracking(State& s, const Packet& p);
   void log_packet(const Packet& p, Direction dir, InterfaceId interface, const Rule& rule, DropReason reason);
 
   // make_state.cc
   HookResult make_state(Packet& p, Direction dir, InterfaceId interface, const Decision& decision, const FlowKey& key,
                         const Translation5& to);
-  void note_matches(State& s, const Decision& decision, Direction dir, uint32_t length);
+  void note_matches(State& s, const Decision& decision);
   void remove_state(State& s, bool announce);
   [[nodiscard]] uint32_t deadline_of(const State& s) const;
+  [[nodiscard]] StateRest& rest_of(State& s);
+  void keep_actions(State& s, const PacketActions& actions, TagId tag);
+  void note_actions(State& s) const;
   // Null when a reload has taken the state's rule away.
   [[nodiscard]] const Rule* find_rule(const State& s) const;
   [[nodiscard]] const Rule& rule_of(const State& s) const;
   // A state of our own that a peer gave back after a restart is not one of them: it was never added.
+  // A TCP state whose both ends are done gives way to a new connection with its key.
+  [[nodiscard]] static bool finished_tcp(const State& s) {
+    return s.wire.proto == kProtoTcp && s.src.level >= kTcpFinWait2 && s.dst.level >= kTcpFinWait2;
+  }
   [[nodiscard]] static bool counts_half_open(const State& s) {
     return s.wire.proto == kProtoTcp && !s.imported && tcp_half_open(s);
   }
@@ -84,6 +109,89 @@ class Engine::Impl {
   // translate.cc
   bool translate(const Rule& nat, const Rule& rdr, bool do_nat, bool do_rdr, const Packet& p, Direction dir,
                  Translation5& to);
+  bool translate_source(const Rule& rule, const Packet& p, Direction dir, Translation5& to);
+  bool choose_port(const Rule& rule, const Packet& p, FlowKey& key, unsigned slot, Translation5& to);
+  // An address for `source` from the rule's pool; the next one when `search` has begun. With sticky-address the one
+  // that the source has already. False: there is none.
+  bool map_address(const Rule& rule, const Pool& pool, SourcePurpose purpose, Af af, const Address& source,
+                   const Address& original, PoolSearch& search, Address& out);
+
+  // limits.cc
+  // May the rule and the packet's source have one more state? Takes the places; release_pending() gives them back.
+  bool take_places(const Packet& p, const Rule& rule, DropReason& reason);
+  void release_pending();
+  // The new state holds what was taken for it.
+  void attach_pending(State& s);
+  // A state is removed: its places are free.
+  void release_places(State& s);
+  // A TCP connection has completed its handshake, whoever saw that: true when a limit on connections wants this packet
+  // dropped (src-limit); the state and what `flush` asks for is on its way out then.
+  bool connection_established(State& s);
+  // No packet finds it any more; it goes with the next purge. Takes the other hook's state of the connection along.
+  void kill(State& s);
+  void kill_one(State& s);
+  [[nodiscard]] uint32_t source_expiry(const State& s) const;
+
+  // upkeep.cc
+  void expire(State& s);
+  void purge_sources();
+  void flush_some();
+  void sweep();
+
+  // af_to.cc
+  [[nodiscard]] static Endpoints crossed_endpoints(const Packet& p, const State& s);
+  [[nodiscard]] DropReason may_cross(const Packet& p, const Endpoints& e);
+  // Turns a packet of an af-to state into one of the other family. kParsed, or why it cannot be.
+  [[nodiscard]] DropReason cross(Packet& p, const State& s);
+  [[nodiscard]] DropReason cross_error(Packet& p, Quote& q, const State& s);
+  bool af_to_key(const Rule& rule, const Packet& p, FlowKey& stack);
+  static bool af_to_destination(const Rule& rule, const Packet& p, Address& dst);
+
+  // modulate.cc
+  // A first sequence number that nobody can guess.
+  [[nodiscard]] uint32_t draw_iss(const FlowKey& key);
+  [[nodiscard]] uint32_t random_secret();
+  void begin_modulation(State& s, Packet& p);
+  // The other end's first segment gets its own difference. True when a refused segment is answered in the numbers that
+  // it would have gone on with; as in PF it is not where an end's first segment comes again after one was refused.
+  bool answer_modulation(State& s, const Packet& p, bool forward);
+  static void modulate(Packet& p, const State& s, bool forward);
+
+  // synproxy.cc
+  HookResult begin_proxy(State& s, const Packet& p, uint16_t offered_mss);
+  HookResult proxy(Packet& p, State& s, Direction dir);
+  HookResult proxy_client(const Packet& p, State& s);
+  HookResult proxy_server(const Packet& p, State& s);
+  void greet_client(const State& s, InterfaceId in);
+  void greet_server(const State& s, InterfaceId in);
+  void abandon_proxy(const State& s);
+  [[nodiscard]] uint16_t proxy_mss(const Packet& p, uint16_t offered) const;
+
+  // syncookie.cc
+  // Are SYNs answered with cookies now?
+  [[nodiscard]] bool cookies_wanted();
+  void send_cookie(const Packet& p);
+  // An ACK without a connection: true when its cookie is good and the connection was made; `result` is the ACK's fate.
+  bool accept_cookie(Packet& p, InterfaceId interface, HookResult& result);
+  [[nodiscard]] uint64_t half_open_total() const;
+  void note_half_open(bool more);
+  void rotate_cookies();
+
+  // scrub_tcp.cc
+  // Tracking with reassemble tcp: false when the timestamp cannot be right; the state is as it was then.
+  bool track_scrubbed(Packet& p, State& s, bool forward, TcpResult& result);
+  // This end's first segment.
+  void begin_scrub(State& s, const Packet& p, bool forward);
+  // Changes the packet's TTL and timestamps. False: its timestamp cannot be right (bad-timestamp).
+  bool scrub_tcp(State& s, Packet& p, bool forward, bool established);
+
+  // route.cc
+  // Where the packet's route leads; false when there is no way to it.
+  [[nodiscard]] bool resolve_route(const Packet& p, NextHop& hop) const;
+  // Sends a copy along the packet's route, unfiltered and unanswered.
+  void duplicate(const Packet& p, bool forwarded);
+  // After the out hook: true when a routing option has taken the packet.
+  bool leave_by_route(Packet& p);
 
   // forward.cc
   void forward(Packet& p, NextHopIndex hop, State* in_state);
@@ -95,8 +203,10 @@ class Engine::Impl {
   void send_icmp_error(const Packet& about, uint8_t type4, uint8_t code4, uint8_t type6, uint8_t code6,
                        uint32_t parameter, bool filtered);
   void answer_block(const Packet& p, const Rule& rule);
-  void send_tcp(Af af, const TcpReply& reply);
+  void send_tcp(Af af, const TcpReply& reply, InterfaceId in, bool filtered);
   [[nodiscard]] NextHopIndex lookup(Af af, const Address& address) const;
+  [[nodiscard]] bool has_route(Af af, const Address& address) const;
+  [[nodiscard]] bool urpf_failed(Af af, const Address& source, InterfaceId in) const;
   [[nodiscard]] NextHop way_back(Af af, const Address& to, InterfaceId in) const;
   void drop(Packet& p, DropReason reason);
   [[nodiscard]] bool error_allowed(Af af);
@@ -122,13 +232,55 @@ class Engine::Impl {
   FragmentCache fragments;
   TimerWheel wheel;
   MatchSets match_sets;
+  std::unique_ptr<SourceTable> own_sources;
+  SourceTable& sources;
 
+  uint32_t iss_counter = 0;
+  uint64_t secret_counter = 0;
+  std::unique_ptr<Syncookies> own_cookies;  // without others to share them with
+  Syncookies& cookies;
+  RuleEnvironment environment;
   View view;
   const Snapshot* snapshot = nullptr;
   Time now{};
   uint32_t now_s = 0;
   uint64_t next_id = 0;
   uint16_t next_ip_id = 0;
+
+  // What the rules have taken for the connection that is being decided on, until it has a state.
+  struct Pending {
+    SourceNodeIndex nodes[kSourcePurposes] = {kNoSourceNode, kNoSourceNode, kNoSourceNode, kNoSourceNode};
+    const Rule* rules[kSourcePurposes] = {nullptr, nullptr, nullptr, nullptr};  // of the nodes
+    const Rule* counted = nullptr;                                              // in its total
+    const Rule* pools[2] = {nullptr, nullptr};                                  // least-states: nat-to, rdr-to
+    bool any = false;
+    bool at_once = false;  // no state could be made: unused nodes go now
+  };
+  Pending pending;
+
+  // The search for a free port may look at every port once, but all searches of a second together only at so many.
+  // Ranges that were full a moment ago are known.
+  struct PortSearch {
+    uint32_t second = 0;
+    uint32_t looked_at = 0;
+    struct Full {
+      uint64_t key = 0;
+      uint32_t second = 0;
+      uint64_t removals = 0;  // states removed until then: one more and it may not be full
+    };
+    std::array<Full, 64> full{};
+  };
+  PortSearch port_search;
+
+  // Flushes under way: the walk over this worker's states.
+  uint64_t flushes_seen = 0;
+  std::vector<FlushRequest> flushing;
+  StateIndex flush_next = 0;
+  // Expiry when timeouts shrink: the walk that meets every state once per `interval`.
+  uint32_t sweep_second = 0, sweep_left = 0;
+  StateIndex sweep_next = 0;
+  uint32_t sources_purged = 0;  // the second in which the pass began
+  bool purging_sources = false;
 
   // ICMP errors: 100 a second and family, as the BSDs limit them.
   struct Bucket {

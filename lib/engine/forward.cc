@@ -49,6 +49,14 @@ NextHopIndex Engine::Impl::lookup(Af af, const Address& address) const {
   return hop;
 }
 
+bool Engine::Impl::has_route(Af af, const Address& address) const {
+  return twinwall::has_route(*snapshot, af, address);
+}
+
+bool Engine::Impl::urpf_failed(Af af, const Address& source, InterfaceId in) const {
+  return twinwall::urpf_failed(*snapshot, af, source, in);
+}
+
 // Where an answer to what came in on `in` goes. A link-local sender is on that link, whatever the routes say.
 NextHop Engine::Impl::way_back(Af af, const Address& to, InterfaceId in) const {
   if (af != Af::inet6 || !is_link_local(af, to)) return snapshot->next_hops[lookup(af, to)];
@@ -74,7 +82,22 @@ bool Engine::Impl::error_allowed(Af af) {
 }
 
 void Engine::Impl::forward(Packet& p, NextHopIndex hop_index, State* in_state) {
-  const NextHop& hop = snapshot->next_hops[hop_index];
+  NextHop routed;
+  const NextHop* way = &snapshot->next_hops[hop_index];
+  bool by_table = true;  // PF itself answers what it routes: those errors pass unfiltered
+  if (p.route_kind != RouteKind::none) [[unlikely]] {
+    if (p.route_kind == RouteKind::dup_to) {
+      duplicate(p, true);
+    } else if (resolve_route(p, routed)) {
+      way = &routed;
+      by_table = false;
+    } else {
+      send_icmp_error(p, kIcmpUnreachable, 1, kIcmp6Unreachable, 0, 0, false);
+      return drop(p, DropReason::no_route);
+    }
+    p.route_kind = RouteKind::none;
+  }
+  const NextHop& hop = *way;
   switch (hop.kind) {
     case HopKind::none:
       send_icmp_error(p, kIcmpUnreachable, 0, kIcmp6Unreachable, 0, 0, true);
@@ -87,18 +110,18 @@ void Engine::Impl::forward(Packet& p, NextHopIndex hop_index, State* in_state) {
   }
   if (!forwardable(p)) return drop(p, DropReason::bad_address);
   if (p.ttl <= 1) {
-    send_icmp_error(p, kIcmpTimeExceeded, 0, kIcmp6TimeExceeded, 0, 0, true);
+    send_icmp_error(p, kIcmpTimeExceeded, 0, kIcmp6TimeExceeded, 0, 0, by_table);
     return drop(p, DropReason::ttl_exceeded);
   }
   const InterfaceInfo& out = snapshot->interface(hop.interface);
   // From a skipped interface: this hook is the first to see the fragments.
   if (p.is_fragment && snapshot->reassemble && !out.skip) return take_fragment(p);
   if (sent_size(p) > out.mtu && dont_fragment(p)) {
-    send_icmp_error(p, kIcmpUnreachable, 4, kIcmp6TooBig, 0, out.mtu, true);
+    send_icmp_error(p, kIcmpUnreachable, 4, kIcmp6TooBig, 0, out.mtu, by_table);
     return drop(p, DropReason::too_big);
   }
   decrement_ttl(p);
-  if (!out.skip) {
+  if (!out.skip && !p.af_changed) {
     // Neighbour discovery that has passed a router is no longer what RFC 4861 allows.
     if (p.proto == kProtoIcmp6 && !p.is_fragment && p.icmp_type >= kIcmp6RouterSolicit && p.icmp_type <= kIcmp6Redirect)
       return drop(p, DropReason::normalize);
@@ -116,6 +139,7 @@ void Engine::Impl::forward(Packet& p, NextHopIndex hop_index, State* in_state) {
       in_state->link = table.index_of(*r.state);
       r.state->link = table.index_of(*in_state);
     }
+    if (p.route_kind != RouteKind::none && leave_by_route(p)) return;
     if (p.dst != before) {
       const NextHop& again = snapshot->next_hops[lookup(p.af, p.dst)];
       if (again.kind != HopKind::connected && again.kind != HopKind::gateway) return drop(p, DropReason::no_route);
@@ -141,6 +165,7 @@ void Engine::Impl::deliver_local(Packet& p, const NextHop& hop) {
     count_hook(p, Direction::out, back.interface, r.fate == Fate::pending);
     if (r.fate == Fate::handoff) return drop(p, DropReason::owner);
     if (r.fate == Fate::drop) return drop(p, r.reason);
+    if (p.route_kind != RouteKind::none && leave_by_route(p)) return;
   }
   emit(p, back);
 }
@@ -227,6 +252,7 @@ void Engine::Impl::send_generated(Packet& p, bool filtered) {
       drop(p, r.fate == Fate::handoff ? DropReason::owner : r.reason);
       return host.submit(&p);
     }
+    if (p.route_kind != RouteKind::none && leave_by_route(p)) return host.submit(&p);
   }
   emit(p, hop);
   counters.icmp_sent.add();
@@ -269,7 +295,7 @@ void Engine::Impl::send_icmp_error(const Packet& about, uint8_t type4, uint8_t c
   send_generated(*q, filtered);
 }
 
-void Engine::Impl::send_tcp(Af af, const TcpReply& reply) {
+void Engine::Impl::send_tcp(Af af, const TcpReply& reply, InterfaceId in, bool filtered) {
   Packet* q = host.allocate(kEthernetHeader + 128);
   if (q == nullptr) {
     counters.drops[static_cast<size_t>(DropReason::no_buffer)].add();
@@ -279,7 +305,8 @@ void Engine::Impl::send_tcp(Af af, const TcpReply& reply) {
   q->af = af;
   q->l3 = kEthernetHeader;
   q->length = static_cast<uint32_t>(kEthernetHeader + n);
-  send_generated(*q, false);
+  q->in = in;
+  send_generated(*q, filtered);
 }
 
 void Engine::Impl::answer_block(const Packet& p, const Rule& rule) {

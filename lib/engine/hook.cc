@@ -1,6 +1,7 @@
 // One hook of the filter: a packet against the state table, else against the rules (pf(4), pf.conf(5)).
 #include <algorithm>
 
+#include "lib/engine/actions.h"
 #include "lib/engine/engine_impl.h"
 #include "lib/engine/reply.h"
 #include "lib/engine/rule_input.h"
@@ -9,8 +10,6 @@
 #include "lib/state/tcp_track.h"
 
 namespace twinwall {
-
-namespace {
 
 TcpSegment segment_of(const Packet& p) {
   const uint8_t* t = p.transport();
@@ -38,8 +37,6 @@ TcpSegment segment_of(const Packet& p) {
   return s;
 }
 
-}  // namespace
-
 RuleInput rule_input(const Packet& p, Direction dir, InterfaceId interface) {
   RuleInput in;
   in.direction = dir;
@@ -56,6 +53,10 @@ RuleInput rule_input(const Packet& p, Direction dir, InterfaceId interface) {
   in.dport = bswap(p.dport);
   in.src = p.src;
   in.dst = p.dst;
+  in.tos = p.tos;
+  in.prio = p.prio;
+  in.tag = p.tag;
+  in.received_on = p.in;
   return in;
 }
 
@@ -108,6 +109,15 @@ HookResult Engine::Impl::filter(Packet& p, Direction dir, InterfaceId interface,
   const Side side = dir == Direction::in ? Side::wire : Side::stack;
   const bool icmp = (p.proto == kProtoIcmp || p.proto == kProtoIcmp6) && p.icmp_type >= 0;
   const bool error = icmp && is_icmp_error(p);
+  const bool cookies_possible = snapshot->syncookies != config::Syncookies::never && dir == Direction::in &&
+                                p.proto == kProtoTcp && !p.is_fragment && !p.from_cookie;
+  constexpr uint8_t kHandshake = kTcpSyn | kTcpAck | kTcpRst;
+  if (cookies_possible && (p.tcp_flags & kHandshake) == kTcpSyn && cookies_wanted()) {
+    send_cookie(p);
+    HookResult r;
+    r.fate = Fate::held;
+    return r;
+  }
 
   Quote quote;
   FlowKey key;
@@ -141,6 +151,23 @@ HookResult Engine::Impl::filter(Packet& p, Direction dir, InterfaceId interface,
     }
   }
 
+  if (dir == Direction::in) {
+    if (s == nullptr && !p.is_fragment && table.has_mixed_states()) [[unlikely]] {
+      s = find_state(key, Side::stack, interface);
+      if (s != nullptr && s->wire.af == s->stack.af) s = nullptr;
+    }
+  } else if (s != nullptr && (s->flags & kStateAfTo) != 0) {
+    s = nullptr;  // its stack key is that of answers coming in
+  }
+
+  if (s != nullptr && s->owner == options.worker && s->timeout == TimeoutClass::purge) [[unlikely]]
+    s = nullptr;  // an overload has ended it
+
+  if (cookies_possible && (p.tcp_flags & kHandshake) == kTcpAck && (s == nullptr || finished_tcp(*s))) {
+    HookResult r;
+    if (accept_cookie(p, interface, r)) return r;
+  }
+
   if (s != nullptr && s->owner != options.worker) {
     HookResult r;
     r.fate = Fate::handoff;
@@ -149,6 +176,7 @@ HookResult Engine::Impl::filter(Packet& p, Direction dir, InterfaceId interface,
   }
 
   if (s != nullptr && error) return pass_error(p, quote, *s, dir);
+  if (s != nullptr && (s->flags & kStateRate) != 0 && dir == s->direction && over_rate(*s)) s = nullptr;
   if (s != nullptr) {
     bool reuse = false;
     const HookResult r = pass_known(p, *s, dir, interface, reuse);
@@ -158,6 +186,38 @@ HookResult Engine::Impl::filter(Packet& p, Direction dir, InterfaceId interface,
   return filter_by_rules(p, dir, interface, key, error);
 }
 
+// A connection whose rule's max-pkt-rate is exceeded is as if it were not known.
+bool Engine::Impl::over_rate(const State& s) const {
+  const Rule* const rule = find_rule(s);
+  return rule != nullptr && rule->runtime != nullptr && rule->max_pkt_rate.n != 0 &&
+         rate_exceeded(rule->runtime->rate, rule->max_pkt_rate, now_s);
+}
+
+// The tag and what `scrub` and `set` say, for every packet of the connection.
+void Engine::Impl::apply_state_actions(Packet& p, const State& s, Direction dir) {
+  if ((s.flags & kStateRest) != 0) {
+    const StateRest& rest = table.rest(s);
+    const auto route = static_cast<RouteKind>(rest.route_kind);
+    if (route != RouteKind::none && (dir == s.direction) != (route == RouteKind::reply_to)) {
+      p.route_kind = route;
+      p.route = rest.route;
+    }
+    if (rest.tag != 0) p.tag = rest.tag;
+    if (rest.set_prio >= 0) {
+      const bool pure_ack = p.proto == kProtoTcp && p.tcp_flags == kTcpAck && p.payload == 0;
+      const bool urgent = pure_ack || (p.tos & kTosLowDelay) != 0;
+      p.prio = static_cast<uint8_t>(urgent ? rest.set_prio_lowdelay : rest.set_prio);
+    }
+  }
+  PacketActions a;
+  a.no_df = (s.flags & kStateNoDf) != 0;
+  a.random_id = (s.flags & kStateRandomId) != 0;
+  a.min_ttl = s.min_ttl;
+  a.max_mss = s.max_mss;
+  a.set_tos = (s.flags & kStateSetTos) != 0 ? s.set_tos : int16_t{-1};
+  apply_actions(p, a, static_cast<uint16_t>(random.next32()));
+}
+
 // The `match` rules that a connection met when it began count all of it.
 void Engine::Impl::count_matches(const State& s, Direction dir, uint32_t length) {
   for (const RuleSlot slot : match_sets.slots(s.match_set)) count_rule(counters.rules[slot], dir, length);
@@ -165,7 +225,8 @@ void Engine::Impl::count_matches(const State& s, Direction dir, uint32_t length)
 
 HookResult Engine::Impl::pass_error(Packet& p, Quote& quote, State& s, Direction dir) {
   // The quoted packet's sender is the end that the error is going to.
-  const bool quoted_forward = dir != s.direction;
+  const bool crosses = (s.flags & kStateAfTo) != 0;
+  const bool quoted_forward = crosses ? p.af != s.wire.af : dir != s.direction;
   if (quote.proto == kProtoTcp && !tcp_quoted_sequence_fits(s, quoted_forward, load_be32(quote.l4 + 4)))
     return HookResult::drop(DropReason::state_mismatch);
   if (quote.proto == kProtoIcmp || quote.proto == kProtoIcmp6) {
@@ -174,28 +235,62 @@ HookResult Engine::Impl::pass_error(Packet& p, Quote& quote, State& s, Direction
   }
   if (p.ip_options && (s.flags & kStateAllowOpts) == 0) return HookResult::drop(DropReason::ip_option);
   const unsigned slot = dir == s.direction ? 0 : 1;
+  uint32_t length = p.l3_length;
+  // PF counts an error that crosses families with the quoted header of the other one.
+  if (crosses)
+    length = length - static_cast<uint32_t>(quote.l4 - quote.ip) +
+             static_cast<uint32_t>(p.af == Af::inet ? kIpv6Header : kIpv4Header);
   s.packets[slot] += 1;
-  s.bytes[slot] += p.l3_length;
-  count_rule(counters.rules[s.rule], dir, p.l3_length);
-  if (s.match_set != 0) count_matches(s, dir, p.l3_length);
-  if (s.translated)
+  s.bytes[slot] += length;
+  count_rule(counters.rules[s.rule], dir, length);
+  if (s.match_set != 0) count_matches(s, dir, length);
+  if (quote.proto == kProtoTcp) {
+    const uint32_t drawn = (quoted_forward ? s.src : s.dst).seqdiff;
+    if (drawn != 0) shift_quoted_sequence(p, quote, drawn);
+  }
+  if (s.translated && !crosses)
     rewrite_quote(p, quote, dir == Direction::in ? s.stack : s.wire, dir, initiator_slot_of(s.direction));
+  if ((s.flags & kStateActions) != 0) apply_state_actions(p, s, dir);
+  if (crosses) {
+    if (const DropReason bad = cross_error(p, quote, s); bad != kParsed) return HookResult::drop(bad);
+  }
   return keep(s);
 }
 
 HookResult Engine::Impl::track_tcp(Packet& p, State& s, Direction dir, bool& reuse, bool& urgent) {
-  const TcpResult t = tcp_track(s, dir == s.direction, segment_of(p), now_s);
+  const bool forward = (s.flags & kStateAfTo) != 0 ? p.af == s.wire.af : dir == s.direction;
+  bool modulated = false;
+  if ((s.src.seqdiff | s.dst.seqdiff) != 0) [[unlikely]]
+    modulated = answer_modulation(s, p, forward);
+  if ((s.flags & kStateScrubTcp) != 0) [[unlikely]] {
+    TcpResult t;
+    if (!track_scrubbed(p, s, forward, t)) return HookResult::drop(DropReason::bad_timestamp);
+    return follow(p, s, forward, modulated, t, reuse, urgent);
+  }
+  return follow(p, s, forward, modulated, tcp_track(s, forward, segment_of(p), now_s), reuse, urgent);
+}
+
+// What the tracker's verdict means for the packet.
+HookResult Engine::Impl::follow(Packet& p, State& s, bool forward, bool modulated, const TcpResult& t, bool& reuse,
+                                bool& urgent) {
   urgent = t.levels_changed;
   if (t.reanchored) counters.reanchored.add();
-  if (t.half_open_ended && !s.imported) counters.half_open.sub();
+  if (t.half_open_ended && !s.imported) note_half_open(false);
   switch (t.verdict) {
-    case TcpVerdict::pass: return keep(s);
+    case TcpVerdict::pass:
+      if (t.both_established_now && connection_established(s)) return HookResult::drop(DropReason::src_limit);
+      return keep(s);
     case TcpVerdict::reuse: reuse = true; return keep(s);
     case TcpVerdict::challenge_ack:
-      send_tcp(p.af, {p.dst, p.src, p.dport, p.sport, t.answer_seq, t.answer_ack, kTcpAck, 0, 64});
+      // As PF does, in the server's own numbers also where they are modulated: the answer to it does not repeat them.
+      send_tcp(p.af, {p.dst, p.src, p.dport, p.sport, t.answer_seq, t.answer_ack, kTcpAck, 0, 64}, p.in, false);
       break;
     case TcpVerdict::drop_and_reset:
-      send_tcp(p.af, {p.dst, p.src, p.dport, p.sport, t.answer_seq, 0, kTcpRst, 0, 64});
+      // The acknowledgement as it would have gone on.
+      send_tcp(p.af,
+               {p.dst, p.src, p.dport, p.sport, t.answer_seq - (modulated ? (forward ? s.dst : s.src).seqdiff : 0), 0,
+                kTcpRst, 0, 64},
+               p.in, false);
       break;
     case TcpVerdict::drop_mismatch: break;
   }
@@ -208,12 +303,17 @@ HookResult Engine::Impl::pass_known(Packet& p, State& s, Direction dir, Interfac
   const TimeoutClass before = s.timeout;
   HookResult result = keep(s);
   if (p.proto == kProtoTcp) {
+    if (s.src.level >= kTcpProxySrc) [[unlikely]]
+      return proxy(p, s, dir);
     result = track_tcp(p, s, dir, reuse, urgent);
     if (reuse || result.fate != Fate::pending) return result;
+    if ((s.src.seqdiff | s.dst.seqdiff) != 0) [[unlikely]]
+      modulate(p, s, (s.flags & kStateAfTo) != 0 ? p.af == s.wire.af : forward);
   } else if (p.proto == kProtoIcmp || p.proto == kProtoIcmp6) {
     const IcmpFlow f = icmp_flow(p);
+    const bool from_initiator = (s.flags & kStateAfTo) != 0 ? p.af == s.wire.af : forward;
     // A query only in the state's direction, an answer only against it.
-    if (!f.one_way && f.reply == forward && (s.flags & kStateSloppy) == 0)
+    if (!f.one_way && f.reply == from_initiator && (s.flags & kStateSloppy) == 0)
       return HookResult::drop(DropReason::state_mismatch);
     (void)pseudo_track(s, forward, now_s);
   } else {
@@ -228,53 +328,78 @@ HookResult Engine::Impl::pass_known(Packet& p, State& s, Direction dir, Interfac
   if (s.match_set != 0) count_matches(s, dir, p.l3_length);
   if (options.sync) touched(s, pfsync::SyncEvent::packet, urgent);
   if ((s.log & 2) != 0) log_packet(p, dir, interface, rule_of(s), DropReason::match);
-  if (s.translated)
+  const bool crosses = (s.flags & kStateAfTo) != 0;
+  if (s.translated && !crosses)
     rewrite(p, endpoints_of(dir == Direction::in ? s.stack : s.wire, dir, initiator_slot_of(s.direction)));
+  if ((s.flags & kStateActions) != 0) [[unlikely]]
+    apply_state_actions(p, s, dir);
+  if (crosses) [[unlikely]] {
+    if (const DropReason bad = cross(p, s); bad != kParsed) return HookResult::drop(bad);
+  }
   return result;
+}
+
+void Engine::Impl::count_stateless(const Rule& rule, Direction dir, uint32_t length) {
+  count_rule(counters.rules[rule.slot], dir, length);
+  if (rule.anchor != kNoRuleNumber) count_rule(counters.rules[snapshot->rules.rules[rule.anchor].slot], dir, length);
 }
 
 HookResult Engine::Impl::filter_by_rules(Packet& p, Direction dir, InterfaceId interface, const FlowKey& key,
                                          bool error) {
+  const HookResult r = decide(p, dir, interface, key, error);
+  if (pending.any) release_pending();
+  return r;
+}
+
+HookResult Engine::Impl::decide(Packet& p, Direction dir, InterfaceId interface, const FlowKey& key, bool error) {
   RuleInput input = rule_input(p, dir, interface);
+  input.environment = &environment;
   Translation5 to{p.src, p.dst, p.sport, p.dport, p.icmp_id};
   const auto on_match = [&](const Rule& rule, RuleInput& in) {
-    if (!translate(rule, rule, rule.nat_to.enabled && rule.nat_to.has(p.af),
-                   rule.rdr_to.enabled && rule.rdr_to.has(p.af), p, dir, to))
-      return false;
+    if (!translate(rule, rule, rule.nat_to.enabled, rule.rdr_to.enabled, p, dir, to)) return false;
     in.src = to.src;
     in.dst = to.dst;
     in.sport = bswap(to.sport);
     in.dport = bswap(to.dport);
     return true;
   };
-  const Decision d = evaluate_visiting(snapshot->rules, input, on_match,
-                                       [this](const Rule& rule) { counters.rules[rule.slot].evaluations.add(); });
+  const Decision d = evaluate_visiting(
+      snapshot->rules, input, on_match, [this](const Rule& rule) { counters.rules[rule.slot].evaluations.add(); },
+      [&](const Rule& rule) { log_packet(p, dir, interface, rule, DropReason::match); });
   const Rule& rule = *d.rule;
-  if (d.log) log_packet(p, dir, interface, rule, DropReason::match);
   if (d.translate_failed) return HookResult::drop(DropReason::translate);
+  if (d.too_deep) return HookResult::drop(DropReason::memory);
+  if (d.log_now) log_packet(p, dir, interface, rule, DropReason::match);
+  p.tag = input.tag;
 
   if (rule.action == Action::block) {
-    count_rule(counters.rules[rule.slot], dir, p.l3_length);
+    count_stateless(rule, dir, p.l3_length);
     answer_block(p, rule);
     return HookResult::drop(p.is_fragment ? DropReason::fragment : DropReason::match);
   }
   if (p.ip_options && !rule.allow_opts) return HookResult::drop(DropReason::ip_option);
 
   const bool reply = input.icmp_is_reply && !rule.sloppy;
+  // Between two families nothing passes but through a state.
+  if (rule.af_to != Af::none && (rule.state == StateMode::none || p.is_fragment || error || reply))
+    return HookResult::drop(DropReason::translate);
   if (rule.state == StateMode::none || p.is_fragment || error || reply) {
-    count_rule(counters.rules[rule.slot], dir, p.l3_length);
+    count_stateless(rule, dir, p.l3_length);
+    if (rule.actions.any()) apply_actions(p, rule.actions, static_cast<uint16_t>(random.next32()));
     return HookResult::pass(nullptr);
   }
-  const bool nat = d.nat_rule == &rule;
+  const bool nat = d.nat_rule == &rule && rule.af_to == Af::none;
   const bool rdr = d.rdr_rule == &rule;
   if ((nat || rdr) && !translate(rule, rule, nat, rdr, p, dir, to)) return HookResult::drop(DropReason::translate);
+  DropReason reason = DropReason::memory;
+  if (!take_places(p, rule, reason)) return HookResult::drop(reason);
   return make_state(p, dir, interface, d, key, to);
 }
 
 void Engine::Impl::start_tracking(State& s, const Packet& p) {
   if (p.proto == kProtoTcp) {
     tcp_start(s, segment_of(p), now_s);
-    counters.half_open.add();
+    note_half_open(true);
   } else {
     pseudo_start(s, now_s);
   }

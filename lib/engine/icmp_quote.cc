@@ -125,6 +125,12 @@ void change_outer_address(Packet& error, size_t offset, Address& current, const 
 
 }  // namespace
 
+void shift_quoted_sequence(Packet& error, Quote& q, uint32_t difference) {
+  uint8_t value[4];
+  store_be32(value, load_be32(q.l4 + 4) - difference);
+  change_quoted(error, q.l4 + 4, value, sizeof value);
+}
+
 void rewrite_quote(Packet& error, Quote& q, const FlowKey& to, Direction dir, unsigned request_slot) {
   // The quoted packet travelled against the error: its source sits where the error is going.
   const unsigned outer_src = dir == Direction::in ? 0 : 1;

@@ -26,6 +26,9 @@ struct Quote {
 // Reads the quoted packet of an ICMP error. kParsed, or too_short / fragment / ip_option.
 [[nodiscard]] DropReason parse_quote(Packet& error, Quote& quote);
 
+// Takes `difference` from the sequence number of a quoted TCP segment; the error's checksum follows.
+void shift_quoted_sequence(Packet& error, Quote& quote, uint32_t difference);
+
 // Translates error and quote from the addresses of `from` to those of `to` (the state's other key), for an error that
 // travels in direction `dir`.
 void rewrite_quote(Packet& error, Quote& quote, const FlowKey& to, Direction dir, unsigned request_slot);

@@ -12,11 +12,6 @@ namespace twinwall {
 
 namespace {
 
-// A TCP state whose both ends are done gives way to a new connection with its key.
-bool finished_tcp(const State& s) {
-  return s.wire.proto == kProtoTcp && s.src.level >= kTcpFinWait2 && s.dst.level >= kTcpFinWait2;
-}
-
 // `id_slot`: where an echo's id is kept, none of any other packet.
 FlowKey translated_key(FlowKey key, const Translation5& to, Direction dir, std::optional<unsigned> id_slot) {
   const unsigned s = dir == Direction::in ? 0 : 1;  // the initiator's slot
@@ -47,10 +42,11 @@ const Rule& Engine::Impl::rule_of(const State& s) const {
 }
 
 uint32_t Engine::Impl::deadline_of(const State& s) const {
-  const RuleCounters& rc = counters.rules[s.rule];
   const Rule* const rule = find_rule(s);
+  // Only rules with adaptive timeouts of their own ask; theirs are counted over all workers.
+  const uint32_t of_rule = sources.states_of(s.rule);
   return s.last_update + scaled_timeout(s.timeout, snapshot->timeouts, rule != nullptr ? &rule->timeouts : nullptr,
-                                        table.states(), rc.states.get());
+                                        table.states(), of_rule);
 }
 
 bool Engine::Impl::insert(State& s) {
@@ -68,21 +64,40 @@ bool Engine::Impl::insert(State& s) {
 HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interface, const Decision& decision,
                                     const FlowKey& key, const Translation5& to) {
   const Rule& rule = *decision.rule;
+  IpAddress route{p.af, {}};
+  PoolSearch search;
+  if (rule.route.kind != RouteKind::none &&
+      !map_address(rule, rule.route.pool, SourcePurpose::route, p.af, p.src, p.dst, search, route.addr)) {
+    pending.at_once = true;
+    return HookResult::drop(DropReason::no_route);
+  }
   const StateIndex index = table.allocate(options.worker);
-  if (index == kNoState) return HookResult::drop(DropReason::memory);
+  if (index == kNoState) {
+    pending.at_once = true;
+    return HookResult::drop(DropReason::memory);
+  }
   State& s = table.state(index);
   std::optional<unsigned> id_slot;
   if (is_echo(p)) id_slot = (dir == Direction::in) == icmp_flow(p).reply ? 1u : 0u;  // the requester's
-  const FlowKey other = translated_key(key, to, dir, id_slot);
+  FlowKey other;
+  if (rule.af_to == Af::none) {
+    other = translated_key(key, to, dir, id_slot);
+  } else if (af_to_key(rule, p, other)) {
+    s.flags = kStateAfTo;
+  } else {
+    table.discard(options.worker, s);
+    pending.at_once = true;
+    return HookResult::drop(DropReason::translate);
+  }
   s.translated = !(other == key);
   s.wire = dir == Direction::in ? key : other;
   s.stack = dir == Direction::in ? other : key;
   s.direction = dir;
   s.owner = options.worker;
   s.rule = rule.slot;
-  s.rule_number = rule.number;
+  s.rule_number = rule.position;
   s.log = static_cast<uint8_t>((decision.log ? 1 : 0) | (decision.log_all ? 2 : 0));
-  s.flags = static_cast<uint16_t>((rule.allow_opts ? kStateAllowOpts : 0) | (rule.sloppy ? kStateSloppy : 0) |
+  s.flags = static_cast<uint16_t>(s.flags | (rule.allow_opts ? kStateAllowOpts : 0) | (rule.sloppy ? kStateSloppy : 0) |
                                   (rule.no_sync ? kStateNoSync : 0));
   s.interface = rule.if_bound || !snapshot->floating ? interface : kNoInterface;
   s.created_on = interface;
@@ -90,45 +105,116 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
   s.id = next_id++;
   s.creation = now_s;
   s.last_update = now_s;
+  keep_actions(s, decision.actions, p.tag);
+  if (rule.route.kind != RouteKind::none) {
+    StateRest& rest = rest_of(s);
+    rest.route_kind = static_cast<uint8_t>(rule.route.kind);
+    rest.route = route;
+    note_actions(s);
+  }
+  if (rule.max_pkt_rate.n != 0) s.flags |= kStateRate;
   start_tracking(s, p);
-  s.packets[0] = 1;
-  s.bytes[0] = p.l3_length;
+  const bool opens = p.proto == kProtoTcp && (p.tcp_flags & (kTcpSyn | kTcpAck)) == kTcpSyn;
+  // Its SYN goes nowhere, so it is not counted.
+  const bool proxied = opens && rule.state == StateMode::synproxy && dir == Direction::in;
+  const bool rule_scrubs_tcp = p.proto == kProtoTcp && decision.actions.reassemble_tcp;
+  if (!proxied) {
+    s.packets[0] = 1;
+    s.bytes[0] = p.l3_length;
+  }
   if (!insert(s)) {
-    if (p.proto == kProtoTcp) counters.half_open.sub();
+    if (p.proto == kProtoTcp) note_half_open(false);
     table.discard(options.worker, s);
+    pending.at_once = true;
     return HookResult::drop(DropReason::state_insert);
   }
   RuleCounters& rc = counters.rules[rule.slot];
   rc.states.add();
   rc.creations.add();
-  rc.packets[dir == Direction::in ? 0 : 1].add();
-  rc.bytes[dir == Direction::in ? 0 : 1].add(p.l3_length);
-  if (decision.match_count != 0) note_matches(s, decision, dir, p.l3_length);
+  if (decision.match_count != 0 || rule.anchor != kNoRuleNumber) note_matches(s, decision);
+  if (!proxied) {
+    rc.packets[dir == Direction::in ? 0 : 1].add();
+    rc.bytes[dir == Direction::in ? 0 : 1].add(p.l3_length);
+    if (s.match_set != 0) count_matches(s, dir, p.l3_length);
+  }
+  if (pending.any) attach_pending(s);
   wheel.insert(index, deadline_of(s));
   if (options.sync) touched(s, pfsync::SyncEvent::created, true);
-  if (s.translated) rewrite(p, endpoints_of(other, dir, initiator_slot_of(dir)));
+  if (rule_scrubs_tcp) {
+    s.flags |= kStateScrubTcp;
+    begin_scrub(s, p, true);
+    (void)scrub_tcp(s, p, true, false);
+  }
+  if (proxied) {
+    const HookResult r = begin_proxy(s, p, segment_of(p).mss);
+    if (!p.from_cookie) return r;
+    counters.drops[static_cast<size_t>(r.reason)].add();  // the client was greeted once more
+  }
+  if (opens && rule.state == StateMode::modulate) begin_modulation(s, p);
+  const bool crosses = (s.flags & kStateAfTo) != 0;
+  if (s.translated && !crosses) rewrite(p, endpoints_of(other, dir, initiator_slot_of(dir)));
+  if ((s.flags & kStateActions) != 0) apply_state_actions(p, s, dir);
+  if (crosses) {
+    if (const DropReason bad = cross(p, s); bad != kParsed) return HookResult::drop(bad);
+  }
   return HookResult::pass(&s);
 }
 
-void Engine::Impl::note_matches(State& s, const Decision& decision, Direction dir, uint32_t length) {
-  std::array<RuleSlot, kMaxMatchRules> slots;
-  for (size_t i = 0; i < decision.match_count; ++i) slots[i] = decision.matches[i]->slot;
-  s.match_set = match_sets.acquire({slots.data(), decision.match_count});
+StateRest& Engine::Impl::rest_of(State& s) {
+  StateRest& rest = table.rest(s);
+  if ((s.flags & kStateRest) == 0) rest = StateRest{};
+  s.flags |= kStateRest;
+  return rest;
+}
+
+void Engine::Impl::keep_actions(State& s, const PacketActions& a, TagId tag) {
+  if (tag != 0) rest_of(s).tag = tag;
+  if (a.set_prio >= 0) {
+    StateRest& rest = rest_of(s);
+    rest.set_prio = a.set_prio;
+    rest.set_prio_lowdelay = a.set_prio_lowdelay;
+    s.flags |= kStateSetPrio;
+  }
+  s.min_ttl = a.min_ttl;
+  s.max_mss = a.max_mss;
+  s.flags = static_cast<uint16_t>(s.flags | (a.no_df ? kStateNoDf : 0) | (a.random_id ? kStateRandomId : 0) |
+                                  (a.set_tos >= 0 ? kStateSetTos : 0));
+  if (a.set_tos >= 0) s.set_tos = static_cast<uint8_t>(a.set_tos);
+  note_actions(s);
+}
+
+// So that one test on a packet's way tells whether there is anything to do.
+void Engine::Impl::note_actions(State& s) const {
+  const bool rest = (s.flags & kStateSetPrio) != 0 ||
+                    ((s.flags & kStateRest) != 0 && (table.rest(s).tag != 0 || table.rest(s).route_kind != 0));
+  if (rest || s.min_ttl != 0 || s.max_mss != 0 || (s.flags & (kStateNoDf | kStateRandomId | kStateSetTos)) != 0)
+    s.flags |= kStateActions;
+}
+
+void Engine::Impl::note_matches(State& s, const Decision& decision) {
+  std::array<RuleSlot, MatchSets::kMaxSlots> slots;
+  size_t n = 0;
+  for (const Rule* match : decision.matched()) slots[n++] = match->slot;
+  // The anchor rule around the deciding one counts it as its own.
+  const uint32_t anchor = decision.rule->anchor;
+  if (anchor != kNoRuleNumber) slots[n++] = snapshot->rules.rules[anchor].slot;
+  s.match_set = match_sets.acquire({slots.data(), n});
   for (const RuleSlot slot : match_sets.slots(s.match_set)) {
     counters.rules[slot].states.add();
     counters.rules[slot].creations.add();
   }
-  count_matches(s, dir, length);
 }
 
 void Engine::Impl::remove_state(State& s, bool announce) {
   if (!s.in_use) return;
+  if (s.wire.proto == kProtoTcp && s.src.level == kTcpProxyDst && !s.imported) abandon_proxy(s);
   const bool known_to_peers = s.sync_queue != SyncQueue::ins;
   unqueue(s);
   if (announce && options.sync && (s.flags & kStateNoSync) == 0 && known_to_peers) queue_removal(s);
   wheel.remove(table.index_of(s));
-  if (counts_half_open(s)) counters.half_open.sub();
+  if (counts_half_open(s)) note_half_open(false);
   counters.rules[s.rule].states.sub();
+  if ((s.flags & kStateRest) != 0) release_places(s);
   if (s.match_set != 0) {
     for (const RuleSlot slot : match_sets.slots(s.match_set)) counters.rules[slot].states.sub();
     match_sets.release(s.match_set);
@@ -138,8 +224,21 @@ void Engine::Impl::remove_state(State& s, bool announce) {
 }
 
 void Engine::Impl::to_record(const State& s, pfsync::StateRecord& record) const {
+  constexpr uint8_t kSyncSourceNode = 0x04;  // it is tracked or has a sticky address
   fill_record(s, snapshot->interfaces, now_s, deadline_of(s) - s.last_update, record);
-  record.rule = rule_of(s).number;
+  if ((s.flags & kStateRest) != 0) {
+    const StateRest& rest = table.rest(s);
+    record.rt = rest.route_kind;
+    record.rt_addr = rest.route.addr;
+    for (const SourceNodeIndex n : rest.source_nodes)
+      if (n != kNoSourceNode) record.sync_flags |= kSyncSourceNode;
+  }
+  const Rule& rule = rule_of(s);
+  record.rule = rule.number;
+  if (rule.anchor != kNoRuleNumber) {
+    record.anchor = rule.number;
+    record.rule = snapshot->rules.rules[rule.anchor].number;
+  }
 }
 
 State* Engine::Impl::import_record(const pfsync::StateRecord& record) {
@@ -182,6 +281,14 @@ State* Engine::Impl::import_record(const pfsync::StateRecord& record) {
   s.last_update = static_cast<uint32_t>(std::clamp<int64_t>(in.last_activity, 0, now_s));
   s.timeout = in.timeout;
   s.max_mss = record.max_mss;
+  s.min_ttl = record.min_ttl;
+  s.set_tos = record.set_tos;
+  if (record.rt != 0 && record.rt <= static_cast<uint8_t>(RouteKind::reply_to) && !record.rt_addr.is_zero()) {
+    StateRest& rest = rest_of(s);
+    rest.route_kind = record.rt;
+    rest.route = {in.stack.af, record.rt_addr};
+  }
+  note_actions(s);
   s.imported = true;
   s.sync_peer_update = now_s;
   apply_peer(record.src, tcp, s.src);

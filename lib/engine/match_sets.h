@@ -19,12 +19,13 @@ namespace twinwall {
 class MatchSets {
  public:
   static constexpr uint16_t kCapacity = 1024;
+  static constexpr size_t kMaxSlots = kMaxMatchRules + 1;  // and the anchor around the deciding rule
 
   MatchSets() : sets_(kCapacity + 1u), first_(kBuckets, 0) {}
 
   // The number of this combination, for one more state. 0: there is no room.
   [[nodiscard]] uint16_t acquire(std::span<const RuleSlot> slots) {
-    if (slots.empty() || slots.size() > kMaxMatchRules) return 0;
+    if (slots.empty() || slots.size() > kMaxSlots) return 0;
     const size_t bucket = hash(slots) % kBuckets;
     for (uint16_t i = first_[bucket]; i != 0; i = sets_[i].next) {
       if (!same(sets_[i], slots)) continue;
@@ -62,7 +63,7 @@ class MatchSets {
  private:
   static constexpr size_t kBuckets = 2048;
   struct Set {
-    std::array<RuleSlot, kMaxMatchRules> slots{};
+    std::array<RuleSlot, kMaxSlots> slots{};
     uint32_t states = 0;
     uint16_t next = 0;
     uint16_t bucket = 0;

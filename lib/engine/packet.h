@@ -29,6 +29,8 @@ enum class Punt : uint8_t {
   unresolved,  // a frame to forward, whose next hop (`out`, `next_hop`) has no link-layer address yet
 };
 
+inline constexpr uint8_t kDefaultPrio = 3;
+
 struct Packet {
   uint8_t* frame = nullptr;  // the Ethernet header
   uint32_t length = 0;       // of the frame
@@ -54,7 +56,6 @@ struct Packet {
   bool first_fragment = false;
   bool more_fragments = false;
   bool ip_options = false;  // options or extension headers that a rule must allow
-  bool generated = false;   // made here: passes the out hook unfiltered
   uint16_t l3 = 0;
   uint16_t l4 = 0;
   uint32_t l3_length = 0;  // the IP packet's own length; the frame may be padded
@@ -63,7 +64,14 @@ struct Packet {
   Address src, dst;
   uint16_t sport = 0, dport = 0;  // network order, TCP and UDP
   int16_t icmp_type = -1, icmp_code = -1;
-  uint16_t icmp_id = 0;     // network order
+  uint16_t icmp_id = 0;         // network order
+  TagId tag = 0;                // set by rules, carried from hook to hook
+  uint8_t prio = kDefaultPrio;  // 0 … 7
+  bool from_cookie = false;     // a SYN made again from a cookie that came back
+  bool af_changed = false;      // by af-to: it is not filtered again
+  // What the state that passed it last says about its way; `route` is the next hop then.
+  RouteKind route_kind = RouteKind::none;
+  IpAddress route;
   uint16_t refragment = 0;  // IPv6: largest fragment payload it arrived in; 0: it came whole
 
   [[nodiscard]] uint8_t* ip() { return frame + l3; }

@@ -20,6 +20,15 @@ std::string_view reason_name(DropReason r) {
   return i < kNames.size() ? kNames[i] : "unknown";
 }
 
+std::string_view limit_name(LimitCounter c) {
+  static constexpr std::array<std::string_view, kLimitCounters> kLimits = {
+      "max states per rule", "max-src-states",           "max-src-nodes",         "max-src-conn",
+      "max-src-conn-rate",   "overload table insertion", "overload flush states", "synfloods detected",
+      "syncookies sent",     "syncookies validated"};
+  const auto i = static_cast<size_t>(c);
+  return i < kLimits.size() ? kLimits[i] : "unknown";
+}
+
 std::optional<DropReason> reason_by_name(std::string_view name) {
   for (size_t i = 0; i < kNames.size(); ++i)
     if (kNames[i] == name) return static_cast<DropReason>(i);

@@ -50,4 +50,21 @@ inline constexpr size_t kDropReasons = static_cast<size_t>(DropReason::count);
 [[nodiscard]] std::string_view reason_name(DropReason r);
 [[nodiscard]] std::optional<DropReason> reason_by_name(std::string_view name);
 
+// PF's limit counters: which limit refused something, and what an overload brought about (pfctl -si -v).
+enum class LimitCounter : uint8_t {
+  states,
+  src_states,
+  src_nodes,
+  src_conn,
+  src_conn_rate,
+  overload_table,
+  overload_flush,
+  synfloods,
+  syncookies_sent,
+  syncookies_validated,
+  count,
+};
+inline constexpr size_t kLimitCounters = static_cast<size_t>(LimitCounter::count);
+[[nodiscard]] std::string_view limit_name(LimitCounter c);
+
 }  // namespace twinwall

@@ -10,6 +10,7 @@ namespace twinwall {
 namespace {
 
 constexpr uint8_t kLowDelay = 0x10;
+constexpr size_t kMssOption = 4;
 constexpr size_t kIcmp6ErrorLimit = 1280;  // RFC 4443 section 3.1: no more than the minimum IPv6 MTU
 constexpr uint8_t kErrorTtl = 255;
 constexpr uint8_t kErrorHopLimit = 64;
@@ -48,22 +49,28 @@ void write_v6(uint8_t* h, size_t payload, uint8_t hop_limit, uint8_t next, const
 
 size_t build_tcp(MutableBytes out, Af af, const TcpReply& reply, uint16_t ip_id) {
   const size_t header = af == Af::inet ? kIpv4Header : kIpv6Header;
-  const size_t total = header + kTcpHeader;
+  const size_t segment = kTcpHeader + (reply.mss != 0 ? kMssOption : 0);
+  const size_t total = header + segment;
   if (out.size() < total) return 0;
   uint8_t* t = out.data() + header;
-  std::memset(t, 0, kTcpHeader);
+  std::memset(t, 0, segment);
   store_raw(t, reply.sport);
   store_raw(t + 2, reply.dport);
   store_be32(t + 4, reply.seq);
   store_be32(t + 8, reply.ack);
-  t[12] = (kTcpHeader / 4) << 4;
+  t[12] = static_cast<uint8_t>(segment / 4 << 4);
+  if (reply.mss != 0) {
+    t[kTcpHeader] = 2;  // RFC 9293 section 3.2
+    t[kTcpHeader + 1] = kMssOption;
+    store_be16(t + kTcpHeader + 2, reply.mss);
+  }
   t[13] = reply.flags;
   store_be16(t + 14, reply.window);
-  store_raw(t + 16, l4_checksum(af, reply.src.bytes.data(), reply.dst.bytes.data(), kProtoTcp, t, kTcpHeader));
+  store_raw(t + 16, l4_checksum(af, reply.src.bytes.data(), reply.dst.bytes.data(), kProtoTcp, t, segment));
   if (af == Af::inet)
     write_v4(out.data(), {total, kLowDelay, reply.ttl, kProtoTcp, true, ip_id}, reply.src, reply.dst);
   else
-    write_v6(out.data(), kTcpHeader, reply.ttl, kProtoTcp, reply.src, reply.dst);
+    write_v6(out.data(), segment, reply.ttl, kProtoTcp, reply.src, reply.dst);
   return total;
 }
 

@@ -18,6 +18,7 @@ struct TcpReply {
   uint8_t flags = 0;
   uint16_t window = 0;
   uint8_t ttl = 64;
+  uint16_t mss = 0;  // an option; 0: none
 };
 [[nodiscard]] size_t build_tcp(MutableBytes out, Af af, const TcpReply& reply, uint16_t ip_id);
 

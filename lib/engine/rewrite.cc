@@ -54,6 +54,18 @@ void set_word(Packet& p, size_t offset, uint16_t& current, uint16_t wanted) {
 
 }  // namespace
 
+// The checksum covers words at even offsets: what begins or ends inside one is changed together with its neighbour.
+void patch_tcp(Packet& p, size_t offset, const void* value, size_t length) {
+  constexpr size_t kLongest = 16;
+  uint8_t* const t = p.transport();
+  const size_t first = offset & ~size_t{1}, last = (offset + length + 1) & ~size_t{1};
+  if (length > kLongest - 2) return;
+  uint8_t before[kLongest];
+  std::memcpy(before, t + first, last - first);
+  std::memcpy(t + offset, value, length);
+  store_raw(t + 16, checksum_adjust(load_raw<uint16_t>(t + 16), before, t + first, last - first));
+}
+
 bool is_echo(const Packet& p) {
   if (p.proto == kProtoIcmp) return p.icmp_type == kIcmpEchoRequest || p.icmp_type == kIcmpEchoReply;
   return p.proto == kProtoIcmp6 && (p.icmp_type == kIcmp6EchoRequest || p.icmp_type == kIcmp6EchoReply);

@@ -16,6 +16,9 @@ struct Endpoints {
 // Makes the packet carry these endpoints. Works on whole packets (transport header present).
 void rewrite(Packet& p, const Endpoints& to);
 
+// Replaces bytes of a TCP header, at any offset, the checksum in step.
+void patch_tcp(Packet& p, size_t offset, const void* value, size_t length);
+
 // TTL or hop limit minus one.
 void decrement_ttl(Packet& p);
 

@@ -110,6 +110,12 @@ std::shared_ptr<Snapshot> make_snapshot(const config::Config& config, std::span<
   out->reassemble = config.options.reassemble;
   out->reassemble_no_df = config.options.reassemble_no_df;
   out->state_limit = config.options.limit_states;
+  out->syncookies = config.options.syncookies;
+  out->syncookies_start = uint64_t{config.options.limit_states} * config.options.syncookies_start / 100;
+  out->syncookies_end = uint64_t{config.options.limit_states} * config.options.syncookies_end / 100;
+  out->source_node_limit = config.options.limit_source_nodes;
+  for (const Rule& r : out->rules.rules)
+    if (r.timeouts[static_cast<size_t>(TimeoutClass::adaptive_start)] != 0) out->adaptive_rules.push_back(r.position);
   return out;
 }
 
@@ -154,6 +160,24 @@ const Mac* NeighborTable::find(InterfaceId interface, const IpAddress& address) 
 bool NeighborTable::used(InterfaceId interface, const IpAddress& address) const {
   const Slot* s = slot(interface, address);
   return s != nullptr && s->used.load(std::memory_order_relaxed);
+}
+
+const NextHop& next_hop(const Snapshot& snapshot, Af af, const Address& address) {
+  const Address* one = &address;
+  NextHopIndex hop = kNoNextHop;
+  snapshot.routes->lookup(af, {&one, 1}, &hop);
+  return snapshot.next_hops[hop];
+}
+
+bool has_route(const Snapshot& snapshot, Af af, const Address& address) {
+  const HopKind kind = next_hop(snapshot, af, address).kind;
+  return kind != HopKind::none && kind != HopKind::blackhole;
+}
+
+bool urpf_failed(const Snapshot& snapshot, Af af, const Address& source, InterfaceId in) {
+  if (is_link_local(af, source) && af == Af::inet6) return false;
+  const NextHop& back = next_hop(snapshot, af, source);
+  return back.kind == HopKind::none || back.kind == HopKind::blackhole || back.interface != in;
 }
 
 }  // namespace twinwall

@@ -44,6 +44,10 @@ struct Snapshot {
   bool reassemble = true;
   bool reassemble_no_df = false;
   uint32_t state_limit = 0;
+  config::Syncookies syncookies = config::Syncookies::never;
+  uint64_t syncookies_start = 0, syncookies_end = 0;  // half-open connections
+  uint32_t source_node_limit = 10000;
+  std::vector<uint32_t> adaptive_rules;  // positions of the rules with adaptive timeouts of their own
 
   [[nodiscard]] const InterfaceInfo& interface(InterfaceId id) const { return interfaces[id - 1u]; }
 };
@@ -94,5 +98,12 @@ struct View {
   const NeighborTable* neighbors = nullptr;
   const CarpRoles* carp = nullptr;
 };
+
+// Where the routes send an address.
+[[nodiscard]] const NextHop& next_hop(const Snapshot& snapshot, Af af, const Address& address);
+// What rules ask of the routes: whether any leads to an address, and whether the way back to a source does not leave
+// where its packet came in. Link-local senders are on the link that they are heard on.
+[[nodiscard]] bool has_route(const Snapshot& snapshot, Af af, const Address& address);
+[[nodiscard]] bool urpf_failed(const Snapshot& snapshot, Af af, const Address& source, InterfaceId in);
 
 }  // namespace twinwall

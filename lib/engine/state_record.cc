@@ -79,7 +79,7 @@ void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint
   r.timeout = static_cast<uint8_t>(s.timeout);
   r.min_ttl = s.min_ttl;
   r.set_tos = s.set_tos;
-  r.state_flags = s.flags;
+  r.state_flags = s.flags & kStateWireFlags;
 }
 
 uint8_t owner_of(const pfsync::StateRecord& record, unsigned workers) {

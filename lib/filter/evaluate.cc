@@ -1,5 +1,6 @@
 #include "lib/filter/evaluate.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace twinwall {
@@ -15,8 +16,20 @@ bool same_prefix(const Address& a, const Address& b, unsigned length) noexcept {
   return high == 0 && (length == 128 ? low == 0 : (low >> (128 - length)) == 0);
 }
 
-bool address_matches(const AddressMatch& match, Af af, const Address& address) noexcept {
+bool address_matches(const AddressMatch& match, const RuleInput& input, const Address& address) noexcept {
   if (match.kind == AddressKind::any) return !match.negate;
+  const Af af = input.af;
+  const RuleEnvironment* const world = input.environment;
+  switch (match.kind) {
+    case AddressKind::table: return match.table->contains(af, address) != match.negate;
+    case AddressKind::no_route:
+      return world != nullptr && world->has_route(world->context, af, address) == match.negate;
+    case AddressKind::urpf_failed:
+      return world != nullptr && world->urpf_failed(world->context, af, address, input.received_on) != match.negate;
+    case AddressKind::any:
+    case AddressKind::prefix:
+    case AddressKind::range: break;
+  }
   if (match.af != af) return false;  // of the other family: neither the address nor its negation
   const bool inside = match.kind == AddressKind::prefix ? same_prefix(match.prefix.addr, address, match.prefix.length)
                                                         : match.low <= address && address <= match.high;
@@ -31,6 +44,7 @@ bool tests_icmp(const Rule& rule) noexcept { return rule.icmp_type >= 0 || rule.
 
 bool transport_matches(const Rule& rule, const RuleInput& input) noexcept {
   const bool tcp = input.proto == kProtoTcp;
+  if (rule.fragment && !input.is_fragment) return false;
   if (input.is_fragment) return !has_ports(rule) && !tests_icmp(rule) && !(tcp && rule.flag_mask != 0);
   if (tcp && (input.tcp_flags & rule.flag_mask) != rule.flags) return false;
   if (has_ports(rule)) {
@@ -48,32 +62,70 @@ bool transport_matches(const Rule& rule, const RuleInput& input) noexcept {
 }  // namespace
 
 bool rule_matches(const Rule& rule, const RuleInput& input) noexcept {
+  if (rule.runtime != nullptr && rule.runtime->expired.load(std::memory_order_relaxed)) return false;
   if (!rule.any_interface && !(input.interface < kMaxInterfaces && rule.interfaces[input.interface])) return false;
   if (rule.direction != Direction::both && rule.direction != input.direction) return false;
   if (rule.af != Af::none && rule.af != input.af) return false;
   if (rule.proto != 0 && rule.proto != input.proto) return false;
-  return address_matches(rule.from.address, input.af, input.src) &&
-         address_matches(rule.to.address, input.af, input.dst) && transport_matches(rule, input);
+  if (!address_matches(rule.from.address, input, input.src) || !address_matches(rule.to.address, input, input.dst) ||
+      !transport_matches(rule, input))
+    return false;
+  if (rule.tos >= 0 && rule.tos != input.tos) return false;
+  if (rule.tagged != 0 && (rule.tagged == input.tag) == rule.not_tagged) return false;
+  if (!rule.any_received_on && !(input.received_on < kMaxInterfaces && rule.received_on[input.received_on]))
+    return false;
+  return rule.prio < 0 || rule.prio == input.prio;
 }
 
-void note_match(const Rule& rule, Af af, Decision& decision) noexcept {
+bool rate_exceeded(std::atomic<uint64_t>& meter, const RateLimit& limit, uint32_t now_s) noexcept {
+  constexpr uint64_t kEvent = 1000;
+  const uint64_t most = std::min<uint64_t>(limit.n * kEvent, UINT32_MAX - kEvent);
+  uint64_t old = meter.load(std::memory_order_relaxed);
+  for (;;) {
+    uint64_t count = old & 0xffffffff;
+    const uint32_t gone = now_s - static_cast<uint32_t>(old >> 32);
+    if (gone >= limit.seconds)
+      count = 0;
+    else
+      count -= count * gone / limit.seconds;
+    // What is far beyond the limit need not be counted on: the meter never overflows.
+    count = std::min(count + kEvent, most + kEvent);
+    if (meter.compare_exchange_weak(old, static_cast<uint64_t>(now_s) << 32 | count, std::memory_order_relaxed))
+      return count > most;
+  }
+}
+
+bool claim(const Rule& rule, const RuleInput& input) noexcept {
+  const RuleEnvironment* const world = input.environment;
+  if (rule.probability != 0 && world != nullptr && world->random != nullptr &&
+      world->random->next32() >= rule.probability)
+    return false;
+  if (rule.runtime == nullptr || world == nullptr || world->looking) return true;
+  if (rule.max_pkt_rate.n != 0 && rate_exceeded(rule.runtime->rate, rule.max_pkt_rate, world->now_s)) return false;
+  // Of two workers that get here at once, one has it.
+  return !rule.once || !rule.runtime->expired.exchange(true, std::memory_order_relaxed);
+}
+
+void note_match(const Rule& rule, Decision& decision) noexcept {
   if (decision.match_count < kMaxMatchRules)
     decision.matches[decision.match_count++] = &rule;
   else if (decision.match_overflow != UINT16_MAX)
     ++decision.match_overflow;
   decision.log = decision.log || rule.log;
   decision.log_all = decision.log_all || rule.log_all;
-  if (rule.nat_to.enabled && rule.nat_to.has(af)) decision.nat_rule = &rule;
-  if (rule.rdr_to.enabled && rule.rdr_to.has(af)) decision.rdr_rule = &rule;
+  decision.actions.merge(rule.actions);
+  if (rule.nat_to.enabled) decision.nat_rule = &rule;
+  if (rule.rdr_to.enabled) decision.rdr_rule = &rule;
 }
 
-void note_decision(const Rule& rule, Af af, Decision& decision) noexcept {
+void note_decision(const Rule& rule, Decision& decision) noexcept {
   decision.rule = &rule;
   decision.log = decision.log || rule.log;
   decision.log_all = decision.log_all || rule.log_all;
   if (rule.action != Action::pass) return;
-  if (rule.nat_to.enabled && rule.nat_to.has(af)) decision.nat_rule = &rule;
-  if (rule.rdr_to.enabled && rule.rdr_to.has(af)) decision.rdr_rule = &rule;
+  decision.actions.merge(rule.actions);
+  if (rule.nat_to.enabled) decision.nat_rule = &rule;
+  if (rule.rdr_to.enabled) decision.rdr_rule = &rule;
 }
 
 Decision evaluate(const Ruleset& ruleset, const RuleInput& input) noexcept {

@@ -11,11 +11,23 @@
 #include <cstdint>
 #include <span>
 
+#include "lib/base/random.h"
 #include "lib/filter/rule.h"
 #include "lib/net/address.h"
 #include "lib/net/headers.h"
 
 namespace twinwall {
+
+// What rules ask of the world beyond the packet. The functions must not block; `context` is the asker's own.
+struct RuleEnvironment {
+  const void* context = nullptr;
+  bool (*has_route)(const void* context, Af af, const Address& address) = nullptr;
+  // The way back to `source` does not leave where the packet came in.
+  bool (*urpf_failed)(const void* context, Af af, const Address& source, InterfaceId in) = nullptr;
+  Random* random = nullptr;  // of `probability`; null: it always matches
+  uint32_t now_s = 0;        // of `max-pkt-rate`
+  bool looking = false;      // nothing is claimed: `once` and `max-pkt-rate` match and stay as they are
+};
 
 // What rules can ask about a packet. Ports in host order, 0 where the protocol has none.
 struct RuleInput {
@@ -34,9 +46,15 @@ struct RuleInput {
   uint16_t sport = 0;
   uint16_t dport = 0;
   Address src, dst;
+  uint8_t tos = 0;  // without the ECN bits
+  uint8_t prio = 3;
+  TagId tag = 0;  // changes with every matching rule that sets one
+  InterfaceId received_on = kNoInterface;
+  const RuleEnvironment* environment = nullptr;  // null: no routes, probability and rates match, nothing is claimed
 };
 
 inline constexpr size_t kMaxMatchRules = 16;
+inline constexpr size_t kMaxAnchorDepth = 64;
 
 struct Decision {
   const Rule* rule = nullptr;  // the pass or block rule that decided, or the default rule; never null
@@ -44,8 +62,11 @@ struct Decision {
   // it already; when it is `rule` itself the caller has yet to carry it out.
   const Rule* nat_rule = nullptr;
   const Rule* rdr_rule = nullptr;
-  bool log = false;  // of the deciding rule or any matched `match` rule
+  bool log = false;      // of the deciding rule or any matched `match` rule: what a state made from this keeps
+  bool log_now = false;  // this packet is logged under the deciding rule
   bool log_all = false;
+  PacketActions actions;          // of the `match` rules and then the deciding one: what a state made from this keeps
+  bool too_deep = false;          // more anchors inside each other than PF allows: drop the packet
   bool translate_failed = false;  // the callback refused: drop the packet, whatever `rule` says
   uint8_t match_count = 0;
   uint16_t match_overflow = 0;  // matched `match` rules for which there was no room below
@@ -57,26 +78,75 @@ struct Decision {
 // True when every condition of the rule holds for the packet.
 [[nodiscard]] bool rule_matches(const Rule& rule, const RuleInput& input) noexcept;
 
+// What a rule can be asked only once its conditions hold, because asking changes it: probability, max-pkt-rate, once.
+[[nodiscard]] bool claim(const Rule& rule, const RuleInput& input) noexcept;
+
+// One event of a rate meter at `now_s`; true when the limit is exceeded (PF's threshold: the count decays with the part
+// of `seconds` that has gone by).
+[[nodiscard]] bool rate_exceeded(std::atomic<uint64_t>& meter, const RateLimit& limit, uint32_t now_s) noexcept;
+
 // Adds a matched `match` rule to the decision.
-void note_match(const Rule& rule, Af af, Decision& decision) noexcept;
+void note_match(const Rule& rule, Decision& decision) noexcept;
 // Adds what the deciding rule says on top of the `match` rules.
-void note_decision(const Rule& rule, Af af, Decision& decision) noexcept;
+void note_decision(const Rule& rule, Decision& decision) noexcept;
+
+// The anchors that evaluation is inside of. Leaving one with `quick` ends it if a rule directly inside has decided
+// last.
+class AnchorStack {
+ public:
+  // False: too deep.
+  bool enter(const Rule& anchor) noexcept {
+    if (depth_ == kMaxAnchorDepth) return false;
+    frames_[depth_++] = &anchor;
+    return true;
+  }
+  // At `position`, with `deciding` the last pass or block rule that matched: true when evaluation ends.
+  bool leave(uint32_t position, const Rule& deciding) noexcept {
+    while (depth_ > 0 && frames_[depth_ - 1]->anchor_end <= position) {
+      const Rule& anchor = *frames_[--depth_];
+      if (anchor.quick && deciding.anchor == anchor.position) return true;
+    }
+    return false;
+  }
+
+ private:
+  size_t depth_ = 0;
+  std::array<const Rule*, kMaxAnchorDepth> frames_;
+};
 
 // `on_match(const Rule&, RuleInput&) -> bool` is called for every matching `match` rule that translates this family; it
 // rewrites the addresses and ports that later rules see, or returns false when it cannot. `on_visit(const Rule&)` is
-// called for every rule looked at (PF's "evaluations").
-template <class OnMatch, class OnVisit>
+// called for every rule looked at (PF's "evaluations"). `on_log(const Rule&)` is called for every `match` rule that
+// logs the packet: its own `log`, or `log (matches)` of one before it.
+template <class OnMatch, class OnVisit, class OnLog>
 [[nodiscard]] Decision evaluate_visiting(const Ruleset& ruleset, RuleInput& input, OnMatch&& on_match,
-                                         OnVisit&& on_visit) noexcept {
+                                         OnVisit&& on_visit, OnLog&& on_log) noexcept {
   Decision decision;
   const Rule* deciding = &ruleset.default_rule;
-  for (const Rule& rule : ruleset.rules) {
+  AnchorStack anchors;
+  const auto count = static_cast<uint32_t>(ruleset.rules.size());
+  bool log_matches = false;
+  for (uint32_t i = 0; i < count;) {
+    if (anchors.leave(i, *deciding)) break;
+    const Rule& rule = ruleset.rules[i++];
     on_visit(rule);
-    if (!rule_matches(rule, input)) continue;
+    if (!rule_matches(rule, input) || !claim(rule, input)) {
+      if (rule.action == Action::anchor) i = rule.anchor_end;
+      continue;
+    }
+    if (rule.tag != 0) input.tag = rule.tag;
+    if (rule.action == Action::anchor) {
+      if (!anchors.enter(rule)) {
+        decision.too_deep = true;
+        break;
+      }
+      continue;
+    }
     if (rule.action == Action::match) {
-      note_match(rule, input.af, decision);
-      const bool translates =
-          (rule.nat_to.enabled && rule.nat_to.has(input.af)) || (rule.rdr_to.enabled && rule.rdr_to.has(input.af));
+      if (log_matches || rule.log) on_log(rule);
+      log_matches = log_matches || rule.log_matches;
+      note_match(rule, decision);
+      const bool translates = rule.nat_to.enabled || rule.rdr_to.enabled;
       if (translates && !on_match(rule, input)) {
         decision.translate_failed = true;
         break;
@@ -86,7 +156,8 @@ template <class OnMatch, class OnVisit>
     }
     if (rule.quick) break;
   }
-  note_decision(*deciding, input.af, decision);
+  note_decision(*deciding, decision);
+  decision.log_now = deciding->log || log_matches;
   return decision;
 }
 
@@ -95,9 +166,12 @@ template <class OnMatch>
 [[nodiscard]] Decision evaluate(const Ruleset& ruleset, RuleInput& input, OnMatch&& on_match,
                                 uint64_t* evaluations = nullptr) noexcept {
   const Rule* const first = ruleset.rules.data();
-  return evaluate_visiting(ruleset, input, on_match, [&](const Rule& rule) {
-    if (evaluations != nullptr) ++evaluations[&rule - first];
-  });
+  return evaluate_visiting(
+      ruleset, input, on_match,
+      [&](const Rule& rule) {
+        if (evaluations != nullptr) ++evaluations[&rule - first];
+      },
+      [](const Rule&) {});
 }
 
 // For callers without translation in `match` rules, and for displays: translations are noted, addresses stay.

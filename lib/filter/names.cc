@@ -151,4 +151,29 @@ std::vector<std::string_view> protocol_names() { return names_of(kProtocols); }
 std::vector<std::string_view> icmp_type_names(Af af) { return names_of(icmp_types(af)); }
 std::vector<std::string_view> service_names() { return names_of(kServices); }
 
+namespace {
+
+// RFC 791, RFC 2474, RFC 2597, RFC 3246, RFC 5865; the words of pf.conf(5).
+constexpr std::pair<std::string_view, uint8_t> kTos[] = {
+    {"lowdelay", 0x10}, {"throughput", 0x08}, {"reliability", 0x04}, {"inetcontrol", 0xc0}, {"netcontrol", 0xe0},
+    {"critical", 0xa0}, {"cs0", 0x00},        {"cs1", 0x20},         {"cs2", 0x40},         {"cs3", 0x60},
+    {"cs4", 0x80},      {"cs5", 0xa0},        {"cs6", 0xc0},         {"cs7", 0xe0},         {"af11", 0x28},
+    {"af12", 0x30},     {"af13", 0x38},       {"af21", 0x48},        {"af22", 0x50},        {"af23", 0x58},
+    {"af31", 0x68},     {"af32", 0x70},       {"af33", 0x78},        {"af41", 0x88},        {"af42", 0x90},
+    {"af43", 0x98},     {"ef", 0xb8},         {"va", 0xb0}};
+
+}  // namespace
+
+std::optional<uint8_t> tos_by_name(std::string_view name) {
+  for (const auto& [word, tos] : kTos)
+    if (word == name) return tos;
+  return std::nullopt;
+}
+
+std::vector<std::string_view> tos_names() {
+  std::vector<std::string_view> out;
+  for (const auto& [word, tos] : kTos) out.push_back(word);
+  return out;
+}
+
 }  // namespace twinwall

@@ -29,6 +29,10 @@ namespace twinwall {
 [[nodiscard]] std::optional<uint8_t> tcp_flags_by_letters(std::string_view letters);
 [[nodiscard]] std::string tcp_flag_letters(uint8_t flags);
 
+// "lowdelay", "af21", "ef" … as the whole TOS byte.
+[[nodiscard]] std::optional<uint8_t> tos_by_name(std::string_view name);
+[[nodiscard]] std::vector<std::string_view> tos_names();
+
 // Every name, for suggestions after a typing error.
 [[nodiscard]] std::vector<std::string_view> protocol_names();
 [[nodiscard]] std::vector<std::string_view> icmp_type_names(Af af);

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+
 #include "lib/filter/names.h"
 #include "lib/net/headers.h"
 #include "lib/state/timeouts.h"
@@ -58,8 +62,8 @@ std::string print_endpoints(const Rule& rule) {
 std::string print_flags(const Rule& rule) {
   if (rule.flags != 0 || rule.flag_mask != 0)
     return " flags " + tcp_flag_letters(rule.flags) + "/" + tcp_flag_letters(rule.flag_mask);
-  const bool stateful_tcp =
-      rule.action == Action::pass && rule.state != StateMode::none && (rule.proto == 0 || rule.proto == kProtoTcp);
+  const bool stateful_tcp = rule.action == Action::pass && rule.state != StateMode::none &&
+                            (rule.proto == 0 || rule.proto == kProtoTcp) && !rule.fragment;
   return stateful_tcp ? " flags any" : "";
 }
 
@@ -71,6 +75,21 @@ std::string print_icmp(const Rule& rule) {
   if (rule.icmp_code < 0) return out;
   const auto code = static_cast<uint8_t>(rule.icmp_code);
   return out + " code " + name_or_number(icmp_code_name(af, type, code), code);
+}
+
+template <class Add>
+void add_limits(const StateLimits& l, const Add& add) {
+  if (l.max != 0) add(fmt::format("max {}", l.max));
+  if (l.track != SourceTrack::none) add(l.track == SourceTrack::rule ? "source-track rule" : "source-track global");
+  if (l.max_src_states != 0) add(fmt::format("max-src-states {}", l.max_src_states));
+  if (l.max_src_conn != 0) add(fmt::format("max-src-conn {}", l.max_src_conn));
+  if (l.max_src_conn_rate.n != 0)
+    add(fmt::format("max-src-conn-rate {}/{}", l.max_src_conn_rate.n, l.max_src_conn_rate.seconds));
+  if (l.max_src_nodes != 0) add(fmt::format("max-src-nodes {}", l.max_src_nodes));
+  if (l.overload != nullptr) {
+    static constexpr const char* kFlush[] = {"", " flush", " flush global"};
+    add(fmt::format("overload <{}>{}", l.overload->name(), kFlush[static_cast<size_t>(l.flush)]));
+  }
 }
 
 std::string print_state(const Rule& rule) {
@@ -90,24 +109,133 @@ std::string print_state(const Rule& rule) {
   if (rule.no_sync) add("no-sync");
   if (rule.if_bound) add("if-bound");
   if (rule.sloppy) add("sloppy");
+  add_limits(rule.limits, add);
   for (size_t i = 0; i < rule.timeouts.size(); ++i)
     if (rule.timeouts[i] != 0) add(fmt::format("{} {}", timeout_name(static_cast<TimeoutClass>(i)), rule.timeouts[i]));
   return options.empty() ? out : out + " (" + options + ")";
 }
 
-std::string print_translation(std::string_view keyword, const Translation& t, bool ports_are_a_range) {
+std::string print_prefix(const Prefix& p) {
+  return p.length == address_bits(p.af) ? to_string(p.address()) : to_string(p);
+}
+
+std::string print_pool(const Pool& pool) {
+  std::string out;
+  if (pool.table != nullptr) {
+    out = "<" + pool.table->name() + ">";
+  } else {
+    for (const PoolEntry& e : pool.entries) {
+      out += (out.empty() ? "" : ", ") + print_prefix(e.prefix);
+      if (e.weight != 1) out += fmt::format(" weight {}", e.weight);
+    }
+    if (pool.entries.size() > 1) out = "{ " + out + " }";
+  }
+  return out;
+}
+
+std::string print_pool_type(const Pool& pool) {
+  std::string out;
+  switch (pool.type) {
+    case PoolType::none: break;
+    case PoolType::bitmask: out = " bitmask"; break;
+    case PoolType::random: out = " random"; break;
+    case PoolType::source_hash: {
+      out = " source-hash";
+      if (pool.key_given) {
+        out += " 0x";
+        for (const uint8_t byte : pool.key) out += fmt::format("{:02x}", byte);
+      }
+      break;
+    }
+    case PoolType::round_robin: out = " round-robin"; break;
+    case PoolType::least_states: out = " least-states"; break;
+  }
+  return pool.sticky ? out + " sticky-address" : out;
+}
+
+std::string print_translation(std::string_view keyword, const Translation& t) {
   if (!t.enabled) return {};
-  std::string address;
-  if (t.has_v4 && t.has_v6)
-    address = "{ " + to_string(Af::inet, t.v4) + " " + to_string(Af::inet6, t.v6) + " }";
-  else
-    address = t.has_v4 ? to_string(Af::inet, t.v4) : to_string(Af::inet6, t.v6);
-  std::string out = fmt::format(" {} {}", keyword, address);
+  std::string out = fmt::format(" {} {}", keyword, print_pool(t.pool));
   if (t.port_low != 0) {
     out += fmt::format(" port {}", t.port_low);
-    if (ports_are_a_range && t.port_high != t.port_low) out += fmt::format(":{}", t.port_high);
+    if (t.port_to_end)
+      out += ":*";
+    else if (t.port_high != t.port_low)
+      out += fmt::format(":{}", t.port_high);
   }
+  out += print_pool_type(t.pool);
   if (t.static_port) out += " static-port";
+  return out;
+}
+
+std::string print_af_to(const Rule& rule) {
+  std::string out = fmt::format(" af-to {}", rule.af_to == Af::inet ? "inet" : "inet6");
+  out += print_translation("from", rule.nat_to);
+  if (!rule.af_to_to.empty()) out += " to " + print_pool(rule.af_to_to) + print_pool_type(rule.af_to_to);
+  return out;
+}
+
+std::string print_route(const RouteOption& route) {
+  static constexpr const char* kWords[] = {"", "route-to", "dup-to", "reply-to"};
+  if (route.kind == RouteKind::none) return {};
+  return fmt::format(" {} {}", kWords[static_cast<size_t>(route.kind)], print_pool(route.pool)) +
+         print_pool_type(route.pool);
+}
+
+std::string print_actions(const PacketActions& a) {
+  std::string set, scrub;
+  const auto add = [](std::string& list, const std::string& text) { list += (list.empty() ? "" : ", ") + text; };
+  if (a.set_prio >= 0 && a.set_prio_lowdelay != a.set_prio)
+    add(set, fmt::format("prio({}, {})", a.set_prio, a.set_prio_lowdelay));
+  else if (a.set_prio >= 0)
+    add(set, fmt::format("prio {}", a.set_prio));
+  if (a.set_tos >= 0) add(set, fmt::format("tos 0x{:02x}", a.set_tos));
+  if (a.no_df) add(scrub, "no-df");
+  if (a.random_id) add(scrub, "random-id");
+  if (a.min_ttl != 0) add(scrub, fmt::format("min-ttl {}", a.min_ttl));
+  if (a.reassemble_tcp) add(scrub, "reassemble tcp");
+  if (a.max_mss != 0) add(scrub, fmt::format("max-mss {}", a.max_mss));
+  return (set.empty() ? "" : " set ( " + set + " )") + (scrub.empty() ? "" : " scrub (" + scrub + ")");
+}
+
+// In quotes where a reader would take it for more than one word.
+std::string print_name(const std::string& name) {
+  const bool plain = std::all_of(name.begin(), name.end(), [](char ch) {
+    return std::isalnum(static_cast<unsigned char>(ch)) != 0 || ch == '_' || ch == '-' || ch == '.';
+  });
+  return plain ? name : "\"" + name + "\"";
+}
+
+std::string print_log(const Rule& rule) {
+  if (!rule.log && !rule.log_all && !rule.log_matches) return {};
+  if (rule.log_all) return rule.log_matches ? " log (all, matches)" : " log (all)";
+  return rule.log_matches ? " log (matches)" : " log";
+}
+
+// The shortest percentage that is read as this part of 2^32.
+std::string print_share(uint32_t part) {
+  constexpr double kWhole = 4294967296.0;
+  const double percent = (part + 0.5) / kWhole * 100;
+  std::string text;
+  for (int digits = 0; digits <= 12; ++digits) {
+    text = fmt::format("{:.{}f}", percent, digits);
+    if (std::floor(std::stod(text) / 100 * kWhole) == part) break;
+  }
+  return text + "%";
+}
+
+// What a packet is asked beside addresses, ports and protocol.
+std::string print_conditions(const Rule& rule) {
+  std::string out;
+  if (rule.tos >= 0) out += fmt::format(" tos 0x{:02x}", rule.tos);
+  if (rule.prio >= 0) out += fmt::format(" prio {}", rule.prio);
+  if (!rule.any_received_on) {
+    const bool negated = rule.received_on_text.starts_with('!');
+    out += fmt::format(" {}received-on {}", negated ? "! " : "", rule.received_on_text.substr(negated ? 1 : 0));
+  }
+  if (rule.probability != 0) out += " probability " + print_share(rule.probability);
+  if (rule.max_pkt_rate.n != 0)
+    out += fmt::format(" max-pkt-rate {}/{}", rule.max_pkt_rate.n, rule.max_pkt_rate.seconds);
   return out;
 }
 
@@ -116,6 +244,12 @@ std::string print_translation(std::string_view keyword, const Translation& t, bo
 std::string print_address(const AddressMatch& address) {
   const std::string sign = address.negate ? "! " : "";
   switch (address.kind) {
+    case AddressKind::table:
+      // The addresses of an interface, "(wan)", are a table too.
+      return sign +
+             (address.table->name().starts_with('(') ? address.table->name() : "<" + address.table->name() + ">");
+    case AddressKind::no_route: return sign + "no-route";
+    case AddressKind::urpf_failed: return sign + "urpf-failed";
     case AddressKind::any: return sign + "any";
     case AddressKind::prefix:
       if (address.prefix.length == address_bits(address.prefix.af)) return sign + to_string(address.prefix.address());
@@ -150,19 +284,30 @@ std::string print_rule(const Rule& rule, std::span<const std::string> interface_
     case Action::pass: out = "pass"; break;
     case Action::block: out = "block" + print_reply(rule); break;
     case Action::match: out = "match"; break;
+    case Action::anchor: out = rule.anchor_name.empty() ? "anchor" : "anchor \"" + rule.anchor_name + "\""; break;
   }
   if (rule.direction == Direction::in) out += " in";
   if (rule.direction == Direction::out) out += " out";
-  if (rule.log || rule.log_all) out += rule.log_all ? " log (all)" : " log";
+  out += print_log(rule);
   if (rule.quick) out += " quick";
   out += print_interfaces(rule, interface_names);
   if (rule.af == Af::inet) out += " inet";
   if (rule.af == Af::inet6) out += " inet6";
   if (rule.proto != 0) out += " proto " + print_protocol(rule.proto);
-  out += print_endpoints(rule) + print_flags(rule) + print_icmp(rule) + print_state(rule);
+  out += print_endpoints(rule) + print_flags(rule) + print_icmp(rule) + print_conditions(rule);
+  if (rule.tagged != 0) out += fmt::format(" {}tagged {}", rule.not_tagged ? "! " : "", print_name(rule.tagged_text));
+  if (rule.once) out += " once";
+  if (rule.fragment) out += " fragment";
+  out += print_state(rule);
   if (rule.allow_opts) out += " allow-opts";
+  out += print_actions(rule.actions);
   if (!rule.label.empty()) out += " label \"" + rule.label + "\"";
-  out += print_translation("nat-to", rule.nat_to, true) + print_translation("rdr-to", rule.rdr_to, false);
+  if (rule.tag != 0) out += " tag " + print_name(rule.tag_text);
+  if (rule.af_to != Af::none)
+    out += print_af_to(rule);
+  else
+    out += print_translation("nat-to", rule.nat_to) + print_translation("rdr-to", rule.rdr_to);
+  out += print_route(rule.route);
   return out;
 }
 

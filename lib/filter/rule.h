@@ -4,11 +4,15 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <bitset>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "lib/filter/pool.h"
+#include "lib/filter/table.h"
 #include "lib/net/address.h"
 
 namespace twinwall {
@@ -26,7 +30,7 @@ inline constexpr size_t kMaxRuleSlots = 65536;
 inline constexpr uint32_t kNoRuleNumber = 0xffffffff;
 
 enum class Direction : uint8_t { both = 0, in = 1, out = 2 };  // numbered as on the pfsync wire
-enum class Action : uint8_t { pass, block, match };
+enum class Action : uint8_t { pass, block, match, anchor };
 enum class StateMode : uint8_t { none, keep, modulate, synproxy };
 
 // How a blocked packet is answered (pf.conf(5) "block").
@@ -55,13 +59,15 @@ struct PortMatch {
   }
 };
 
-enum class AddressKind : uint8_t { any, prefix, range };
+// no_route: nothing leads there; urpf_failed: the way back does not leave where the packet came in.
+enum class AddressKind : uint8_t { any, prefix, range, table, no_route, urpf_failed };
 struct AddressMatch {
   AddressKind kind = AddressKind::any;
   bool negate = false;
   Af af = Af::none;  // of prefix and range
   Prefix prefix;
-  Address low, high;  // range, inclusive
+  Address low, high;                   // range, inclusive
+  std::shared_ptr<const Table> table;  // of kind table; never null there
   friend bool operator==(const AddressMatch&, const AddressMatch&) = default;
 };
 
@@ -71,17 +77,80 @@ struct Endpoint {
   friend bool operator==(const Endpoint&, const Endpoint&) = default;
 };
 
-// Where nat-to or rdr-to sends: at most one address a family, and for nat-to a port range.
+// nat-to, rdr-to, or the source part of af-to. A rule is of one family wherever it translates.
 struct Translation {
   bool enabled = false;
-  bool has_v4 = false, has_v6 = false;
-  Address v4, v6;
-  uint16_t port_low = 0,
-           port_high = 0;  // nat-to: range to choose from (0,0: 50001..65535); rdr-to: new port in port_low, 0 keeps it
+  Pool pool;
+  // nat-to: the range to choose from (0,0: 50001..65535). rdr-to: the new port or range, 0 keeps it.
+  uint16_t port_low = 0, port_high = 0;
+  bool port_to_end = false;  // rdr-to "port P:*": as many ports as the rule's destination range has
   bool static_port = false;
   friend bool operator==(const Translation&, const Translation&) = default;
-  [[nodiscard]] bool has(Af af) const { return af == Af::inet ? has_v4 : has_v6; }
-  [[nodiscard]] const Address& address(Af af) const { return af == Af::inet ? v4 : v6; }
+};
+
+// One tag a packet, carried from hook to hook and in the state; 0: none. Names are in Ruleset::tags.
+using TagId = uint16_t;
+
+// pf.conf(5) "scrub", and what `set` puts into a packet.
+struct PacketActions {
+  bool no_df = false;
+  bool random_id = false;
+  bool reassemble_tcp = false;
+  uint8_t min_ttl = 0;
+  uint16_t max_mss = 0;
+  int16_t set_tos = -1;           // -1: as it is
+  int8_t set_prio = -1;           // -1: as it is
+  int8_t set_prio_lowdelay = -1;  // of packets with low delay and pure ACKs
+  friend bool operator==(const PacketActions&, const PacketActions&) = default;
+  [[nodiscard]] bool any() const { return *this != PacketActions{}; }
+  // Later non-empty values replace earlier ones, flags only add up.
+  void merge(const PacketActions& later) {
+    no_df = no_df || later.no_df;
+    random_id = random_id || later.random_id;
+    reassemble_tcp = reassemble_tcp || later.reassemble_tcp;
+    if (later.min_ttl != 0) min_ttl = later.min_ttl;
+    if (later.max_mss != 0) max_mss = later.max_mss;
+    if (later.set_tos >= 0) set_tos = later.set_tos;
+    if (later.set_prio >= 0) {
+      set_prio = later.set_prio;
+      set_prio_lowdelay = later.set_prio_lowdelay;
+    }
+  }
+};
+
+// `n` events in `seconds`, by PF's decaying threshold; n = 0: no limit.
+struct RateLimit {
+  uint32_t n = 0;
+  uint32_t seconds = 0;
+  friend bool operator==(const RateLimit&, const RateLimit&) = default;
+};
+
+enum class SourceTrack : uint8_t { none, rule, global };
+enum class OverloadFlush : uint8_t { none, rule, global };
+
+// The limits of keep state (…) (pf.conf(5) "STATEFUL TRACKING OPTIONS"); 0: none.
+struct StateLimits {
+  uint32_t max = 0;
+  SourceTrack track = SourceTrack::none;
+  uint32_t max_src_nodes = 0;
+  uint32_t max_src_states = 0;
+  uint32_t max_src_conn = 0;
+  RateLimit max_src_conn_rate;
+  std::shared_ptr<const Table> overload;  // hosts that exceed a connection limit go in there
+  OverloadFlush flush = OverloadFlush::none;
+};
+
+// pf.conf(5) "ROUTING".
+enum class RouteKind : uint8_t { none, route_to, dup_to, reply_to };  // numbered as on the pfsync wire
+struct RouteOption {
+  RouteKind kind = RouteKind::none;
+  Pool pool;
+};
+
+// What changes in a rule while it is used; only rules with `once` or `max-pkt-rate` have one. Shared by all workers.
+struct RuleRuntime {
+  std::atomic<bool> expired{false};  // `once`: has matched
+  std::atomic<uint64_t> rate{0};     // `max-pkt-rate`: seconds of the last event << 32 | count * 1000
 };
 
 struct Rule {
@@ -90,6 +159,7 @@ struct Rule {
   bool quick = false;
   bool log = false;
   bool log_all = false;
+  bool log_matches = false;
   bool any_interface = true;
   InterfaceSet interfaces;  // meaningful unless any_interface; negation is already resolved into the set
   Af af = Af::none;         // none: both
@@ -98,6 +168,17 @@ struct Rule {
   int16_t icmp_type = -1;  // -1: any
   int16_t icmp_code = -1;
   uint8_t flags = 0, flag_mask = 0;  // TCP: (flags of the packet & flag_mask) == flags; mask 0 tests nothing
+  bool fragment = false;             // only fragments that were not put together
+  int16_t tos = -1;                  // tested without the ECN bits; -1: any
+  int8_t prio = -1;                  // tested; -1: any
+  uint32_t probability = 0;          // matches when a 32-bit draw is below; 0: always
+  bool any_received_on = true;
+  InterfaceSet received_on;  // where the packet came in; negation is already resolved
+  TagId tag = 0;             // set by every match
+  TagId tagged = 0;          // tested
+  bool not_tagged = false;   // the test is negated
+  bool once = false;
+  RateLimit max_pkt_rate;
   bool allow_opts = false;
   StateMode state = StateMode::keep;
   bool sloppy = false;
@@ -108,17 +189,40 @@ struct Rule {
   uint8_t reply_icmp_type = 3, reply_icmp_code = 3;    // of return-icmp
   uint8_t reply_icmp6_type = 1, reply_icmp6_code = 4;  // of return-icmp6
   Translation nat_to, rdr_to;
+  Af af_to = Af::none;  // the other family, for af-to; nat_to.pool is its `from`
+  Pool af_to_to;        // its `to`; empty: embedded in the `from`
+  RouteOption route;
+  StateLimits limits;
+  PacketActions actions;
   std::array<uint32_t, 20> timeouts{};  // seconds by TimeoutClass; 0: the global one
   std::string label;                    // macros expanded
   std::string interface_text;           // as written, for printing: "lan", "!wan", "egress"
+  std::string received_on_text;
+  std::string tag_text, tagged_text;  // names of the tags, macros expanded
+  std::shared_ptr<RuleRuntime> runtime;
 
-  uint32_t number = kNoRuleNumber;  // position in the expanded ruleset
+  // An anchor rule's own: the rules behind it up to `anchor_end` (a position) are inside.
+  std::string anchor_name;  // as written; empty: unnamed
+  std::string anchor_path;  // absolute; what it calls. Ends in "/*" for all children
+  uint32_t anchor_end = 0;
+
+  uint32_t number = kNoRuleNumber;    // in its own ruleset, as PF counts
+  uint32_t position = kNoRuleNumber;  // in Ruleset::rules
+  uint32_t origin = kNoRuleNumber;    // position of the first place where this rule stands: they share counters
+  uint32_t anchor = kNoRuleNumber;    // position of the anchor rule around it; none in the main ruleset
   RuleSlot slot = kDefaultRuleSlot;
   uint64_t identity = 0;  // hash of everything that decides what the rule does
+
+  // It stands here once more because its anchor is called from several places; whoever adds up counters leaves it out.
+  [[nodiscard]] bool repeated() const { return origin != kNoRuleNumber && origin != position; }
 };
 
+// Rules in the order in which they are tried. What is inside an anchor stands behind its anchor rule, at every place
+// where the anchor is called, so that evaluation is one walk forward.
 struct Ruleset {
   std::vector<Rule> rules;
+  std::vector<std::string> tags;               // name of tag id - 1
+  std::vector<std::shared_ptr<Table>> tables;  // all that are declared or referred to
   Rule default_rule = [] {
     Rule r;
     r.state = StateMode::none;

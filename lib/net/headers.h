@@ -17,6 +17,7 @@ inline constexpr uint16_t kEtherTypeIpv6 = 0x86dd;
 
 inline constexpr size_t kIpv4Header = 20;
 inline constexpr size_t kIpv6Header = 40;
+inline constexpr uint8_t kTosLowDelay = 0x10;  // RFC 791
 inline constexpr uint16_t kIpv4DontFragment = 0x4000;
 inline constexpr uint16_t kIpv4MoreFragments = 0x2000;
 inline constexpr uint16_t kIpv4FragmentOffset = 0x1fff;

@@ -87,8 +87,31 @@ bool Reader::hosts(config::EndpointSpec& e) {
 
 bool Reader::host(config::EndpointSpec& e) {
   const bool negate = take("!");
-  if (sees("<")) return unsupported("tables");
-  if (sees("(")) return unsupported("dynamic interface addresses");
+  if (sees("<")) {
+    std::string name;
+    if (!table_name(name)) return false;
+    AddressMatch m;
+    m.kind = AddressKind::table;
+    m.negate = negate;
+    m.table = c_.table(name);
+    e.addresses.push_back(m);
+    return true;
+  }
+  if (sees("(")) {
+    std::string text;
+    std::vector<Prefix> addresses;
+    if (!dynamic_interface(text, addresses)) return false;
+    AddressMatch m;
+    m.kind = AddressKind::table;
+    m.negate = negate;
+    const auto table = c_.table(text);
+    if (!table->declared)
+      for (const Prefix& p : addresses) table->add_entry({p, false});
+    table->declared = true;
+    m.table = table;
+    e.addresses.push_back(m);
+    return true;
+  }
   const Token& t = peek();
   if (t.kind != Token::Kind::word) return wrong("an address");
   if (t.text == "any") {
@@ -97,8 +120,17 @@ bool Reader::host(config::EndpointSpec& e) {
     next();
     return true;
   }
-  for (const std::string_view word : {"no-route", "urpf-failed", "route"})
-    if (t.text == word) return unsupported(word);
+  if (t.text == "route") return unsupported("route labels");
+  for (const auto& [word, kind] :
+       {std::pair{"no-route", AddressKind::no_route}, std::pair{"urpf-failed", AddressKind::urpf_failed}})
+    if (t.text == word) {
+      AddressMatch m;
+      m.kind = kind;
+      m.negate = negate;
+      e.addresses.push_back(m);
+      next();
+      return true;
+    }
   if (peek(1).text == "-" && peek(1).kind == Token::Kind::word) {
     const auto low = parse_ip(t.text), high = parse_ip(peek(2).text);
     if (!low || !high || low->af != high->af || high->addr < low->addr) return wrong("a range of addresses");

@@ -46,7 +46,7 @@ class Lexer {
     }
     const char ch = text_[at_];
     if (ch == '\n') {
-      if (braces_ == 0) add(Token::Kind::line_end, 0);
+      add(Token::Kind::line_end, 0);
       ++at_;
       new_line();
     } else if (rest().starts_with("\\\n")) {
@@ -80,8 +80,6 @@ class Lexer {
   bool sign() {
     for (const std::string_view s : kSigns) {
       if (!rest().starts_with(s)) continue;
-      if (s == "{") ++braces_;
-      if (s == "}" && braces_ > 0) --braces_;
       add(Token::Kind::sign, s.size());
       return true;
     }
@@ -100,7 +98,6 @@ class Lexer {
   size_t at_ = 0;
   size_t line_start_ = 0;
   int line_ = 1;
-  int braces_ = 0;
   std::vector<Token> tokens_;
 };
 

@@ -1,7 +1,8 @@
 // The words of a pf.conf: names, numbers and addresses as written, quoted text, and the signs between them.
 //
-// A backslash before a line break continues the line, '#' starts a comment, a line break inside braces does not end the
-// line (pf.conf(5) "GRAMMAR"). Pure; tokens point into the text, which must outlive them.
+// A backslash before a line break continues the line, '#' starts a comment (pf.conf(5) "GRAMMAR"). Line breaks inside
+// braces are tokens too: in an anchor they end a line, in a list the reader passes over them. Pure; tokens point into
+// the text, which must outlive them.
 #pragma once
 
 #include <string_view>

@@ -1,4 +1,5 @@
 // set … (pf.conf(5) "OPTIONS").
+#include "lib/config/values.h"
 #include "lib/pfconf/reader.h"
 
 namespace twinwall::pfconf {
@@ -60,12 +61,7 @@ bool Reader::set() {
     if (id) c_.config.options.hostid = *id;
     return id.has_value();
   }
-  if (sees("syncookies") && peek(1).text == "never") {
-    next();
-    next();
-    return true;
-  }
-  if (sees("syncookies")) return unsupported("syncookies");
+  if (take("syncookies")) return set_syncookies();
   if (sees("ruleset-optimization")) return unsupported("the ruleset optimizer");
   for (const std::string_view word : kIgnored)
     if (take(word)) {
@@ -73,6 +69,38 @@ bool Reader::set() {
       return true;
     }
   return wrong("an option");
+}
+
+// never, always, or adaptive with the shares of the state limit at which it starts and ends.
+bool Reader::set_syncookies() {
+  config::Options& o = c_.config.options;
+  if (take("never")) {
+    o.syncookies = config::Syncookies::never;
+    return true;
+  }
+  if (take("always")) {
+    o.syncookies = config::Syncookies::always;
+    return true;
+  }
+  if (!expect("adaptive")) return false;
+  o.syncookies = config::Syncookies::adaptive;
+  if (!take("(")) return true;
+  const auto percent = [&](std::string_view word, uint8_t& out) {
+    if (!expect(word)) return false;
+    std::string_view text = peek().text;
+    if (!text.ends_with('%')) return wrong("a percentage");
+    text.remove_suffix(1);
+    const auto n = config::parse_number(text);
+    if (!n || *n > 100) return wrong("a percentage up to 100%");
+    out = static_cast<uint8_t>(*n);
+    next();
+    return true;
+  };
+  if (!percent("start", o.syncookies_start)) return false;
+  take(",");
+  if (!percent("end", o.syncookies_end)) return false;
+  if (o.syncookies_end > o.syncookies_start) return wrong("an end that is not above the start before it");
+  return expect(")");
 }
 
 bool Reader::set_skip() {
@@ -101,10 +129,14 @@ bool Reader::set_limit() {
       if (n) o.limit_fragments = *n;
       return n.has_value();
     }
-    if (sees("src-nodes")) return unsupported("source tracking");
-    if (sees("tables") || sees("table-entries")) return unsupported("tables");
-    if (sees("anchors")) return unsupported("anchors");
-    return wrong("'states' or 'frags'");
+    if (take("src-nodes")) {
+      const auto n = number("a number of source nodes", 1, 100'000'000);
+      if (n) o.limit_source_nodes = *n;
+      return n.has_value();
+    }
+    for (const std::string_view word : {"tables", "table-entries", "anchors", "pktdelay-pkts"})
+      if (take(word)) return number("a number", 1, 100'000'000).has_value();
+    return wrong("a limit such as 'states'");
   });
 }
 
@@ -112,7 +144,6 @@ bool Reader::set_timeout() {
   return list([&] {
     const auto c = timeout_by_name(peek().text);
     if (peek().kind != Token::Kind::word || !c) return wrong("the name of a timeout");
-    if (*c == TimeoutClass::src_track) return unsupported("source tracking");
     next();
     const auto n = number("a value", 0, kMaxTimeout);
     if (!n) return false;

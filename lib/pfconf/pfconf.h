@@ -1,7 +1,7 @@
 // Reads a pf.conf into the same typed rules and options that the YAML configuration makes.
 //
-// Grammar: pf.conf(5) of OpenBSD, as far as this version's engine goes; what it does not offer (tables, anchors, tags,
-// source tracking …) is reported by the name of the feature, so that a caller can tell "not offered" from "wrong".
+// Grammar: pf.conf(5) of OpenBSD, as far as this version's engine goes; what it does not offer (queues, divert,
+// tables from files …) is reported by the name of the feature, so that a caller can tell "not offered" from "wrong".
 // Lists are expanded by the configuration's own expansion, so rules get PF's numbers.
 //
 // Pure and single-threaded. The text may come from anywhere: its length, its tokens and the rules it expands to are
@@ -21,7 +21,7 @@ inline constexpr size_t kMaxText = size_t{4} << 20;
 inline constexpr size_t kMaxTokens = 1'000'000;
 
 struct Unsupported {
-  std::string feature;  // "tables", "anchors", …
+  std::string feature;  // "queues", "divert", …
   int line = 0;         // 1-based
   int column = 0;       // 1-based
 };

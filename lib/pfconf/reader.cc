@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <set>
-
 #include "lib/config/values.h"
+#include "lib/pfconf/macros.h"
 
 namespace twinwall::pfconf {
 
@@ -14,22 +13,13 @@ namespace {
 struct Feature {
   std::string_view word, name;
 };
-constexpr Feature kFeatures[] = {{"table", "tables"},
-                                 {"anchor", "anchors"},
-                                 {"load", "anchors"},
+constexpr Feature kFeatures[] = {{"load", "load anchor"},
                                  {"queue", "queues"},
                                  {"scrub", "scrub"},
                                  {"nat", "FreeBSD's nat rules"},
                                  {"rdr", "FreeBSD's rdr rules"},
                                  {"binat", "FreeBSD's binat rules"},
                                  {"include", "include"}};
-
-// As the configuration's loader does it: equal rules are told apart by their order.
-void make_identities_unique(Ruleset& rules) {
-  std::set<uint64_t> used{0};
-  for (Rule& rule : rules.rules)
-    while (!used.insert(rule.identity).second) rule.identity = rule.identity * 0x9e3779b97f4a7c15ull + 1;
-}
 
 }  // namespace
 
@@ -41,8 +31,11 @@ Reader::Reader(std::string_view text, std::span<const config::Interface> interfa
     for (const std::string& group : i.groups) c_.groups[group].set(i.id);
   if (text.size() > kMaxText)
     c_.error_in_file(0, 0, 0, fmt::format("more than {} bytes", kMaxText));
+  else if (ExpandedText expanded = expand_macros(text, kMaxText); !expanded.problem.empty())
+    c_.error_in_file(0, expanded.line, 1, expanded.problem);
   else
-    tokens_ = tokenize(text, kMaxTokens);
+    text_ = std::move(expanded.text);
+  tokens_ = tokenize(text_, kMaxTokens);
   if (tokens_.empty()) tokens_.emplace_back();
 }
 
@@ -55,7 +48,7 @@ Result Reader::run() {
     line();
   }
   finish_options();
-  make_identities_unique(c_.config.rules);
+  config::link_rules(c_);
   Result result;
   result.unsupported = std::move(unsupported_);
   for (config::Diagnostic& d : c_.take_diagnostics())
@@ -74,16 +67,17 @@ void Reader::line() {
     good = rule(config::RuleKind::block);
   else if (take("match"))
     good = rule(config::RuleKind::match);
+  else if (take("anchor"))
+    good = anchor();
+  else if (take("table"))
+    good = table();
   else if (take("antispoof"))
     good = antispoof();
   else if (dialect_.scrub_rules && take("scrub"))
     good = freebsd_scrub();
-  else if (peek().kind == Token::Kind::word && peek(1).text == "=" && peek(1).kind == Token::Kind::sign)
-    good = unsupported("macros");
   else {
     for (const Feature& f : kFeatures)
       if (sees(f.word)) {
-        // What stands in an anchor's braces is no rule of the main ruleset.
         unsupported(f.name);
         return skip_line();
       }
@@ -91,6 +85,12 @@ void Reader::line() {
   }
   if (good && !at_line_end()) wrong("the end of the line");
   skip_line();
+}
+
+bool Reader::take_line_end() {
+  if (peek().kind != Token::Kind::line_end) return false;
+  next();
+  return true;
 }
 
 void Reader::skip_line() {
@@ -105,7 +105,11 @@ const Token& Reader::next() {
   return t;
 }
 
-bool Reader::at_line_end() const { return peek().kind == Token::Kind::line_end || peek().kind == Token::Kind::end; }
+bool Reader::at_line_end() const {
+  const Token& t = peek();
+  if (t.kind == Token::Kind::line_end || t.kind == Token::Kind::end) return true;
+  return depth_ != 0 && sees("}");  // the end of the anchor
+}
 
 bool Reader::sees(std::string_view word) const {
   const Token& t = peek();

@@ -1,7 +1,9 @@
 // The recursive descent behind parse(): one method a production, split over the files of this folder.
 //   reader.cc    lines, problems, what several productions share
 //   options.cc   set …
-//   rules.cc     pass, block, match, antispoof and what follows them
+//   rules.cc     pass, block, match, antispoof, anchor
+//   rule_options.cc  what follows the addresses of a rule
+//   tables.cc    table …, pools, dynamic interfaces
 //   hosts.cc     interfaces, protocols, addresses, ports
 // Private to lib/pfconf. A production returns false when it could not go on; the problem is noted by then and the rest
 // of the line is left out.
@@ -40,13 +42,14 @@ class Reader {
   template <class Element>
   bool list(Element element) {
     if (!take("{")) return element();
-    do {
-      while (take(",")) {}
-      if (sees("}")) break;
+    for (;;) {
+      while (take(",") || take_line_end()) {}
+      if (sees("}") || peek().kind == Token::Kind::end) break;
       if (!element()) return false;
-    } while (!at_line_end());
+    }
     return expect("}");
   }
+  bool take_line_end();
 
   // options.cc
   bool set();
@@ -56,26 +59,56 @@ class Reader {
   bool set_reassemble();
   void finish_options();
 
+  bool set_syncookies();
+
   // rules.cc
   bool rule(config::RuleKind kind);
+  bool anchor();
+  bool anchor_body(const std::string& path);
   bool antispoof();
   bool head(config::RuleSpec& r);
   bool block_reply(config::RuleSpec& r);
   bool unreachable_codes(config::RuleSpec& r, Af af);
   bool code_of(Af af, uint8_t& out);
   bool log(config::RuleSpec& r);
+  bool freebsd_scrub();
+  void finish_rule(config::RuleSpec& r);
+
+  // rule_options.cc
   bool filter_options(config::RuleSpec& r);
   bool filter_option(config::RuleSpec& r);
+  bool negated_option(config::RuleSpec& r);
   bool flags(config::RuleSpec& r);
   bool icmp_types(config::RuleSpec& r, Af af);
   bool state(config::RuleSpec& r);
   bool state_options(config::StateSpec& s);
   bool state_option(config::StateSpec& s);
+  bool source_option(config::StateSpec& s);
+  bool overload(config::StateSpec& s);
   bool label(config::RuleSpec& r);
-  bool translation(config::RuleSpec& r, config::TranslationSpec& t, bool nat);
+  bool name_of(std::string& out, std::string_view what);
+  bool tos(int16_t& out);
+  bool probability(uint32_t& out);
+  bool rate(RateLimit& out);
+  bool received_on(config::RuleSpec& r, bool negate);
+  bool set_options(config::RuleSpec& r);
+  bool set_option(config::RuleSpec& r);
+  bool scrub(config::RuleSpec& r);
+  bool translation(config::TranslationSpec& t, bool nat);
   bool translation_port(config::TranslationSpec& t, bool nat);
-  bool freebsd_scrub();
-  void finish_rule(config::RuleSpec& r);
+  bool af_to(config::RuleSpec& r);
+  bool route(config::RuleSpec& r, RouteKind kind);
+
+  // tables.cc
+  bool table();
+  bool table_name(std::string& out);
+  bool table_entry(Table& table);
+  bool pool_hosts(config::PoolSpec& pool);
+  bool pool_host(config::PoolSpec& pool);
+  bool pool_options(config::PoolSpec& pool);
+  bool source_hash(config::PoolSpec& pool);
+  // "(em0)", "(em0:network)": its addresses as this configuration gives them.
+  bool dynamic_interface(std::string& text, std::vector<Prefix>& out);
 
   // hosts.cc
   bool interfaces(config::RuleSpec& r);
@@ -91,8 +124,12 @@ class Reader {
   config::Context c_;
   config::RuleDefaults defaults_;
   Dialect dialect_;
+  std::string text_;  // what the tokens point into
   std::vector<Token> tokens_;
   size_t at_ = 0;
+  std::string path_;  // of the anchor whose rules are being read
+  unsigned unnamed_ = 0;
+  size_t depth_ = 0;
   std::deque<config::Node> places_;
   std::vector<Unsupported> unsupported_;
   bool limit_states_given_ = false;

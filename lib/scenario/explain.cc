@@ -39,6 +39,20 @@ std::string hop_name(const NextHop& hop, const Snapshot& snapshot) {
   return "";
 }
 
+// What rules may ask, without leaving a trace: they will be asked again when the packet is sent.
+RuleEnvironment looking_at(const Snapshot& snapshot) {
+  RuleEnvironment e;
+  e.context = &snapshot;
+  e.looking = true;
+  e.has_route = [](const void* s, Af af, const Address& address) {
+    return has_route(*static_cast<const Snapshot*>(s), af, address);
+  };
+  e.urpf_failed = [](const void* s, Af af, const Address& source, InterfaceId in) {
+    return urpf_failed(*static_cast<const Snapshot*>(s), af, source, in);
+  };
+  return e;
+}
+
 // The rule or state at one hook; `passes` tells whether the way goes on.
 std::string at_hook(Node& node, Packet& p, Direction dir, InterfaceId interface, bool& passes) {
   const Snapshot& snapshot = node.snapshot();
@@ -50,7 +64,10 @@ std::string at_hook(Node& node, Packet& p, Direction dir, InterfaceId interface,
     if (s->translated && !is_icmp_error(p)) rewrite(p, endpoints_of(to, dir, initiator_slot_of(s->direction)));
     return out + ": state " + print_state(*s, snapshot.interfaces);
   }
-  const Decision d = evaluate(snapshot.rules, rule_input(p, dir, interface));
+  RuleInput input = rule_input(p, dir, interface);
+  const RuleEnvironment environment = looking_at(snapshot);
+  input.environment = &environment;
+  const Decision d = evaluate(snapshot.rules, input);
   passes = d.rule->action != Action::block;
   return out + ": no state, " + describe_rule(*d.rule);
 }
@@ -77,10 +94,7 @@ std::vector<std::string> explain(Node& node, InterfaceId interface, const std::v
   bool passes = false;
   std::vector<std::string> out{at_hook(node, p, Direction::in, interface, passes)};
   if (!passes) return out;
-  const Address* destination = &p.dst;
-  NextHopIndex index = kNoNextHop;
-  node.snapshot().routes->lookup(p.af, {&destination, 1}, &index);
-  const NextHop& hop = node.snapshot().next_hops[index];
+  const NextHop& hop = next_hop(node.snapshot(), p.af, p.dst);
   out.push_back("route to " + to_string(p.af, p.dst) + ": " + hop_name(hop, node.snapshot()));
   if (hop.kind == HopKind::connected || hop.kind == HopKind::gateway)
     out.push_back(at_hook(node, p, Direction::out, hop.interface, passes));

@@ -13,6 +13,7 @@ constexpr uint32_t kHostId = 0x7477696e;
 // A node is made for every scenario, and memory that is reserved costs time; no scenario needs more.
 constexpr uint32_t kMostStates = 10000;
 constexpr uint32_t kMostFragments = 2048;
+constexpr uint32_t kMostSourceNodes = 4096;
 }  // namespace
 
 Node::Node(config::Config config) : config_(std::move(config)) {
@@ -27,6 +28,7 @@ Node::Node(config::Config config) : config_(std::move(config)) {
   options.seed = 42;
   options.id_base = 1;
   options.fragment_limit = std::min(config_.options.limit_fragments, kMostFragments);
+  options.source_nodes = kMostSourceNodes;  // the limit itself may change with a reload
   options.sync = config_.pfsync.has_value();
   engine_ = std::make_unique<Engine>(options, *table_, *this);
   for (const auto& g : config_.carp.groups) roles_.master[g.interface - 1u].set(g.vhid);
@@ -158,7 +160,9 @@ Outcome Node::inject(InterfaceId interface, const std::vector<uint8_t>& frame) {
   return outcome;
 }
 
-void Node::advance(Duration by) {
+Outcome Node::advance(Duration by) {
+  Outcome outcome;
+  outcome_ = &outcome;
   const Time end = now_ + by;
   while (now_ < end) {
     now_ = std::min(end, now_ + Duration(1s));
@@ -167,6 +171,8 @@ void Node::advance(Duration by) {
     (void)engine_->drain_deltas(view(), now_, [](const Delta&) { return true; });
   }
   buffers_.clear();
+  outcome_ = nullptr;
+  return outcome;
 }
 
 std::vector<const State*> Node::states() {
@@ -207,6 +213,8 @@ std::string level_name(uint8_t proto, uint8_t level) {
 }  // namespace
 
 std::string print_levels(const State& s) {
+  if (s.wire.proto == kProtoTcp && s.src.level == kTcpProxySrc) return "PROXY:SRC";
+  if (s.wire.proto == kProtoTcp && s.src.level == kTcpProxyDst) return "PROXY:DST";
   const Peer& near = s.direction == Direction::in ? s.dst : s.src;
   const Peer& far = s.direction == Direction::in ? s.src : s.dst;
   return level_name(s.wire.proto, near.level) + ":" + level_name(s.wire.proto, far.level);

@@ -41,7 +41,8 @@ class Node final : public EngineHost {
   bool set_role(uint8_t vhid, bool master);
 
   [[nodiscard]] Outcome inject(InterfaceId interface, const std::vector<uint8_t>& frame);
-  void advance(Duration by);
+  // What the node sends of its own accord meanwhile is in the outcome.
+  Outcome advance(Duration by);
   // Removes the states that fit; how many there were.
   uint64_t kill(const StateFilter& filter);
 

@@ -56,6 +56,42 @@ enum StateFlag : uint16_t {  // low bits numbered as on the pfsync wire
   kStateSloppy = 0x0002,
   kStateNoSync = 0x0008,
   kStateAckWanted = 0x0010,
+  kStateNoDf = 0x0020,
+  kStateSetTos = 0x0040,
+  kStateRandomId = 0x0080,
+  kStateScrubTcp = 0x0100,  // reassemble tcp
+  kStateSetPrio = 0x0200,
+  // From here on our own, never on the wire.
+  kStateActions = 0x1000,  // packets are changed: no-df, min-ttl, max-mss, random-id, set tos, prio; or tagged
+  kStateRest = 0x2000,     // its StateRest holds something
+  kStateRate = 0x4000,     // the rule's max-pkt-rate counts its packets
+  kStateAfTo = 0x8000,     // its keys are of different families
+};
+inline constexpr uint16_t kStateWireFlags = 0x0fff;
+
+// What `reassemble tcp` keeps of one end (pf.conf(5) "reassemble tcp").
+struct ScrubRecord {
+  uint64_t last_packet_us = 0;
+  uint32_t ts_offset = 0;  // added to its timestamps
+  uint32_t tsval = 0, tsecr = 0, tsval_first = 0;
+  uint8_t ttl = 0;    // the highest seen
+  uint8_t flags = 0;  // the tracker's own
+};
+
+using SourceNodeIndex = uint32_t;
+inline constexpr SourceNodeIndex kNoSourceNode = 0;
+
+// What few states need. Lies apart from the states, at the same index; meaningful only with kStateRest.
+struct StateRest {
+  uint16_t tag = 0;
+  int8_t set_prio = -1, set_prio_lowdelay = -1;
+  uint8_t route_kind = 0;  // RouteKind
+  InterfaceId route_interface = kNoInterface;
+  IpAddress route;                                                // next hop chosen at creation
+  SourceNodeIndex source_nodes[4] = {0, 0, 0, 0};                 // tracking, nat, rdr, route
+  bool counted_by_rule = false;                                   // in the rule's total over all workers
+  RuleSlot pool_rules[2] = {kDefaultRuleSlot, kDefaultRuleSlot};  // whose least-states pool counts it: nat-to, rdr-to
+  ScrubRecord scrub[2];                                           // of src and dst
 };
 
 using StateIndex = uint32_t;

@@ -39,6 +39,8 @@ constexpr size_t align_up(size_t n, size_t to) { return (n + to - 1) / to * to; 
 
 }  // namespace
 
+void StateTable::FreeRest::operator()(StateRest* p) const { std::free(p); }
+
 void StateTable::FreeBytes::operator()(std::byte* p) const { std::free(p); }
 
 size_t StateTable::bucket_count(uint32_t capacity) {
@@ -78,6 +80,8 @@ StateTable::StateTable(const StateTableOptions& options)
   buckets_ = reinterpret_cast<Bucket*>(base + size_t{capacity_} * sizeof(State));
   for (size_t b = 0; b < buckets; ++b) new (&buckets_[b]) Bucket{};
 
+  rest_.reset(static_cast<StateRest*>(std::calloc(capacity_, sizeof(StateRest))));
+  if (rest_ == nullptr) throw std::bad_alloc();
   owners_ = std::make_unique<std::atomic<uint8_t>[]>(capacity_);
   workers_ = std::make_unique<Worker[]>(worker_count_);
   fill_chunks();
@@ -390,6 +394,7 @@ InsertResult StateTable::insert(State& s) {
     return r;
   }
   s.in_use = true;
+  if (s.wire.af != s.stack.af) mixed_.fetch_add(1, std::memory_order_relaxed);
   owners_[index_of(s)].store(static_cast<uint8_t>(s.owner + 1), std::memory_order_release);
   c.inserts.add();
   c.current.add();
@@ -398,6 +403,7 @@ InsertResult StateTable::insert(State& s) {
 
 void StateTable::remove(State& s) {
   s.in_use = false;
+  if (s.wire.af != s.stack.af) mixed_.fetch_sub(1, std::memory_order_relaxed);
   owners_[index_of(s)].store(0, std::memory_order_release);
   phase_of(s).store(kOut);
   withdraw_all(s, hashes_of(s));

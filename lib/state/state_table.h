@@ -87,6 +87,7 @@ struct alignas(64) StateTableCounters {
   Counter exhausted;  // allocations refused: no free state
   Counter collisions;
   Counter index_full;
+  Counter half_open;  // TCP connections in their handshake; kept by the engine
 };
 
 class StateTable {
@@ -141,6 +142,9 @@ class StateTable {
   [[nodiscard]] const State& state(StateIndex index) const { return states_[index]; }
   [[nodiscard]] StateIndex index_of(const State& state) const { return static_cast<StateIndex>(&state - states_); }
   [[nodiscard]] State* states_array() { return states_; }
+  // The state's own; whoever sets kStateRest starts with a fresh one.
+  [[nodiscard]] StateRest& rest(const State& state) { return rest_[index_of(state)]; }
+  [[nodiscard]] const StateRest& rest(const State& state) const { return rest_[index_of(state)]; }
   [[nodiscard]] uint32_t capacity() const { return capacity_; }
 
   // A state held by index (another state's `link`), if it is in the index and the worker's own; else null. Never reads
@@ -162,6 +166,9 @@ class StateTable {
   [[nodiscard]] uint8_t workers() const { return worker_count_; }
   // Over all workers: states that count for the limit and for adaptive timeouts.
   [[nodiscard]] uint64_t states() const;
+  // True while there is a state whose keys are of different families (af-to): only then an incoming packet may have to
+  // be looked up by the stack key as well.
+  [[nodiscard]] bool has_mixed_states() const { return mixed_.load(std::memory_order_relaxed) != 0; }
   // Parts of the index in use, 0 .. 1; walks it. For tests and displays.
   [[nodiscard]] double load() const;
 
@@ -248,11 +255,17 @@ class StateTable {
   void* grace_context_;
   std::unique_ptr<std::byte[], FreeBytes> memory_;  // when the caller gave none
   State* states_ = nullptr;
+  // From the kernel as pages of zeros: what no state uses costs nothing.
+  struct FreeRest {
+    void operator()(StateRest* p) const;
+  };
+  std::unique_ptr<StateRest[], FreeRest> rest_;
   Bucket* buckets_ = nullptr;
   uint64_t bucket_mask_ = 0;
   std::unique_ptr<std::atomic<uint8_t>[]> owners_;  // of each state: worker + 1 while it is in the index
   std::unique_ptr<Chunk[]> chunks_;
   std::unique_ptr<Worker[]> workers_;
+  alignas(64) std::atomic<uint32_t> mixed_{0};
   alignas(64) ChunkStack full_chunks_;
   alignas(64) ChunkStack empty_chunks_;
 };

@@ -181,7 +181,7 @@ TcpResult tcp_track(State& s, bool forward, const TcpSegment& segment, uint32_t 
       // The sender may have lost its memory. If so it resets the connection in answer; a forger never sees the
       // question.
       result.verdict = TcpVerdict::challenge_ack;
-      result.answer_seq = dst.seqlo + dst.seqdiff;
+      result.answer_seq = dst.seqlo;
       result.answer_ack = src.seqlo;
       return result;
     }

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 using twinwall::conformance::handlers;
 using twinwall::conformance::Report;
 
-constexpr size_t kFailuresShown = 5;
+constexpr size_t kFailuresShown = 40;
 
 // An index of a folder of captures repeats what the captures' own files say.
 bool is_index(const fs::path& path) { return path.filename() == "index.json"; }

@@ -51,7 +51,7 @@ class Bindings {
 
  private:
   struct Draw {
-    IpAddress address;
+    Prefix address;
     uint16_t low = 0, high = 0;
     bool echo_only = false;
   };
@@ -62,6 +62,7 @@ class Bindings {
 
 struct PacketMask {
   bool ipv4_id = false;      // and with it the header checksum
+  bool made_here = false;    // IPv4: identification and checksum of the header, and of a quoted one
   bool fragment_id = false;  // IPv6
   bool options = false;      // IPv4, and with them the header checksum
 };
@@ -92,12 +93,29 @@ struct ShownState {
   std::string text;  // keys, levels, windows, packets, bytes, flags, in one form for both sides
   long expires = -1;
   long rule = -1;
+  long anchor = -1;
   friend bool operator<(const ShownState& a, const ShownState& b) { return a.text < b.text; }
 };
 [[nodiscard]] std::vector<ShownState> recorded_states(const json& lines);
-// `counters`: with packets, bytes and flags, where the recording has them.
-[[nodiscard]] ShownState own_state(scenario::Node& node, const State& s, const Bindings& bindings, bool counters);
+// `shown`: the state with the recorded sequence numbers. `counters`: with packets, bytes and flags, where the recording
+// has them.
+[[nodiscard]] ShownState own_state(scenario::Node& node, const State& s, const State& shown, const Bindings& bindings,
+                                   bool counters);
 [[nodiscard]] uint32_t seconds_left(scenario::Node& node, const State& s);
+
+// ---- pf_sources.cc
+
+struct ShownSource {
+  std::string text;  // all but the rate
+  double rate = 0;
+  unsigned seconds = 0;
+  friend auto operator<=>(const ShownSource&, const ShownSource&) = default;
+};
+// Sorted, both.
+[[nodiscard]] std::vector<ShownSource> recorded_sources(const json& lines);
+[[nodiscard]] std::vector<ShownSource> own_sources(scenario::Node& node);
+// What the tables hold that rules add to; sorted, as pfctl -T show prints it.
+[[nodiscard]] std::vector<std::string> overload_entries(scenario::Node& node);
 
 // ---- pf_rules.cc
 
@@ -108,8 +126,9 @@ class RuleMap {
   RuleMap(const std::string& options, const json& rules_after, const config::Config& config, pfconf::Dialect dialect);
   // Why the recorded rules could not be read; empty when they could.
   [[nodiscard]] const std::string& problem() const { return problem_; }
-  [[nodiscard]] const std::string& recorded(size_t number) const;
-  [[nodiscard]] std::string own(const Rule& rule) const;
+  // A rule by its number, and by that of the anchor rule around it (kNoRuleNumber in the main ruleset).
+  [[nodiscard]] const std::string& recorded(uint32_t anchor, uint32_t number) const;
+  [[nodiscard]] std::string own(const Ruleset& rules, const Rule& rule) const;
   struct Counts {
     uint64_t packets = 0, bytes = 0, states = 0;
     bool compared = true;
@@ -119,7 +138,7 @@ class RuleMap {
   [[nodiscard]] const std::map<std::string, Counts>& counts() const { return counts_; }
 
  private:
-  std::vector<std::string> recorded_;
+  std::map<std::pair<uint32_t, uint32_t>, std::string> by_number_;
   std::map<std::string, Counts> counts_;
   std::string problem_;
 };

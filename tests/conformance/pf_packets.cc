@@ -77,9 +77,11 @@ void Bindings::learn_from(const Ruleset& rules) {
   for (const Rule& r : rules.rules) {
     const Translation& t = r.nat_to;
     if (!t.enabled) continue;
-    for (const Af af : {Af::inet, Af::inet6}) {
-      if (!t.has(af)) continue;
-      Draw d{{af, t.address(af)}, t.port_low, t.port_high, false};
+    const PoolChoices& choices = *t.pool.choices;
+    std::vector<PoolEntry> entries = choices.entries[0];
+    entries.insert(entries.end(), choices.entries[1].begin(), choices.entries[1].end());
+    for (const PoolEntry& entry : entries) {
+      Draw d{entry.prefix, t.port_low, t.port_high, false};
       d.echo_only = t.static_port || (t.port_low != 0 && t.port_low == t.port_high);
       if (t.port_low == 0) {
         d.low = kDrawLow;
@@ -106,13 +108,16 @@ std::string Bindings::bind(const std::vector<uint8_t>& recorded, const std::vect
   b.own = load_be16(&own[at]);
   for (const Binding& known : bindings_)
     if (same_flow(known, b) && (known.recorded == b.recorded || known.own == b.own)) return {};
+  std::string problem;
   for (const Draw& d : draws_) {
-    if (!(d.address == b.address) || (d.echo_only && !echo)) continue;
-    if (!echo && (b.own < d.low || b.own > d.high)) return fmt::format("port {} is not in {}:{}", b.own, d.low, d.high);
-    bindings_.push_back(b);
-    return {};
+    if (d.address.af != b.address.af || !d.address.contains(b.address.addr) || (d.echo_only && !echo)) continue;
+    if (echo || (b.own >= d.low && b.own <= d.high)) {
+      bindings_.push_back(b);
+      return {};
+    }
+    problem = fmt::format("port {} is not in {}:{}", b.own, d.low, d.high);
   }
-  return {};
+  return problem;
 }
 
 uint16_t Bindings::recorded_value(const Binding& of_own) const {
@@ -164,9 +169,14 @@ std::vector<uint8_t> Bindings::swap(const std::vector<uint8_t>& packet, bool own
 
 std::vector<uint8_t> masked(std::vector<uint8_t> packet, const PacketMask& mask) {
   const Layout l = layout(packet.data(), packet.size());
-  if (mask.ipv4_id && l.af == Af::inet) {
+  if ((mask.ipv4_id || mask.made_here) && l.af == Af::inet) {
     store_be16(&packet[4], 0);
     store_be16(&packet[10], 0);
+    const size_t quote = l.l4 + kIcmpHeader;
+    if (mask.made_here && is_error(l, packet.data()) && packet.size() >= quote + kIpv4Header) {
+      store_be16(&packet[quote + 4], 0);
+      store_be16(&packet[quote + 10], 0);
+    }
   }
   const size_t header = static_cast<size_t>(packet.empty() ? 0 : packet[0] & 15) * 4;
   if (mask.options && l.af == Af::inet && header > kIpv4Header && header <= packet.size()) {

@@ -16,6 +16,17 @@ TEST(SipHash, IsThePublishedFunction) {
             0x95bc321ab41d8206ull);
 }
 
+// The vectors of the paper's appendix: key 00 01 … 0f, message 00 01 … 0e; and of the reference program for shorter
+// ones.
+TEST(SipHash, TwoFourIsThePublishedFunction) {
+  const SipKey key{0x0706050403020100ull, 0x0f0e0d0c0b0a0908ull};
+  uint8_t message[15];
+  for (uint8_t i = 0; i < 15; ++i) message[i] = i;
+  EXPECT_EQ(siphash24(key, message, 15), 0xa129ca6149be45e5ull);
+  EXPECT_EQ(siphash24(key, message, 0), 0x726fdb47dd0e0e31ull);
+  EXPECT_EQ(siphash24(key, message, 8), 0x93f5f5799a932462ull);
+}
+
 TEST(SipHash, EveryBitOfKeyAndInputChangesAboutHalfOfTheHash) {
   const uint64_t base = siphash13({1, 2}, {3, 4});
   for (unsigned bit = 0; bit < 64; ++bit) {

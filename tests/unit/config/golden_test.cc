@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "lib/config/load.h"
-#include "lib/filter/print.h"
+#include "lib/filter/print_ruleset.h"
 
 namespace twinwall::config {
 namespace {
@@ -61,9 +61,7 @@ class Expansion : public testing::TestWithParam<fs::path> {};
 TEST_P(Expansion, GivesTheseRules) {
   const LoadResult result = load(GetParam());
   ASSERT_EQ(to_string(result.diagnostics), "");
-  std::string rules;
-  for (const Rule& rule : result.config.rules.rules) rules += print_rule(rule) + "\n";
-  EXPECT_EQ(rules, contents(fs::path(GetParam()).replace_extension(".ok")));
+  EXPECT_EQ(print_ruleset(result.config.rules, false), contents(fs::path(GetParam()).replace_extension(".ok")));
 }
 
 INSTANTIATE_TEST_SUITE_P(Config, Expansion, testing::ValuesIn(yaml_files(TEST_DATA "/config-print")), test_name);

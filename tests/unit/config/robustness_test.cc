@@ -58,11 +58,14 @@ void expect_sane(const LoadResult& result, const std::string& text) {
   }
   for (size_t i = 0; i < result.config.rules.rules.size(); ++i) {
     const Rule& rule = result.config.rules.rules[i];
-    EXPECT_EQ(rule.number, i) << text;
+    EXPECT_EQ(rule.position, i) << text;
+    EXPECT_LE(rule.number, i) << text;
     EXPECT_NE(rule.identity, 0u) << text;
     EXPECT_EQ(rule.flags & ~rule.flag_mask, 0) << text;
-    EXPECT_FALSE(rule.nat_to.enabled && !rule.nat_to.has(rule.af)) << text;
-    EXPECT_FALSE(rule.rdr_to.enabled && !rule.rdr_to.has(rule.af)) << text;
+    for (const Translation* t : {&rule.nat_to, &rule.rdr_to}) {
+      EXPECT_EQ(t->enabled, !t->pool.empty()) << text;
+      EXPECT_FALSE(t->enabled && rule.af == Af::none) << text;
+    }
   }
 }
 

@@ -95,6 +95,21 @@ TEST_F(ApiTest, UnknownThingsAndBadWordsAreErrorsInJson) {
   EXPECT_EQ(post("carp/demote?value=300").first, 400);
 }
 
+TEST_F(ApiTest, SourcesAreShownAndFlushed) {
+  const Address to = Address::v4(0xc0000215);
+  (void)plane.sources()->acquire({1, SourcePurpose::rdr, Af::inet, Address::v4(0x0a000005)}, 1, {}, &to, 0);
+  (void)plane.sources()->acquire({1, SourcePurpose::track, Af::inet, Address::v4(0x0a000005)}, 1, {}, nullptr, 0);
+  const Json shown = get("show/sources").second;
+  ASSERT_EQ(shown["sources"].size(), 2u);
+  const Json& sticky = shown["sources"][shown["sources"][0]["purpose"] == "rdr-to" ? 0 : 1];
+  EXPECT_EQ(sticky["address"], "10.0.0.5");
+  EXPECT_EQ(sticky["mapping"], "192.0.2.21");
+  EXPECT_EQ(sticky["states"], 1);
+  EXPECT_EQ(get("show/limits").second["limits"]["source-nodes"]["current"], 2);
+  EXPECT_EQ(post("flush/sources").second["flushed"], 2);
+  EXPECT_TRUE(get("show/sources").second["sources"].empty());
+}
+
 TEST_F(ApiTest, StatesAreShownKilledAndFlushed) {
   loop.post([this] {
     for (uint64_t i = 1; i <= 3; ++i) {

@@ -66,6 +66,7 @@ class FakeDataplane final : public Dataplane {
     for (const auto& t : tables_) n += t.size();
     return n;
   }
+  SourceTable* sources() const override { return &sources_; }
   uint64_t state_searches() const override { return 0; }
   uint64_t state_inserts() const override { return 0; }
   uint64_t state_removals() const override { return 0; }
@@ -272,6 +273,7 @@ class FakeDataplane final : public Dataplane {
   std::vector<bool> links_;
   std::vector<std::pair<InterfaceId, bool>> link_changes_;
   std::vector<Table> tables_;
+  mutable SourceTable sources_{64, 1};
   int control_fd_ = -1, sync_fd_ = -1;
 };
 

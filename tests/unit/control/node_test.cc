@@ -260,6 +260,17 @@ TEST_F(NodePair, ReloadTakesNewRulesAndKeepsCounters) {
   EXPECT_EQ(rules[1]["label"], "all");
 }
 
+TEST_F(NodePair, RulesInsideAnAnchorHaveAPlaceOfTheirOwn) {
+  Box box(1, now);
+  box.text = sample_text(1, "  - {action: block}\n  - {action: anchor, rules: [{action: pass, label: in}]}\n");
+  ASSERT_TRUE(box.node->reload(now).ok);
+  const Json rules = show_rules(*box.node)["rules"];
+  ASSERT_EQ(rules.size(), 3u);
+  EXPECT_EQ(rules[1]["place"], "1");
+  EXPECT_EQ(rules[2]["place"], "1.0");
+  EXPECT_EQ(rules[2]["number"], 0);
+}
+
 TEST_F(NodePair, RefusedReloadsChangeNothing) {
   Box box(1, now);
   const auto before = box.plane.snapshot;

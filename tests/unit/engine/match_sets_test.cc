@@ -28,10 +28,10 @@ TEST(MatchSets, EqualCombinationsShareANumber) {
 TEST(MatchSets, NoneAndTooManyAreZero) {
   MatchSets sets;
   EXPECT_EQ(acquire(sets, {}), 0);
-  EXPECT_EQ(acquire(sets, std::vector<RuleSlot>(kMaxMatchRules + 1, 1)), 0);
+  EXPECT_EQ(acquire(sets, std::vector<RuleSlot>(MatchSets::kMaxSlots + 1, 1)), 0);
   EXPECT_TRUE(slots(sets, 0).empty());
   sets.release(0);
-  EXPECT_NE(acquire(sets, std::vector<RuleSlot>(kMaxMatchRules, 1)), 0);
+  EXPECT_NE(acquire(sets, std::vector<RuleSlot>(MatchSets::kMaxSlots, 1)), 0);
 }
 
 TEST(MatchSets, ANumberLivesAsLongAsItsLastState) {

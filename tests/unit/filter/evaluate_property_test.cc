@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "lib/base/random.h"
@@ -18,6 +19,16 @@ bool bit(const Address& a, unsigned i) { return (a.bytes[i / 8] >> (7 - i % 8) &
 
 bool naive_address(const AddressMatch& m, Af af, const Address& a) {
   if (m.kind == AddressKind::any) return true;
+  if (m.kind == AddressKind::table) {
+    const TableEntry* best = nullptr;
+    for (const TableEntry& e : m.table->entries()) {
+      bool holds = e.prefix.af == af;
+      for (unsigned i = 0; holds && i < e.prefix.length; ++i) holds = bit(e.prefix.addr, i) == bit(a, i);
+      if (holds && (best == nullptr || e.prefix.length >= best->prefix.length)) best = &e;
+    }
+    const bool in_table = best != nullptr && !best->negate;
+    return m.negate ? !in_table : in_table;
+  }
   if (m.af != af) return false;
   bool inside = true;
   if (m.kind == AddressKind::prefix) {
@@ -67,6 +78,11 @@ bool naive_match(const Rule& r, const RuleInput& in) {
   tests.push_back(r.proto == 0 || r.proto == in.proto);
   tests.push_back(naive_address(r.from.address, in.af, in.src));
   tests.push_back(naive_address(r.to.address, in.af, in.dst));
+  tests.push_back(r.tos == -1 || r.tos == in.tos);
+  tests.push_back(r.prio == -1 || r.prio == in.prio);
+  tests.push_back(r.any_received_on || r.received_on.test(in.received_on));
+  if (r.tagged != 0) tests.push_back(r.not_tagged ? in.tag != r.tagged : in.tag == r.tagged);
+  tests.push_back(!r.fragment || in.is_fragment);
   if (in.is_fragment) {
     tests.push_back(!wants_ports);
     tests.push_back(!wants_icmp);
@@ -86,9 +102,9 @@ bool naive_match(const Rule& r, const RuleInput& in) {
 }
 
 void translate(const Rule& r, RuleInput& in) {
-  if (r.nat_to.enabled && r.nat_to.has(in.af)) in.src = r.nat_to.address(in.af);
-  if (r.rdr_to.enabled && r.rdr_to.has(in.af)) {
-    in.dst = r.rdr_to.address(in.af);
+  if (r.nat_to.enabled) in.src = r.nat_to.pool.entries[0].prefix.addr;
+  if (r.rdr_to.enabled) {
+    in.dst = r.rdr_to.pool.entries[0].prefix.addr;
     if (r.rdr_to.port_low != 0) in.dport = r.rdr_to.port_low;
   }
 }
@@ -106,6 +122,7 @@ Verdict naive_evaluate(const Ruleset& set, RuleInput in) {
   for (const Rule& r : set.rules) {
     if (!naive_match(r, in)) continue;
     matching.push_back(&r);
+    if (r.tag != 0) in.tag = r.tag;
     if (r.action == Action::match) translate(r, in);
     if (r.quick) break;
   }
@@ -123,8 +140,8 @@ Verdict naive_evaluate(const Ruleset& set, RuleInput in) {
     v.log = v.log || r->log;
     v.log_all = v.log_all || r->log_all;
     if (r->action == Action::block) continue;
-    if (r->nat_to.enabled && r->nat_to.has(in.af)) v.nat = r;
-    if (r->rdr_to.enabled && r->rdr_to.has(in.af)) v.rdr = r;
+    if (r->nat_to.enabled) v.nat = r;
+    if (r->rdr_to.enabled) v.rdr = r;
   }
   return v;
 }
@@ -153,6 +170,10 @@ class World {
     in.src = address(in.af);
     in.dst = address(in.af);
     in.is_fragment = chance(8);
+    in.tos = chance(2) ? 0 : 0x10;
+    in.prio = chance(2) ? 3 : 5;
+    in.tag = static_cast<TagId>(random_.below(3));
+    in.received_on = static_cast<InterfaceId>(1 + random_.below(3));
     if (in.proto == 6 || in.proto == 17) {
       in.sport = port_number();
       in.dport = port_number();
@@ -180,6 +201,12 @@ class World {
   AddressMatch address_match(Af af) {
     AddressMatch m;
     if (chance(2)) return m;
+    if (chance(5)) {
+      m.kind = AddressKind::table;
+      m.negate = chance(4);
+      m.table = table();
+      return m;
+    }
     m.af = af;
     m.negate = chance(4);
     if (chance(3)) {
@@ -196,6 +223,16 @@ class World {
     return m;
   }
 
+  std::shared_ptr<const Table> table() {
+    auto t = std::make_shared<Table>("t");
+    for (uint32_t n = random_.below(6); n > 0; --n) {
+      const Af af = chance(3) ? Af::inet6 : Af::inet;
+      t->add_entry({Prefix{af, address(af), static_cast<uint8_t>(address_bits(af) - random_.below(4))}, chance(3)});
+    }
+    t->seal(false);
+    return t;
+  }
+
   PortMatch port_match() {
     if (chance(2)) return {};
     PortMatch m{static_cast<PortOperator>(random_.below(10)), port_number(), port_number()};
@@ -206,9 +243,7 @@ class World {
   Translation translation(Af af) {
     Translation t;
     if (!chance(4)) return t;
-    t.enabled = true;
-    (af == Af::inet ? t.has_v4 : t.has_v6) = true;
-    (af == Af::inet ? t.v4 : t.v6) = address(af);
+    t = testing_rules::translation(af, address(af));
     t.port_low = static_cast<uint16_t>(random_.below(6));
     return t;
   }
@@ -242,8 +277,19 @@ class World {
     }
     r.state = chance(3) ? StateMode::none : StateMode::keep;
     r.sloppy = chance(4);
+    if (chance(6)) r.tos = chance(2) ? 0 : 0x10;
+    if (chance(6)) r.prio = chance(2) ? 3 : 5;
+    r.any_received_on = !chance(6);
+    for (size_t i = 1; i <= 3; ++i) r.received_on.set(i, chance(2));
+    if (chance(4)) r.tag = static_cast<TagId>(1 + random_.below(2));
+    if (chance(6)) {
+      r.tagged = static_cast<TagId>(1 + random_.below(2));
+      r.not_tagged = chance(2);
+    }
+    r.fragment = chance(10);
     r.nat_to = translation(af);
     r.rdr_to = translation(af);
+    if (r.nat_to.enabled || r.rdr_to.enabled) r.af = af;
     return r;
   }
 

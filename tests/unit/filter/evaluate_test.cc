@@ -256,8 +256,8 @@ TEST(Evaluate, MoreMatchRulesThanThereIsRoomForAreCounted) {
 
 Rule nat_match(const char* address) {
   Rule r = match();
-  r.nat_to.enabled = r.nat_to.has_v4 = true;
-  r.nat_to.v4 = parse_ip(address)->addr;
+  r.af = Af::inet;
+  r.nat_to = translation(address);
   return r;
 }
 
@@ -269,7 +269,7 @@ TEST(Evaluate, LaterRulesSeeWhatAMatchRuleTranslated) {
   const Ruleset rules = ruleset({block(), from_inside, nat_match("192.0.2.2"), from_outside, from_inside});
   RuleInput in = kWeb;
   const Decision d = evaluate(rules, in, [](const Rule& rule, RuleInput& input) {
-    input.src = rule.nat_to.v4;
+    input.src = rule.nat_to.pool.entries[0].prefix.addr;
     return true;
   });
   EXPECT_EQ(d.rule->number, 3u);
@@ -279,7 +279,7 @@ TEST(Evaluate, LaterRulesSeeWhatAMatchRuleTranslated) {
 
 TEST(Evaluate, TheLastTranslationOfAKindHolds) {
   Rule rdr = match();
-  rdr.rdr_to.enabled = rdr.rdr_to.has_v4 = true;
+  rdr.rdr_to = translation("10.0.0.80");
   Rule deciding = pass();
   deciding.nat_to = nat_match("192.0.2.9").nat_to;
   const Ruleset rules = ruleset({nat_match("192.0.2.2"), rdr, nat_match("192.0.2.3"), pass()});

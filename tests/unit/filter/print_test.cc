@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <tuple>
 #include <vector>
 
+#include "lib/filter/print_ruleset.h"
 #include "tests/unit/filter/rules.h"
 
 namespace twinwall {
@@ -60,12 +62,26 @@ TEST(Print, ModesOfALaterVersionHaveTheirWords) {
   EXPECT_EQ(print_rule(r), "pass all flags S/S synproxy state");
 }
 
-TEST(Print, ATranslationOfBothFamilies) {
+TEST(Print, ATranslationToSeveralAddresses) {
   Rule r = match();
-  r.nat_to.enabled = r.nat_to.has_v4 = r.nat_to.has_v6 = true;
-  r.nat_to.v4 = parse_ip("192.0.2.1")->addr;
-  r.nat_to.v6 = parse_ip("2001:db8::1")->addr;
-  EXPECT_EQ(print_rule(r), "match all nat-to { 192.0.2.1 2001:db8::1 }");
+  r.nat_to = translation("192.0.2.1");
+  EXPECT_EQ(print_rule(r), "match all nat-to 192.0.2.1");
+  r.nat_to.pool.entries.push_back({*parse_prefix("192.0.2.4/30"), 3});
+  r.nat_to.pool.type = PoolType::round_robin;
+  r.nat_to.pool.sticky = true;
+  EXPECT_EQ(print_rule(r), "match all nat-to { 192.0.2.1, 192.0.2.4/30 weight 3 } round-robin sticky-address");
+}
+
+TEST(Print, ThePlaceOfARuleIsItsOwn) {
+  Ruleset rules = ruleset({pass(), rule(Action::anchor), pass(), rule(Action::anchor), block(), pass()});
+  for (const auto& [at, number, around] :
+       {std::tuple{2u, 0u, 1u}, {3u, 1u, 1u}, {4u, 0u, 3u}, {5u, 2u, kNoRuleNumber}}) {
+    rules.rules[at].number = number;
+    rules.rules[at].anchor = around;
+  }
+  std::vector<std::string> places;
+  for (const Rule& r : rules.rules) places.push_back(rule_place(rules, r));
+  EXPECT_EQ(places, (std::vector<std::string>{"0", "1", "1.0", "1.1", "1.1.0", "2"}));
 }
 
 TEST(Print, Pieces) {

@@ -38,10 +38,22 @@ inline AddressMatch range(std::string_view low, std::string_view high) {
 }
 inline PortMatch port(uint16_t number) { return {PortOperator::eq, number, 0}; }
 
+// To one address.
+inline Translation translation(Af af, const Address& address) {
+  Translation t;
+  t.enabled = true;
+  t.pool.entries = {{Prefix{af, address, static_cast<uint8_t>(address_bits(af))}, 1}};
+  return t;
+}
+inline Translation translation(std::string_view address) {
+  const auto ip = parse_ip(address);
+  return translation(ip->af, ip->addr);
+}
+
 inline Ruleset ruleset(std::initializer_list<Rule> rules) {
   Ruleset set;
   set.rules = rules;
-  for (size_t i = 0; i < set.rules.size(); ++i) set.rules[i].number = static_cast<uint32_t>(i);
+  for (size_t i = 0; i < set.rules.size(); ++i) set.rules[i].number = set.rules[i].position = static_cast<uint32_t>(i);
   return set;
 }
 

@@ -5,21 +5,12 @@
 
 #include "lib/filter/print.h"
 #include "lib/pfconf/lexer.h"
+#include "tests/unit/pfconf/interfaces.h"
 
 namespace twinwall::pfconf {
 namespace {
 
-std::vector<config::Interface> interfaces() {
-  config::Interface a, b;
-  a.id = 1;
-  a.name = "vio0";
-  a.addresses = {*parse_prefix("10.30.0.1/24"), *parse_prefix("fd00:30::1/64")};
-  b.id = 2;
-  b.name = "vio1";
-  b.groups = {"egress"};
-  b.addresses = {*parse_prefix("10.30.1.1/24")};
-  return {a, b};
-}
+std::vector<config::Interface> interfaces() { return test_interfaces(); }
 
 Result read(std::string_view text) { return parse(text, interfaces()); }
 
@@ -156,7 +147,7 @@ TEST(PfconfRules, Translation) {
   EXPECT_EQ(rules[1].af, Af::inet);
   EXPECT_EQ(rules[2].rdr_to.port_low, 81);
   EXPECT_EQ(rules[3].direction, Direction::out);
-  EXPECT_EQ(rules[4].rdr_to.v4, parse_ip("10.30.0.10")->addr);
+  EXPECT_EQ(rules[4].rdr_to.pool.entries[0].prefix.addr, parse_ip("10.30.0.10")->addr);
 }
 
 TEST(PfconfRules, AntispoofGuardsNetworkAndAddresses) {
@@ -184,32 +175,25 @@ TEST(PfconfOptions, AreRead) {
 
 TEST(PfconfUnsupported, IsNamedByFeature) {
   const std::pair<const char*, const char*> kCases[] = {
-      {"table <t> persist", "tables"},
-      {"block from <t>", "tables"},
-      {"anchor \"a\" {\n block\n pass\n}", "anchors"},
-      {"pass proto tcp synproxy state", "synproxy state"},
-      {"pass proto tcp modulate state", "modulate state"},
-      {"match scrub (no-df)", "scrub"},
-      {"match scrub (reassemble tcp)", "scrub (reassemble tcp)"},
-      {"pass keep state (max 3)", "max"},
-      {"pass keep state (source-track rule)", "source tracking"},
-      {"match in tag A", "tags"},
-      {"block ! tagged A", "tags"},
-      {"pass in to 1.2.3.4 rdr-to { 10.0.0.1 10.0.0.2 }", "address pools"},
-      {"pass in proto udp rdr-to 10.0.0.1 port 1:2", "rdr-to a range of ports"},
-      {"match set tos 0x10", "set tos"},
-      {"pass in route-to 10.0.0.1", "route-to"},
-      {"set syncookies always", "syncookies"},
-      {"block from (vio0)", "dynamic interface addresses"},
-      {"a = \"b\"", "macros"},
-      {"block probability 10%", "probability"}};
+      {"table <t> file \"/etc/t\"", "tables from files"},
+      {"table <t> { (vio0) }", "dynamic interface addresses in tables"},
+      {"load anchor a from \"/etc/a\"", "load anchor"},
+      {"pass to (vio0:peer)", ":peer"},
+      {"pass to route customers", "route labels"},
+      {"pass on rdomain 1", "routing domains"},
+      {"pass from any os OpenBSD", "operating system fingerprints"},
+      {"pass user root", "user"},
+      {"pass group wheel", "group"},
+      {"pass in rtable 1", "routing tables"},
+      {"pass in divert-to 127.0.0.1 port 80", "divert"},
+      {"pass set queue std", "set queue"},
+      {"pass keep state (pflow)", "pflow"},
+      {"pass log (to pflog1)", "log to an interface"},
+      {"set ruleset-optimization none", "the ruleset optimizer"},
+      {"queue std on vio0", "queues"},
+      {"antispoof for (vio0)", "dynamic interface addresses"},
+      {"include \"/etc/x\"", "include"}};
   for (const auto& [text, want] : kCases) EXPECT_EQ(feature(text), want) << text;
-}
-
-TEST(PfconfUnsupported, AnchorsBodyIsNotTakenForRules) {
-  const Result r = read("anchor \"a\" in {\n pass\n}\nblock\n");
-  EXPECT_EQ(r.config.rules.rules.size(), 1u);
-  EXPECT_FALSE(r.ok());
 }
 
 TEST(PfconfDialect, FreebsdsReassemblyIsWhatIsAlwaysDone) {

@@ -59,6 +59,11 @@ TEST(Tables, RulesAreNumberedAndCountedOnRequest) {
   EXPECT_NE(verbose.find("default rule\n"), std::string::npos);
 }
 
+TEST(Tables, RulesInsideAnAnchorAreNumberedByTheirPlace) {
+  const Json view = Json::parse(R"({"rules": [{"number": 0, "place": "2.0", "rule": "pass all no state"}]})");
+  EXPECT_EQ(view_text("rules", view, false), "@2.0 pass all no state\n");
+}
+
 TEST(Tables, CarpGroupsReadLikeIfconfig) {
   const Json view = Json::parse(R"({"groups": [{"vhid": 1, "interface": "wan", "role": "MASTER", "advbase": 1,
     "advskew": 0, "demotion": 0, "addresses": ["192.0.2.1/24"], "last_change": 61.7, "transitions": 3, "cause": "timeout",
@@ -86,11 +91,26 @@ TEST(Tables, ATreeLeavesOutWhatCountsNothingUnlessAsked) {
   EXPECT_NE(view_text("info", view, true).find("short"), std::string::npos);
 }
 
+TEST(Tables, SourcesReadLikePfctl) {
+  const Json view = Json::parse(R"({"sources": [
+    {"address": "10.0.0.5", "purpose": "track", "states": 2, "connections": 1, "rate": 0.9, "rate_seconds": 100,
+     "age": 61, "expires": 0, "rule": 3},
+    {"address": "10.0.0.6", "purpose": "rdr-to", "mapping": "192.0.2.21", "states": 0, "connections": 0, "rate": 0.0,
+     "rate_seconds": 0, "age": 5, "expires": 7}]})");
+  EXPECT_EQ(view_text("sources", view, false),
+            "10.0.0.5 ( states 2, connections 1, rate 0.9/100s )\n"
+            "10.0.0.6 rdr-to 192.0.2.21 ( states 0, connections 0, rate 0.0/0s )\n");
+  EXPECT_EQ(
+      view_text("sources", view, true),
+      "10.0.0.5 ( states 2, connections 1, rate 0.9/100s )\n   age 00:01:01, rule 3\n"
+      "10.0.0.6 rdr-to 192.0.2.21 ( states 0, connections 0, rate 0.0/0s )\n   age 00:00:05, expires in 00:00:07\n");
+}
+
 TEST(Tables, MissingOrOddFieldsDoNoHarm) {
   for (const char* what : {"info", "interfaces", "rules", "states", "carp", "pfsync", "routes", "neighbors", "timeouts",
-                           "limits", "labels", "workers"})
+                           "limits", "labels", "workers", "sources"})
     for (const char* text : {"{}", "null", "[]", "7", R"({"states": [1, {}], "rules": [{}, 2], "groups": [[]],
-           "interfaces": [3, {}], "routes": {}, "neighbors": [null], "labels": "x", "workers": [{}]})"})
+           "interfaces": [3, {}], "routes": {}, "neighbors": [null], "labels": "x", "workers": [{}], "sources": [{}, 3, {"rate": "x"}]})"})
       EXPECT_NO_THROW((void)view_text(what, Json::parse(text), true)) << what << " " << text;
 }
 

@@ -1,0 +1,194 @@
+// Tables: their options, addresses and files (pf.conf(5) "TABLES").
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "lib/config/document.h"
+#include "lib/config/keys.h"
+#include "lib/config/rule_parts.h"
+#include "lib/config/sections.h"
+#include "lib/config/values.h"
+
+namespace twinwall::config {
+
+namespace {
+
+constexpr size_t kMaxTableName = 31;       // as PF's
+constexpr size_t kMaxTables = 1000;        // as PF's
+constexpr size_t kMaxBadLines = 20;        // of one file that are told apart
+constexpr size_t kMaxEntries = 5'000'000;  // of one table
+
+struct Reading {
+  std::shared_ptr<Table> table;
+  std::map<std::tuple<Af, uint8_t, Address>, bool> signs;  // what the table says of each prefix so far
+};
+
+Prefix host_prefix(const IpAddress& ip) { return {ip.af, ip.addr, static_cast<uint8_t>(address_bits(ip.af))}; }
+
+void add(Context& c, const Node& at, const Prefix& prefix, bool negate, Reading& r) {
+  const Prefix network{prefix.af, prefix.network(), prefix.length};
+  const auto [known, fresh] = r.signs.try_emplace({network.af, network.length, network.addr}, negate);
+  if (!fresh) {
+    if (known->second != negate)
+      c.error(at, fmt::format("{} stands in this table with and without '!': remove one", to_string(network)));
+    return;
+  }
+  if (r.signs.size() > kMaxEntries) {
+    if (r.signs.size() == kMaxEntries + 1)
+      c.error(at, fmt::format("a table holds at most {} entries: split it", kMaxEntries));
+    return;
+  }
+  r.table->add_entry({network, negate});
+}
+
+// An address or network, with its sign. False when it is none.
+bool add_written(Context& c, const Node& at, std::string_view text, bool negate, Reading& r) {
+  const auto prefix = parse_prefix(text);
+  if (!prefix) return false;
+  if (prefix->network() != prefix->addr)
+    c.warning(at, fmt::format("{} has bits set behind its prefix length: it stands for {}", text,
+                              to_string(Prefix{prefix->af, prefix->network(), prefix->length})));
+  add(c, at, *prefix, negate, r);
+  return true;
+}
+
+std::string_view without_sign(std::string_view text, bool& negate) {
+  negate = text.starts_with('!');
+  return trim(negate ? text.substr(1) : text);
+}
+
+void read_entry(Context& c, const Node& n, Reading& r) {
+  const auto whole = read_text(c, n, "addresses");
+  if (!whole) return;
+  bool negate = false;
+  const std::string_view text = without_sign(trim(*whole), negate);
+  if (add_written(c, n, text, negate, r)) return;
+  if (text == "self") {
+    for (const Interface& i : c.config.interfaces)
+      for (const Prefix& p : i.addresses) add(c, n, host_prefix(p.address()), negate, r);
+    return;
+  }
+  const bool network = text.ends_with(":network");
+  const std::string_view name = network ? text.substr(0, text.size() - 8) : text;
+  if (const Interface* i = c.config.find_interface(name)) {
+    for (const Prefix& p : i->addresses) {
+      if (network && is_link_local(p.af, p.addr)) continue;
+      add(c, n, network ? p : host_prefix(p.address()), negate, r);
+    }
+    return;
+  }
+  std::string hint = did_you_mean(name, interface_names(c));
+  if (hint.empty())
+    hint =
+        ": write an address, a network, an interface or self (a host name is not resolved, because a firewall must "
+        "load without DNS)";
+  c.error(n, fmt::format("'{}' cannot stand in a table{}", text, hint));
+}
+
+// One entry a line; what follows a '#' is a comment.
+void read_lines(Context& c, uint32_t file, std::string_view text, Reading& r) {
+  Node at;
+  at.file = file;
+  size_t bad = 0;
+  for (size_t start = 0; start < text.size();) {
+    ++at.line;
+    const size_t end = std::min(text.find('\n', start), text.size());
+    std::string line(text.substr(start, end - start));
+    start = end + 1;
+    line.erase(std::min(line.find('#'), line.size()));
+    std::replace(line.begin(), line.end(), '\t', ' ');
+    if (line.ends_with('\r')) line.pop_back();
+    const std::string_view entry = trim(line);
+    if (entry.empty()) continue;
+    at.column = static_cast<int>(entry.data() - line.data()) + 1;
+    bool negate = false;
+    const std::string_view address = without_sign(entry, negate);
+    if (add_written(c, at, address, negate, r)) continue;
+    if (++bad > kMaxBadLines) {
+      c.error(at, "more lines are wrong: correct those above first");
+      return;
+    }
+    c.error(at, fmt::format("'{}' is neither an address nor a network: write one a line", entry.substr(0, 80)));
+  }
+}
+
+void read_table_file(Context& c, const Node& n, Reading& r) {
+  for_each_item(c, n, "file", [&](const Node& item) {
+    const auto name = read_text(c, item, "file");
+    if (!name) return;
+    const std::string path = c.resolve_path(item, *name);
+    std::string text, problem;
+    if (!read_whole_file(path, text, problem)) {
+      c.error(item, fmt::format("cannot read '{}': {}", c.display_path(item, path), problem));
+      return;
+    }
+    read_lines(c, c.add_file(c.display_path(item, path), ""), text, r);
+  });
+}
+
+constexpr Key<Reading> kKeys[] = {
+    {"persist", [](Context& c, const Node& n, Reading& r) { assign(r.table->persist, read_bool(c, n, "persist")); }},
+    {"const", [](Context& c, const Node& n, Reading& r) { assign(r.table->constant, read_bool(c, n, "const")); }},
+    {"counters", [](Context& c, const Node& n, Reading& r) { assign(r.table->counters, read_bool(c, n, "counters")); }},
+    {"addresses",
+     [](Context& c, const Node& n, Reading& r) {
+       if (n.is_sequence() && n.items.empty()) return;  // an empty table is of use: others may fill it
+       for_each_item(c, n, "addresses", [&](const Node& item) { read_entry(c, item, r); });
+     }},
+    {"file", read_table_file},
+    {"sync"},
+};
+
+}  // namespace
+
+void read_tables(Context& c, const Node& node) {
+  if (node.broken || node.is_null()) return;
+  if (!node.is_mapping()) {
+    c.error(node, "'tables' needs a mapping of names to tables");
+    return;
+  }
+  for (size_t i = 0; i < node.keys.size(); ++i) {
+    const Node& key = node.keys[i];
+    if (!is_name(key.text) || key.text.size() > kMaxTableName) {
+      c.error(key, fmt::format("'{}' cannot name a table: use 1 to {} letters, digits, '-' and '_', a letter first",
+                               key.text, kMaxTableName));
+      continue;
+    }
+    if (i >= kMaxTables) {
+      c.error(key, fmt::format("there are more than {} tables: use fewer", kMaxTables));
+      return;
+    }
+    Reading r;
+    r.table = c.table(key.text);
+    r.table->declared = true;
+    read_mapping(c, node.items[i], "a table", kKeys, r);
+  }
+}
+
+void check_table_entries(Context& c, const Node& at) {
+  size_t entries = 0;
+  for (const auto& table : c.config.rules.tables) entries += table->entries().size();
+  if (entries > c.config.options.limit_table_entries)
+    c.error(at, fmt::format("the tables hold {} entries: raise 'limits: {{table-entries: {}}}' under 'options'",
+                            entries, c.config.options.limit_table_entries));
+}
+
+std::shared_ptr<Table> table_by_name(Context& c, const Node& node, std::string_view name) {
+  if (auto table = c.find_table(name)) return table;
+  std::vector<std::string_view> names;
+  for (const auto& table : c.config.rules.tables) names.push_back(table->name());
+  std::string hint = did_you_mean(name, names);
+  if (hint.empty()) hint = ": define it under 'tables'";
+  c.error(node, fmt::format("there is no table '{}'{}", name, hint));
+  return nullptr;
+}
+
+std::shared_ptr<Table> table_reference(Context& c, const Node& node, std::string_view text) {
+  if (text.size() < 3 || !text.ends_with('>')) {
+    c.error(node, fmt::format("'{}' is no table: write its name in angle brackets, such as <clients>", text));
+    return nullptr;
+  }
+  return table_by_name(c, node, trim(text.substr(1, text.size() - 2)));
+}
+
+}  // namespace twinwall::config
