@@ -1,0 +1,16 @@
+// Precompiled for what reads configuration, rules and scenarios: the headers that nearly every file there asks for.
+// Each file still includes what it uses (-Db_pch=false builds).
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
