@@ -4,6 +4,7 @@ import contextlib
 import select
 import socket
 import struct
+import threading
 
 from frames import echo_request
 from lab import family_of
@@ -42,16 +43,35 @@ def receive_exactly(plain, size):
     return bytes(data)
 
 
-def udp_exchange(client, server, target, port, payload, tries=3, timeout=2.0):
+def transfer(sender, receiver, data):
+    """Sends all of `data` from one end of a connection; AssertionError unless the other end receives the same."""
+    problem = []
+
+    def send():
+        try:
+            sender.sendall(data)
+        except OSError as error:
+            problem.append(error)
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    got = receive_exactly(receiver, len(data))
+    thread.join()
+    assert not problem, f"sending broke off: {problem[0]}"
+    assert got == data, f"{len(got)} of {len(data)} bytes arrived, or others"
+
+
+def udp_exchange(client, server, target, port, payload, tries=3, timeout=2.0, listen=None):
     """Sends a datagram and has it echoed; returns (payload at the server, answer at the client, source the server saw).
 
-    Repeats when nothing comes: the first datagram to a new neighbour may fall victim to address resolution.
+    The server listens on `listen` (default: the same (address, port)). Repeats when nothing comes: the first datagram
+    to a new neighbour may fall victim to address resolution.
     """
-    family = family_of(target)
-    with server.socket(family, socket.SOCK_DGRAM, timeout=timeout) as far, client.socket(
-        family, socket.SOCK_DGRAM, timeout=timeout
+    bind_to, bind_port = listen or (target, port)
+    with server.socket(family_of(bind_to), socket.SOCK_DGRAM, timeout=timeout) as far, client.socket(
+        family_of(target), socket.SOCK_DGRAM, timeout=timeout
     ) as near:
-        far.bind((target, port))
+        far.bind((bind_to, bind_port))
         near.connect((target, port))
         for _ in range(tries):
             near.send(payload)
@@ -108,13 +128,13 @@ def udp_error(namespace, target, port, ttl=None, size=32, dont_fragment=False, t
             with contextlib.suppress(OSError):  # an error of the datagram before; it is in the queue
                 plain.send(bytes(size))
             if waiter.poll(timeout * 1000):
-                error = _queued_error(plain, level, option)
+                error = queued_error(plain, level, option)
                 if error is not None:
                     return error
     return None
 
 
-def _queued_error(plain, level, option):
+def queued_error(plain, level, option):
     """The first ICMP error in the socket's queue; errors of the own kernel (a neighbour unknown) are passed over."""
     try:
         _, control, _, _ = plain.recvmsg(2048, 1024, socket.MSG_ERRQUEUE)

@@ -1,0 +1,23 @@
+"""Programs that people use, run in a namespace of the lab, and what they said."""
+
+import re
+
+import lab
+from lab import LabError
+
+
+def ping_program(namespace, target, size, count=2):
+    """`count` echo requests of `size` bytes answered unchanged, by ping(8); the text it printed. LabError when not.
+
+    With a deadline ping(8) goes on asking until it has `count` answers.
+    """
+    deadline = max(1, int(lab.PATIENCE))
+    said = namespace.run(
+        "ping", "-n", "-i", "0.2", "-c", str(count), "-w", str(deadline), "-s", str(size), target, check=False,
+        timeout=deadline + 10,
+    )
+    text = said.stdout + said.stderr
+    answers = re.findall(rf"^{size + 8} bytes from {re.escape(target)}: icmp_seq=", text, re.MULTILINE)
+    if said.returncode != 0 or len(answers) < count or "wrong data" in text or "truncated" in text:
+        raise LabError(f"ping of {size} bytes to {target} (exit {said.returncode}):\n{text.strip()}")
+    return text
