@@ -40,7 +40,7 @@ class Nat64(harness.LabCase):
     def exchange(self, size):
         payload = os.urandom(size)
         got, answer, source = udp_exchange(
-            self.lab.client, self.lab.server, TARGET, 5300, payload, listen=(SERVER4, 5300)
+            self.lab.client, self.lab.server, TARGET, 5300, payload, tries=40, timeout=0.25, listen=(SERVER4, 5300)
         )
         self.assertEqual(got, payload)
         self.assertEqual(answer, payload)
