@@ -1,9 +1,34 @@
 """Programs that people use, run in a namespace of the lab, and what they said."""
 
+import contextlib
+import json
 import re
+import subprocess
 
 import lab
-from lab import LabError
+from lab import LabError, wait_for
+
+
+@contextlib.contextmanager
+def serving(namespace, port, *command, kind="tcp", **options):
+    """A server runs meanwhile; yields its process once it listens on `port`."""
+    listening = ["ss", "-Hlnt" if kind == "tcp" else "-Hlnu", f"sport = :{port}"]
+    process = namespace.popen(*command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, **options)
+
+    def ready():
+        if process.poll() is not None:
+            raise RuntimeError(f"{command[0]} ended with {process.returncode}")
+        return namespace.run(*listening).stdout
+
+    try:
+        wait_for(ready, f"{command[0]} listens on port {port}")
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(lab.PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def ping_program(namespace, target, size, count=2):
@@ -30,3 +55,18 @@ NOISE = {"match", "ip-option", "foreign-mac", "ether-type", "not-local"}
 def drops(node):
     """What a firewall has dropped so far, by reason, without what is dropped in any network."""
     return {reason: n for reason, n in node.api("show/info")["drops"].items() if n and reason not in NOISE}
+
+
+def iperf(client, server, target, *options, seconds=2):
+    """One run of iperf3 to an address of the server; the "end" part of its report. LabError when it fails."""
+    with serving(server, 5201, "iperf3", "-s", "-1", stderr=subprocess.DEVNULL):
+        said = client.run(
+            "iperf3", "-J", "-c", target, "-t", str(seconds), *options, check=False, timeout=lab.PATIENCE + seconds
+        )
+    try:
+        report = json.loads(said.stdout)
+    except ValueError:
+        report = {"error": said.stdout + said.stderr}
+    if said.returncode != 0 or "error" in report:
+        raise LabError(f"iperf3 to {target} {' '.join(options)}: exit {said.returncode}: {report.get('error')}")
+    return report["end"]
