@@ -1,6 +1,7 @@
 #include "control/api_server.h"
 
 #include <fcntl.h>
+#include <fmt/chrono.h>
 #include <httplib.h>
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
@@ -16,6 +17,7 @@
 
 #include "control/loop_call.h"
 #include "control/show.h"
+#include "lib/pflog/pflog.h"
 
 namespace twinwall {
 namespace {
@@ -27,6 +29,8 @@ constexpr size_t kMaxLimit = 100000;
 constexpr std::chrono::milliseconds kPatience{5000};
 constexpr std::chrono::milliseconds kWalkPatience{15000};
 constexpr int kPrecondition = 422;
+constexpr size_t kLogBatch = 64;
+constexpr std::chrono::seconds kLookAgain{1};  // whether whoever reads the log is still there
 
 // What a handler hands back to the HTTP thread.
 struct Answer {
@@ -115,6 +119,40 @@ void demote(Node& node, Words words, const Respond& reply) {
   reply({200, show_carp(node, EventLoop::now())});
 }
 
+// In local time, as the daemon's own lines have it.
+std::string log_time(uint64_t wall_us) {
+  const auto seconds = static_cast<time_t>(wall_us / 1000000);
+  std::tm local{};
+  localtime_r(&seconds, &local);
+  return fmt::format("{:%Y-%m-%d %H:%M:%S}.{:06}", local, wall_us % 1000000);
+}
+
+// The logged packets that are kept, then those that come; as a capture or as lines of text.
+void stream_log(LogHub& hub, const httplib::Request& q, httplib::Response& r) {
+  const std::string format = q.has_param("format") ? q.get_param_value("format") : "pcap";
+  if (format != "pcap" && format != "text") return put(r, error(400, "format: must be pcap or text"));
+  std::shared_ptr<LogHub::Reader> reader = hub.open(q.has_param("follow"));
+  if (reader == nullptr)
+    return put(r, error(503, fmt::format("{} already read the log: end one of them", LogHub::kReaders)));
+  const bool text = format == "text";
+  const auto provide = [reader, text, begun = false](size_t, httplib::DataSink& sink) mutable {
+    std::string out;
+    if (!begun && !text) out = pflog::file_header();
+    const auto packets = reader->take(kLogBatch, begun ? kLookAgain : std::chrono::seconds{0});
+    begun = true;
+    for (const LoggedPacket& p : packets)
+      out += text ? log_time(p.wall_us) + " " + log_line(p) + "\n"
+                  : pflog::record(p.record, p.interface.data(), p.wall_us);
+    if (!out.empty()) return sink.write(out.data(), out.size());
+    if (reader->ended()) {
+      sink.done();
+      return true;
+    }
+    return sink.is_writable();
+  };
+  r.set_chunked_content_provider(text ? "text/plain" : "application/vnd.tcpdump.pcap", provide);
+}
+
 // httplib's own queue of connections is so short that a handful of clients at once find it full.
 class UnixServer final : public httplib::Server {
  public:
@@ -198,6 +236,14 @@ void ApiServer::add_routes(Node& node) {
   server_->Post("/v1/flush/sources", [in_loop, &node](const Request&, Response& r) {
     put(r, in_loop(kPatience, [&node](const Respond& reply) { flush_sources(node, reply); }));
   });
+  server_->Post("/v1/flush/counters", [in_loop, &node](const Request&, Response& r) {
+    put(r, in_loop(kPatience, [&node](const Respond& reply) {
+          node.flush_counters();
+          spdlog::info("api: counters flushed");
+          reply({200, {{"flushed", true}}});
+        }));
+  });
+  server_->Get("/v1/log", [&node](const Request& q, Response& r) { stream_log(node.logged(), q, r); });
   server_->Post("/v1/carp/demote", [in_loop, &node](const Request& q, Response& r) {
     put(r, in_loop(kPatience, [&node, w = words_of(q)](const Respond& reply) { demote(node, w, reply); }));
   });
@@ -217,6 +263,7 @@ bool ApiServer::start(Node& node, std::string& error_text) {
   server_->set_read_timeout(5);
   server_->set_write_timeout(5);
   server_->new_task_queue = [] { return new httplib::ThreadPool(kThreads); };  // the server deletes it
+  logged_ = &node.logged();
   add_routes(node);
   const mode_t before = umask(0177);
   bound_ = unix_server.bind_to(path_);
@@ -235,6 +282,7 @@ bool ApiServer::start(Node& node, std::string& error_text) {
 
 void ApiServer::stop() {
   stopping_ = true;
+  if (logged_ != nullptr) logged_->stop();  // whoever follows it gets the end
   if (server_ != nullptr) {
     // stop() before the thread has begun to listen would be forgotten.
     while (thread_.joinable() && bound_ && !ended_ && !server_->is_running()) std::this_thread::yield();

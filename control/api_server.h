@@ -4,6 +4,9 @@
 //   POST /v1/reload             200 {ok: true, …} or 422 {ok: false, diagnostics: […]}
 //   POST /v1/kill/states?…      {killed: N, complete: true}
 //   POST /v1/flush/states       {killed: N, complete: true}
+//   POST /v1/flush/sources      {flushed: N}
+//   POST /v1/flush/counters     {flushed: true}
+//   GET  /v1/log?format=F       logged packets, F is pcap (LINKTYPE_PFLOG) or text; with `follow` without end
 //   POST /v1/carp/demote?value=N
 //
 // Errors are {error: "…"} with 400 (a bad word), 404, or 503 (busy, or no answer in time).
@@ -49,6 +52,7 @@ class ApiServer {
   EventLoop& loop_;
   std::string path_;
   int lock_ = -1;
+  LogHub* logged_ = nullptr;  // the node's
   bool bound_ = false;
   std::atomic<bool> stopping_{false};
   std::atomic<bool> ended_{false};  // the listening thread is through

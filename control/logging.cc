@@ -27,22 +27,6 @@ spdlog::level::level_enum to_spdlog(config::LogLevel level) {
 
 }  // namespace
 
-std::string log_line(const LogRecord& r, const config::Config& config) {
-  const char* action = r.action == Action::pass ? "pass" : r.action == Action::block ? "block" : "match";
-  const bool known = r.interface != kNoInterface && r.interface <= config.interfaces.size();
-  const auto end = [&](const Address& a, uint16_t port) {
-    return port == 0 ? to_string(r.af, a) : fmt::format("{}.{}", to_string(r.af, a), port);
-  };
-  std::string detail;
-  if (r.proto == kProtoTcp) detail = " [" + tcp_flag_letters(r.tcp_flags) + "]";
-  if (r.icmp_type >= 0) detail = fmt::format(" type {} code {}", r.icmp_type, r.icmp_code);
-  return fmt::format("rule {}/{}: {} {} on {}: {} > {}: {}{}, length {}",
-                     r.rule_number == kNoRuleNumber ? "default" : std::to_string(r.rule_number), reason_name(r.reason),
-                     action, r.direction == Direction::out ? "out" : "in",
-                     known ? config.interface(r.interface).name : "?", end(r.src, r.sport), end(r.dst, r.dport),
-                     print_protocol(r.proto), detail, r.length);
-}
-
 uint64_t log_lines_lost() {
   const auto pool = spdlog::thread_pool();
   return pool ? pool->overrun_counter() : 0;

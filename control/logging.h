@@ -8,7 +8,6 @@
 #include <string>
 
 #include "lib/config/schema.h"
-#include "lib/engine/log_record.h"
 
 namespace twinwall {
 
@@ -18,9 +17,5 @@ namespace twinwall {
 // Lines that the queue had no room for.
 [[nodiscard]] uint64_t log_lines_lost();
 void set_log_level(config::LogLevel level);
-
-// A packet that a rule with `log` matched, as one line: "rule 3/match: block in on wan: 192.0.2.9.80 > …" in the manner
-// of tcpdump(8) on pflog(4).
-[[nodiscard]] std::string log_line(const LogRecord& record, const config::Config& config);
 
 }  // namespace twinwall

@@ -136,6 +136,12 @@ void add_engine(Families& f, const Node& node) {
        [](const auto& c) { return c.icmp_limited.get(); });
   each("states_expired_total", "States that ran out.", [](const auto& c) { return c.expired.get(); });
   each("states_killed_total", "States that the operator removed.", [](const auto& c) { return c.killed.get(); });
+  each("logged_packets_total", "Packets that rules with log matched, and broken ones.",
+       [](const auto& c) { return c.logged.get(); });
+  f.counter("log_records_lost_total", "Log records lost, by where there was no room.")
+      .add({{"where", "worker"}}, d.logs_lost())
+      .add({{"where", "lines"}}, node.logs_suppressed())
+      .add({{"where", "readers"}}, node.logged().lost());
   f.counter("dropped_packets_total", "Packets dropped, by reason.");
   for (size_t r = 0; r < kDropReasons; ++r) {
     uint64_t total = 0;

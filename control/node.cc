@@ -31,7 +31,7 @@ Node::Node(EventLoop& loop, Dataplane& dataplane, config::Config config, NodeOpt
       config_(std::move(config)),
       options_(std::move(options)),
       workers_(static_cast<unsigned>(config_.system.worker_cores.size())),
-      registry_([this](RuleSlot slot) { return totals(slot); }),
+      registry_([this](RuleSlot slot) { return rule_totals(slot); }),
       neighbors_(*this),
       carp_(*this, options_.random),
       queries_(dataplane, workers_) {
@@ -40,7 +40,7 @@ Node::Node(EventLoop& loop, Dataplane& dataplane, config::Config config, NodeOpt
 
 Node::~Node() { stop_sync(); }
 
-RuleTotals Node::totals(RuleSlot slot) const {
+RuleTotals Node::rule_totals(RuleSlot slot) const {
   RuleTotals t;
   for (unsigned w = 0; w < workers_; ++w) {
     const RuleCounters& c = dataplane_.counters(w).rules[slot];
@@ -144,6 +144,13 @@ void Node::poll(Time now) {
   if (stage_ != Stage::running && stage_ != Stage::done) hand_over(now);
 }
 
+Totals Node::totals() const { return since(add_up(dataplane_, workers_, config_.interfaces.size()), flushed_); }
+
+void Node::flush_counters() {
+  flushed_ = add_up(dataplane_, workers_, config_.interfaces.size());
+  registry_.reset();
+}
+
 // What rules with `log` said. Lines cost more than packets, so they are limited: a scan must not fill the disk or hold
 // up an election.
 void Node::take_logs(Time now) {
@@ -151,12 +158,21 @@ void Node::take_logs(Time now) {
     log_second_ = now;
     log_lines_ = 0;
   }
+  using Wall = std::chrono::system_clock;
   dataplane_.take_logs(kLogsPerTurn, [&](const LogRecord& r) {
+    LoggedPacket packet{r, {}, 0};
+    if (r.interface != kNoInterface && r.interface <= config_.interfaces.size())
+      config_.interface(r.interface).name.copy(packet.interface.data(), packet.interface.size() - 1);
+    const auto age = std::max(Duration::zero(), now - r.at);
+    packet.wall_us = static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::microseconds>(Wall::now().time_since_epoch() - age).count());
+    logged_.push(packet);
+    if (r.forced) return;  // anybody can send those: they are for whoever asks
     if (++log_lines_ > kLogLinesPerSecond) {
       ++logs_suppressed_;
       return;
     }
-    spdlog::info("{}", log_line(r, config_));
+    spdlog::info("{}", log_line(packet));
   });
 }
 

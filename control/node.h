@@ -21,10 +21,12 @@
 
 #include "control/carp_runner.h"
 #include "control/event_loop.h"
+#include "control/log_hub.h"
 #include "control/neighbors.h"
 #include "control/rule_registry.h"
 #include "control/state_query.h"
 #include "control/sync_engine.h"
+#include "control/totals.h"
 #include "dataplane/dataplane.h"
 #include "lib/config/schema.h"
 
@@ -64,6 +66,8 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   bool kill_states(Time now, std::vector<StateFilter> filters, std::function<void(StateAnswer&&)> done);
   // Removes all states; peers are told in one word about those made here.
   bool flush_states(Time now, std::function<void(uint64_t count, bool complete)> done);
+  // What displays count begins anew; the metrics go on.
+  void flush_counters();
   void set_demotion(Time now, int demotion) { carp_.set_operator_demotion(now, demotion); }
 
   // For displays.
@@ -75,6 +79,9 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   [[nodiscard]] const SyncEngine* sync() const { return sync_.get(); }
   [[nodiscard]] const RuleRegistry& registry() const { return registry_; }
   [[nodiscard]] unsigned workers() const { return workers_; }
+  [[nodiscard]] Totals totals() const;  // since the counters were flushed
+  // Logged packets; readers of it may be in other threads.
+  [[nodiscard]] LogHub& logged() const { return logged_; }
   [[nodiscard]] uint32_t hostid() const { return options_.hostid; }
   [[nodiscard]] Time started() const { return started_; }
   [[nodiscard]] const std::string& config_path() const { return options_.config_path; }
@@ -112,7 +119,7 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   void clear_to_sync();
   template <class F>
   void in_sync(F f);
-  [[nodiscard]] RuleTotals totals(RuleSlot slot) const;
+  [[nodiscard]] RuleTotals rule_totals(RuleSlot slot) const;
 
   EventLoop& loop_;
   Dataplane& dataplane_;
@@ -144,6 +151,8 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   Time log_second_{};  // the second that log_lines_ counts for
   unsigned log_lines_ = 0;
   uint64_t logs_suppressed_ = 0;
+  mutable LogHub logged_;
+  Totals flushed_;
   uint64_t reloads_ = 0, reloads_failed_ = 0;
   uint64_t punts_ignored_ = 0;
 };

@@ -26,7 +26,7 @@ Json port_json(const PortCounters& c) {
           {"tx_dropped", c.tx_dropped}, {"tx_link_down", c.tx_link_down}, {"tx_errors", c.tx_errors}};
 }
 
-Json hook_json(const Node& node, InterfaceId id) {
+Json hook_json(const Totals::Hooks& h) {
   static constexpr const char* kDirection[] = {"in", "out"};
   static constexpr const char* kFamily[] = {"inet", "inet6"};
   static constexpr const char* kFate[] = {"pass", "block"};
@@ -34,13 +34,8 @@ Json hook_json(const Node& node, InterfaceId id) {
   for (int d = 0; d < 2; ++d)
     for (int f = 0; f < 2; ++f)
       for (int p = 0; p < 2; ++p) {
-        uint64_t packets = 0, bytes = 0;
-        for (unsigned w = 0; w < node.workers(); ++w) {
-          const auto& pair = node.dataplane().counters(w).interfaces[id].hook[d][f][p];
-          packets += pair.packets.get();
-          bytes += pair.bytes.get();
-        }
-        out[kDirection[d]][kFamily[f]][kFate[p]] = {{"packets", packets}, {"bytes", bytes}};
+        const Totals::Pair& pair = h.hook[d][f][p];
+        out[kDirection[d]][kFamily[f]][kFate[p]] = {{"packets", pair.packets}, {"bytes", pair.bytes}};
       }
   return out;
 }
@@ -52,13 +47,10 @@ uint64_t sum(const Node& node, Counter EngineCounters::*counter) {
 }
 
 // How often each of PF's limits refused something, and what became of overloads.
-Json limits_json(const Node& node) {
+Json limits_json(const Node& node, const Totals& totals) {
   Json out = Json::object();
-  for (size_t i = 0; i < kLimitCounters; ++i) {
-    uint64_t total = 0;
-    for (unsigned w = 0; w < node.workers(); ++w) total += node.dataplane().counters(w).limits[i].get();
-    out[std::string(limit_name(static_cast<LimitCounter>(i)))] = total;
-  }
+  for (size_t i = 0; i < kLimitCounters; ++i)
+    out[std::string(limit_name(static_cast<LimitCounter>(i)))] = totals.limits[i];
   out["overload lost"] = sum(node, &EngineCounters::overload_lost);
   out["flush lost"] = sum(node, &EngineCounters::flush_lost);
   return out;
@@ -68,11 +60,9 @@ Json limits_json(const Node& node) {
 
 Json show_info(const Node& node, Time now) {
   Json drops = Json::object();
-  for (size_t r = 0; r < kDropReasons; ++r) {
-    uint64_t total = 0;
-    for (unsigned w = 0; w < node.workers(); ++w) total += node.dataplane().counters(w).drops[r].get();
-    drops[std::string(reason_name(static_cast<DropReason>(r)))] = total;
-  }
+  const Totals totals = node.totals();
+  for (size_t r = 0; r < kDropReasons; ++r)
+    drops[std::string(reason_name(static_cast<DropReason>(r)))] = totals.drops[r];
   Dataplane& d = node.dataplane();
   return {{"hostname", node.config().system.hostname},
           {"hostid", fmt::format("{:08x}", node.hostid())},
@@ -82,7 +72,8 @@ Json show_info(const Node& node, Time now) {
           {"generation", node.snapshot().generation},
           {"reloads", node.reloads()},
           {"reloads_refused", node.reloads_failed()},
-          {"log_records_lost", node.dataplane().logs_lost() + node.logs_suppressed() + log_lines_lost()},
+          {"log_records_lost",
+           node.dataplane().logs_lost() + node.logs_suppressed() + log_lines_lost() + node.logged().lost()},
           {"leaving", node.leaving()},
           {"rules", node.snapshot().rules.rules.size()},
           {"states",
@@ -99,7 +90,7 @@ Json show_info(const Node& node, Time now) {
             {"icmp_sent", sum(node, &EngineCounters::icmp_sent)},
             {"icmp_limited", sum(node, &EngineCounters::icmp_limited)},
             {"echo_replies", sum(node, &EngineCounters::echo_replies)}}},
-          {"limits", limits_json(node)},
+          {"limits", limits_json(node, totals)},
           {"translation",
            {{"exhausted", sum(node, &EngineCounters::nat_exhausted)},
             {"search_cut", sum(node, &EngineCounters::nat_search_cut)}}},
@@ -108,6 +99,7 @@ Json show_info(const Node& node, Time now) {
 
 Json show_interfaces(const Node& node) {
   Json out = Json::array();
+  const Totals totals = node.totals();
   for (const auto& port : node.dataplane().ports()) {
     if (port.interface == kNoInterface || port.interface > node.config().interfaces.size()) continue;
     const auto& i = node.config().interface(port.interface);
@@ -126,7 +118,7 @@ Json show_interfaces(const Node& node) {
                    {"groups", i.groups},
                    {"skip", node.snapshot().interface(port.interface).skip},
                    {"counters", port_json(port.counters)},
-                   {"pf", hook_json(node, port.interface)}});
+                   {"pf", hook_json(totals.interfaces[port.interface])}});
   }
   return {{"interfaces", out}};
 }

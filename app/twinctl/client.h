@@ -1,9 +1,11 @@
 // One request to a running twinwalld over its API socket (HTTP and JSON on a unix socket).
 //
-// Blocks for at most kPatience; prints nothing and never throws: whoever asks says what went wrong.
+// Blocks for at most kPatience, a stream for as long as something may come; prints nothing and never throws: whoever
+// asks says what went wrong.
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -27,6 +29,9 @@ class Client {
   explicit Client(std::string socket) : socket_(std::move(socket)) {}
 
   [[nodiscard]] Response get(const std::string& path, const Query& query = {}) const;
+  // What comes is handed to `take` piece by piece, for as long as it takes; false from `take` ends it.
+  [[nodiscard]] Response stream(const std::string& path, const Query& query,
+                                const std::function<bool(const char* data, size_t length)>& take) const;
   [[nodiscard]] Response post(const std::string& path, const Query& query = {}) const;
 
  private:

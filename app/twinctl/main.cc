@@ -1,6 +1,7 @@
 // twinctl: looks at a running node and commands it over its API socket; checks configurations and runs scenarios
 // without one. Exit status: 0 all well, 1 failed at run time, 2 bad configuration or usage.
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 
@@ -15,7 +16,7 @@ struct Arguments {
   std::string socket = "/run/twinwall/api.sock";
   std::string file, what, demotion;
   std::vector<std::string> scenarios;
-  bool print = false, verbose = false;
+  bool print = false, verbose = false, follow = false;
   ctl::ShowOptions show;
   std::string src, dst, proto, port, rule, label, interface, id, limit;
 };
@@ -94,6 +95,17 @@ void add_commands(CLI::App& app, Arguments& a, int& status) {
 
   flush->add_subcommand("sources", "What is counted by source, and sticky addresses")->callback([&] {
     status = ctl::flush_sources(ctl::Client(a.socket));
+  });
+
+  flush->add_subcommand("counters", "Rules, interfaces, reasons and limits count from 0; /metrics goes on")
+      ->callback([&] { status = ctl::flush_counters(ctl::Client(a.socket)); });
+
+  CLI::App* log = app.add_subcommand("log", "Packets that rules with 'log' matched, and broken ones");
+  log->add_flag("-f,--follow", a.follow, "Go on with those that come");
+  log->add_option("-w,--write", a.file, "As a capture (LINKTYPE_PFLOG) into this file, - for standard output");
+  log->callback([&] {
+    (void)std::signal(SIGPIPE, SIG_IGN);  // seen where it is written
+    status = ctl::log(ctl::Client(a.socket), a.file, a.follow);
   });
 
   CLI::App* carp = app.add_subcommand("carp", "Command the election");

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
 #include "app/twinctl/offline.h"
 #include "app/twinctl/tables.h"
 
@@ -66,6 +70,37 @@ int flush_sources(const Client& client) {
   if (!r.error.empty()) return failed(r);
   fmt::print("flushed {} sources\n", r.body.value("flushed", uint64_t{0}));
   return kOk;
+}
+
+int flush_counters(const Client& client) {
+  const Response r = client.post("/v1/flush/counters");
+  if (!r.error.empty()) return failed(r);
+  fmt::print("counters are 0\n");
+  return kOk;
+}
+
+int log(const Client& client, const std::string& file, bool follow) {
+  std::FILE* const out = file.empty() || file == "-" ? stdout : std::fopen(file.c_str(), "wb");
+  if (out == nullptr) {
+    fmt::print(stderr, "twinctl: {}: {}\n", file, std::strerror(errno));
+    return kFailed;
+  }
+  Query query = {{"format", file.empty() ? "text" : "pcap"}};
+  if (follow) query.emplace_back("follow", "1");
+  bool written = true;
+  const Response r = client.stream("/v1/log", query, [&](const char* data, size_t length) {
+    written = std::fwrite(data, 1, length, out) == length && std::fflush(out) == 0;
+    return written;
+  });
+  const int fault = errno;
+  if (out != stdout) written = std::fclose(out) == 0 && written;
+  if (!written) {
+    // A pager or tcpdump that has seen enough is no failure.
+    if (out == stdout && fault == EPIPE) return kOk;
+    fmt::print(stderr, "twinctl: {}: {}\n", file.empty() ? "standard output" : file, std::strerror(fault));
+    return kFailed;
+  }
+  return r.error.empty() ? kOk : failed(r);
 }
 
 int demote(const Client& client, const std::string& value) {

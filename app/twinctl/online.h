@@ -19,6 +19,9 @@ struct ShowOptions {
 [[nodiscard]] int kill_states(const Client& client, const Query& query);
 [[nodiscard]] int flush_states(const Client& client);
 [[nodiscard]] int flush_sources(const Client& client);
+[[nodiscard]] int flush_counters(const Client& client);
+// Logged packets as lines, or with a file name ("-": standard output) as a capture; `follow`: until interrupted.
+[[nodiscard]] int log(const Client& client, const std::string& file, bool follow);
 [[nodiscard]] int demote(const Client& client, const std::string& value);
 
 }  // namespace twinwall::ctl

@@ -140,13 +140,13 @@ Endpoints Engine::Impl::crossed_endpoints(const Packet& p, const State& s) {
 // Too late for its hop limit, too large, or without a way: its sender is told in its own family.
 DropReason Engine::Impl::may_cross(const Packet& p, const Endpoints& e) {
   if (p.ttl <= 1) {
-    send_icmp_error(p, kIcmpTimeExceeded, 0, kIcmp6TimeExceeded, 0, 0, true);
+    send_icmp_error(p, kIcmpTimeExceeded, 0, kIcmp6TimeExceeded, 0, 0, false);
     return DropReason::ttl_exceeded;
   }
   const Af to = other(p.af);
   const NextHop& hop = snapshot->next_hops[lookup(to, e.dst)];
   if (hop.kind == HopKind::none) {
-    send_icmp_error(p, kIcmpUnreachable, 0, kIcmp6Unreachable, 0, 0, true);
+    send_icmp_error(p, kIcmpUnreachable, 0, kIcmp6Unreachable, 0, 0, false);
     return DropReason::no_route;
   }
   if (hop.kind != HopKind::connected && hop.kind != HopKind::gateway) return kParsed;
@@ -154,7 +154,7 @@ DropReason Engine::Impl::may_cross(const Packet& p, const Endpoints& e) {
   const bool may_split = p.af == Af::inet6 ? p.refragment != 0 : (load_be16(p.ip() + 6) & kIpv4DontFragment) == 0;
   if (header_length(to) + p.l4_length <= mtu || may_split) return kParsed;
   const uint32_t told = p.af == Af::inet6 ? std::max(mtu + 20, kIpv6MinMtu) : mtu - 20;
-  send_icmp_error(p, kIcmpUnreachable, 4, kIcmp6TooBig, 0, told, true);
+  send_icmp_error(p, kIcmpUnreachable, 4, kIcmp6TooBig, 0, told, false);
   return DropReason::too_big;
 }
 

@@ -116,6 +116,7 @@ bool own_protocol(const Packet& p, Punt& kind) {
 
 bool Engine::Impl::receive_ip(Packet& p) {
   if (const DropReason r = parse_ip(p); r != kParsed) {
+    if (!snapshot->interface(p.in).skip) log_forced(p, Direction::in, p.in, snapshot->rules.default_rule, r);
     drop(p, r);
     return false;
   }

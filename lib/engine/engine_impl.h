@@ -8,6 +8,7 @@
 //   syncookie.cc   handshakes without states
 //   af_to.cc       between IPv4 and IPv6
 //   route.cc       route-to, reply-to, dup-to
+//   log.cc         what rules with `log` say
 //   limits.cc      what a rule and a source may have, overload
 //   upkeep.cc      what is done as time passes: expiry, purges, flushes
 //   forward.cc     routes, local delivery, link layer, answers
@@ -69,7 +70,7 @@ class Engine::Impl {
   HookResult filter(Packet& p, Direction dir, InterfaceId interface, StateIndex hint, State* found);
   [[nodiscard]] State* find_state(const FlowKey& key, Side side, InterfaceId interface) const;
   HookResult pass_known(Packet& p, State& s, Direction dir, InterfaceId interface, bool& reuse);
-  HookResult pass_error(Packet& p, Quote& quote, State& s, Direction dir);
+  HookResult pass_error(Packet& p, Quote& quote, State& s, Direction dir, InterfaceId interface);
   HookResult track_tcp(Packet& p, State& s, Direction dir, bool& reuse, bool& urgent);
   HookResult follow(Packet& p, State& s, bool forward, bool modulated, const TcpResult& t, bool& reuse, bool& urgent);
   HookResult filter_by_rules(Packet& p, Direction dir, InterfaceId interface, const FlowKey& key, bool error);
@@ -79,7 +80,17 @@ class Engine::Impl {
   [[nodiscard]] bool over_rate(const State& s) const;
   void apply_state_actions(Packet& p, const State& s, Direction dir);
   void start_tracking(State& s, const Packet& p);
-  void log_packet(const Packet& p, Direction dir, InterfaceId interface, const Rule& rule, DropReason reason);
+  HookResult drop_options(const Packet& p, Direction dir, InterfaceId interface, const Rule& rule);
+  void log_known(const Packet& p, const State& s, Direction dir, InterfaceId interface);
+
+  // log.cc
+  [[nodiscard]] LogRecord log_record(const Packet& p, Direction dir, InterfaceId interface, const Rule& rule,
+                                     DropReason reason) const;
+  void send_log(const LogRecord& record);
+  // `to`: what the packet's endpoints become.
+  void log_packet(const Packet& p, Direction dir, InterfaceId interface, const Rule& rule, const Translation5& to);
+  // Of a packet that is dropped for what it is, whether a rule asks for a log or not.
+  void log_forced(const Packet& p, Direction dir, InterfaceId interface, const Rule& rule, DropReason reason);
 
   // make_state.cc
   HookResult make_state(Packet& p, Direction dir, InterfaceId interface, const Decision& decision, const FlowKey& key,

@@ -65,28 +65,6 @@ State* Engine::Impl::find_state(const FlowKey& key, Side side, InterfaceId inter
   return table.find(key, side, interface);
 }
 
-void Engine::Impl::log_packet(const Packet& p, Direction dir, InterfaceId interface, const Rule& rule,
-                              DropReason reason) {
-  LogRecord r;
-  r.action = rule.action;
-  r.direction = dir;
-  r.reason = reason;
-  r.interface = interface;
-  r.af = p.af;
-  r.proto = p.proto;
-  r.sport = bswap(p.sport);
-  r.dport = bswap(p.dport);
-  r.icmp_type = p.icmp_type;
-  r.icmp_code = p.icmp_code;
-  r.tcp_flags = p.tcp_flags;
-  r.length = p.l3_length;
-  r.rule_number = rule.number;
-  r.src = p.src;
-  r.dst = p.dst;
-  counters.logged.add();
-  host.log(r);
-}
-
 void Engine::Impl::count_hook(const Packet& p, Direction dir, InterfaceId interface, bool passed) {
   auto& pair =
       counters.interfaces[interface].hook[dir == Direction::in ? 0 : 1][p.af == Af::inet ? 0 : 1][passed ? 0 : 1];
@@ -175,7 +153,7 @@ HookResult Engine::Impl::filter(Packet& p, Direction dir, InterfaceId interface,
     return r;
   }
 
-  if (s != nullptr && error) return pass_error(p, quote, *s, dir);
+  if (s != nullptr && error) return pass_error(p, quote, *s, dir, interface);
   if (s != nullptr && (s->flags & kStateRate) != 0 && dir == s->direction && over_rate(*s)) s = nullptr;
   if (s != nullptr) {
     bool reuse = false;
@@ -223,7 +201,7 @@ void Engine::Impl::count_matches(const State& s, Direction dir, uint32_t length)
   for (const RuleSlot slot : match_sets.slots(s.match_set)) count_rule(counters.rules[slot], dir, length);
 }
 
-HookResult Engine::Impl::pass_error(Packet& p, Quote& quote, State& s, Direction dir) {
+HookResult Engine::Impl::pass_error(Packet& p, Quote& quote, State& s, Direction dir, InterfaceId interface) {
   // The quoted packet's sender is the end that the error is going to.
   const bool crosses = (s.flags & kStateAfTo) != 0;
   const bool quoted_forward = crosses ? p.af != s.wire.af : dir != s.direction;
@@ -233,7 +211,7 @@ HookResult Engine::Impl::pass_error(Packet& p, Quote& quote, State& s, Direction
     const IcmpFlow f = icmp_flow(p.af, quote.icmp_type, quote.icmp_id);
     if (!f.one_way && f.reply == quoted_forward) return HookResult::drop(DropReason::state_mismatch);
   }
-  if (p.ip_options && (s.flags & kStateAllowOpts) == 0) return HookResult::drop(DropReason::ip_option);
+  if (p.ip_options && (s.flags & kStateAllowOpts) == 0) return drop_options(p, dir, interface, rule_of(s));
   const unsigned slot = dir == s.direction ? 0 : 1;
   uint32_t length = p.l3_length;
   // PF counts an error that crosses families with the quoted header of the other one.
@@ -320,15 +298,16 @@ HookResult Engine::Impl::pass_known(Packet& p, State& s, Direction dir, Interfac
     urgent = pseudo_track(s, forward, now_s);
   }
   if (s.timeout != before) note_timeout(s);
-  if (p.ip_options && (s.flags & kStateAllowOpts) == 0) return HookResult::drop(DropReason::ip_option);
+  if (p.ip_options && (s.flags & kStateAllowOpts) == 0) return drop_options(p, dir, interface, rule_of(s));
   const unsigned slot = forward ? 0 : 1;
   s.packets[slot] += 1;
   s.bytes[slot] += p.l3_length;
   count_rule(counters.rules[s.rule], dir, p.l3_length);
   if (s.match_set != 0) count_matches(s, dir, p.l3_length);
   if (options.sync) touched(s, pfsync::SyncEvent::packet, urgent);
-  if ((s.log & 2) != 0) log_packet(p, dir, interface, rule_of(s), DropReason::match);
   const bool crosses = (s.flags & kStateAfTo) != 0;
+  if ((s.log & 2) != 0) [[unlikely]]
+    log_known(p, s, dir, interface);
   if (s.translated && !crosses)
     rewrite(p, endpoints_of(dir == Direction::in ? s.stack : s.wire, dir, initiator_slot_of(s.direction)));
   if ((s.flags & kStateActions) != 0) [[unlikely]]
@@ -337,6 +316,21 @@ HookResult Engine::Impl::pass_known(Packet& p, State& s, Direction dir, Interfac
     if (const DropReason bad = cross(p, s); bad != kParsed) return HookResult::drop(bad);
   }
   return result;
+}
+
+// Its record shows the packet as it came and where it goes on.
+void Engine::Impl::log_known(const Packet& p, const State& s, Direction dir, InterfaceId interface) {
+  Translation5 to{p.src, p.dst, p.sport, p.dport, p.icmp_id};
+  if (s.translated && (s.flags & kStateAfTo) == 0) {
+    const Endpoints e = endpoints_of(dir == Direction::in ? s.stack : s.wire, dir, initiator_slot_of(s.direction));
+    to = {e.src, e.dst, e.sport, e.dport, e.icmp_id};
+  }
+  log_packet(p, dir, interface, rule_of(s), to);
+}
+
+HookResult Engine::Impl::drop_options(const Packet& p, Direction dir, InterfaceId interface, const Rule& rule) {
+  log_forced(p, dir, interface, rule, DropReason::ip_option);
+  return HookResult::drop(DropReason::ip_option);
 }
 
 void Engine::Impl::count_stateless(const Rule& rule, Direction dir, uint32_t length) {
@@ -365,25 +359,27 @@ HookResult Engine::Impl::decide(Packet& p, Direction dir, InterfaceId interface,
   };
   const Decision d = evaluate_visiting(
       snapshot->rules, input, on_match, [this](const Rule& rule) { counters.rules[rule.slot].evaluations.add(); },
-      [&](const Rule& rule) { log_packet(p, dir, interface, rule, DropReason::match); });
+      [&](const Rule& rule) { log_packet(p, dir, interface, rule, to); });
   const Rule& rule = *d.rule;
   if (d.translate_failed) return HookResult::drop(DropReason::translate);
   if (d.too_deep) return HookResult::drop(DropReason::memory);
-  if (d.log_now) log_packet(p, dir, interface, rule, DropReason::match);
   p.tag = input.tag;
 
   if (rule.action == Action::block) {
+    if (d.log_now) log_packet(p, dir, interface, rule, to);
     count_stateless(rule, dir, p.l3_length);
     answer_block(p, rule);
     return HookResult::drop(p.is_fragment ? DropReason::fragment : DropReason::match);
   }
-  if (p.ip_options && !rule.allow_opts) return HookResult::drop(DropReason::ip_option);
+  if (p.ip_options && !rule.allow_opts) return drop_options(p, dir, interface, rule);
 
   const bool reply = input.icmp_is_reply && !rule.sloppy;
   // Between two families nothing passes but through a state.
   if (rule.af_to != Af::none && (rule.state == StateMode::none || p.is_fragment || error || reply))
     return HookResult::drop(DropReason::translate);
   if (rule.state == StateMode::none || p.is_fragment || error || reply) {
+    // It leaves as it came, whatever `match` rules translated for later rules to see.
+    if (d.log_now) log_packet(p, dir, interface, rule, {p.src, p.dst, p.sport, p.dport, p.icmp_id});
     count_stateless(rule, dir, p.l3_length);
     if (rule.actions.any()) apply_actions(p, rule.actions, static_cast<uint16_t>(random.next32()));
     return HookResult::pass(nullptr);
@@ -391,6 +387,7 @@ HookResult Engine::Impl::decide(Packet& p, Direction dir, InterfaceId interface,
   const bool nat = d.nat_rule == &rule && rule.af_to == Af::none;
   const bool rdr = d.rdr_rule == &rule;
   if ((nat || rdr) && !translate(rule, rule, nat, rdr, p, dir, to)) return HookResult::drop(DropReason::translate);
+  if (d.log_now) log_packet(p, dir, interface, rule, to);
   DropReason reason = DropReason::memory;
   if (!take_places(p, rule, reason)) return HookResult::drop(reason);
   return make_state(p, dir, interface, d, key, to);

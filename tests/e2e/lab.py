@@ -434,8 +434,11 @@ class Node:
     def reload(self):
         return self.request("POST", "reload")
 
+    def ctl_command(self, *arguments):
+        return [os.path.join(BUILD, "app", "twinctl"), "-s", self.socket_path, *arguments]
+
     def ctl(self, *arguments, check=True):
-        return run([os.path.join(BUILD, "app", "twinctl"), "-s", self.socket_path, *arguments], check=check)
+        return run(self.ctl_command(*arguments), check=check)
 
     def carp_groups(self):
         value = self.api("show/carp")

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <future>
 
 #include "control/metrics.h"
 #include "control/show.h"
@@ -93,6 +94,49 @@ TEST_F(ApiTest, UnknownThingsAndBadWordsAreErrorsInJson) {
   EXPECT_EQ(get("show/states?limit=1000000").first, 400);
   EXPECT_EQ(post("kill/states").first, 400);  // without a filter
   EXPECT_EQ(post("carp/demote?value=300").first, 400);
+}
+
+TEST_F(ApiTest, TheLogIsACaptureOrText) {
+  node->logged().push({});
+  auto c = client();
+  const auto capture = c.Get("/v1/log");
+  ASSERT_TRUE(capture);
+  EXPECT_EQ(capture->get_header_value("Content-Type"), "application/vnd.tcpdump.pcap");
+  EXPECT_EQ(capture->body.size(), 24u + 16 + 100);
+  const auto text_log = c.Get("/v1/log?format=text");
+  ASSERT_TRUE(text_log);
+  EXPECT_NE(text_log->body.find("rule default/match: "), std::string::npos);
+  EXPECT_EQ(c.Get("/v1/log?format=xml")->status, 400);
+}
+
+TEST_F(ApiTest, WhoFollowsTheLogIsServedUntilTheEnd) {
+  std::promise<void> begun;
+  std::string got;
+  std::thread reader([&] {
+    auto c = client();
+    c.set_read_timeout(60);
+    (void)c.Get("/v1/log?follow=1", [&](const char* data, size_t length) {
+      if (got.empty()) begun.set_value();
+      got.append(data, length);
+      return true;
+    });
+  });
+  begun.get_future().wait();
+  node->logged().push({});
+  api->stop();
+  reader.join();
+  EXPECT_EQ(got.size(), 24u + 16 + 100);
+}
+
+TEST_F(ApiTest, FlushedCountersBeginAnew) {
+  plane.counters(0).drops[static_cast<size_t>(DropReason::too_short)].add(3);
+  plane.counters(0).rules[kDefaultRuleSlot].packets[0].add(2);
+  EXPECT_EQ(get("show/info").second["drops"]["short"], 3);
+  EXPECT_EQ(post("flush/counters").first, 200);
+  EXPECT_EQ(get("show/info").second["drops"]["short"], 0);
+  EXPECT_EQ(get("show/rules").second["default"]["packets"], 0);
+  plane.counters(0).drops[static_cast<size_t>(DropReason::too_short)].add();
+  EXPECT_EQ(get("show/info").second["drops"]["short"], 1);
 }
 
 TEST_F(ApiTest, SourcesAreShownAndFlushed) {
