@@ -3,7 +3,7 @@
 import harness
 from frames import Wire
 from lab import CLIENT6, FAR4, FAR6, SERVER4, SERVER6, wait_for
-from tools import drops, ping_program
+from tools import faults, ping_program
 
 # Around the largest that a packet of 1500 bytes holds, and many fragments.
 SIZES = (0, 8, 56, 1452, 1453, 1472, 1473, 4000, 20_000, 60_000)
@@ -29,13 +29,13 @@ class PingSizes(harness.LabCase):
             for size in SIZES:
                 with self.subTest(f"{size} to {target}"):
                     ping_program(self.lab.client, target, size)
-        self.assertEqual(drops(self.fw1), {})
+        self.assertEqual(faults(self.fw1), {})
 
     def test_inwards(self):
         for size in SIZES:
             with self.subTest(size):
                 ping_program(self.lab.server, CLIENT6, size)
-        self.assertEqual(drops(self.fw1), {})
+        self.assertEqual(faults(self.fw1), {})
 
     def test_no_more_is_cut_than_must(self):
         for target, fits in ((SERVER4, 1472), (SERVER6, 1452)):
