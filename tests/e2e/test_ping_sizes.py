@@ -3,7 +3,7 @@
 import harness
 from frames import Wire
 from lab import CLIENT6, FAR4, FAR6, SERVER4, SERVER6, wait_for
-from tools import faults, ping_program
+from tools import faults, is_fragment, ping_program
 
 # Around the largest that a packet of 1500 bytes holds, and many fragments.
 SIZES = (0, 8, 56, 1452, 1453, 1472, 1473, 4000, 20_000, 60_000)
@@ -11,14 +11,9 @@ SIZES = (0, 8, 56, 1452, 1453, 1472, 1473, 4000, 20_000, 60_000)
 
 def echo_request(frame):
     """Whether it is a fragment, for echo requests and their fragments; None for other frames."""
-    if frame[12:14] == b"\x08\x00" and frame[23] == 1:
-        return bool(frame[20] & 0x3F or frame[21])
-    if frame[12:14] == b"\x86\xdd":
-        if frame[20] == 44:
-            return True
-        if frame[20] == 58 and frame[54] == 128:
-            return False
-    return None
+    v4 = frame[12:14] == b"\x08\x00" and frame[23] == 1
+    v6 = frame[12:14] == b"\x86\xdd" and (frame[20] == 58 and frame[54] == 128 or frame[20] == 44)
+    return is_fragment(frame) if v4 or v6 else None
 
 
 class PingSizes(harness.LabCase):
