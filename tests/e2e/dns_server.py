@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """A name server that answers TXT questions for N.size.test with N characters of text, over UDP and TCP.
 
-UDP answers are cut (TC) when they are longer than the asker's EDNS buffer, or 512 bytes without EDNS. Runs as a program:
-dns_server.py PORT.
+UDP answers are cut (TC) when they are longer than the asker's EDNS buffer, or 512 bytes without EDNS. As a program:
+dns_server.py PORT
 """
 
 import socket

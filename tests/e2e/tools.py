@@ -51,8 +51,8 @@ def ping_program(namespace, target, size, count=2):
 
 # What end hosts say on their own (group membership), what switches flood, and what a busy machine loses.
 NOISE = {
-    "match", "ip-option", "foreign-mac", "ether-type", "not-local", "unresolved", "congestion", "punt-full", "no-buffer",
-    "tx-full",
+    "match", "ip-option", "foreign-mac", "ether-type", "not-local", "unresolved", "congestion", "punt-full",
+    "no-buffer", "tx-full",
 }
 
 
