@@ -544,9 +544,11 @@ class Lab:
         self.fw1 = Node(self, 1)
         self.fw2 = Node(self, 2)
         self.nodes = (self.fw1, self.fw2)
+        self.further = []  # namespaces that a test adds
 
     def namespaces(self):
-        return [self.client, self.server, self.lansw, self.wansw, self.fw1.namespace, self.fw2.namespace]
+        nodes = [node.namespace for node in self.nodes]
+        return [self.client, self.server, self.lansw, self.wansw, *nodes, *self.further]
 
     def by_name(self, name):
         found = {space.name.removeprefix(self.prefix + "-"): space for space in self.namespaces()}

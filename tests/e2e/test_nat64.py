@@ -8,7 +8,7 @@ import harness
 from frames import Wire
 from lab import CLIENT4, CLIENT6, SERVER4, SERVER6, WAN_VIRTUAL4, wait_for
 from talk import IP_RECVERR, queued_error, tcp_pair, transfer, udp_error, udp_exchange
-from tools import ping_program
+from tools import ping_program, traceroute
 
 PREFIX = "64:ff9b::"
 TARGET = PREFIX + SERVER4  # the IPv4 address in the last 32 bits (RFC 6052)
@@ -89,7 +89,14 @@ class Nat64(harness.LabCase):
         error = udp_error(self.lab.client, TARGET, 33434, ttl=1)
         self.assertIsNotNone(error, "no time exceeded")
         self.assertEqual(error[:2], (3, 0))
-        self.assertIn(error[3], ("2001:db8:a::2", "2001:db8:a::1"))
+        self.assertEqual(error[3], "2001:db8:a::2")
+
+    def test_traceroute(self):
+        for options in ((), ("-I",), ("-T", "-p", "80")):
+            with self.subTest(options):
+                # One at a time: the server says only a few times a second that nobody listens.
+                hops = traceroute(self.lab.client, TARGET6, "-N", "1", *options)
+                self.assertEqual(hops, ["2001:db8:a::2", TARGET6])
 
     def test_server_learns_that_its_datagram_is_too_big_as_ipv6(self):
         with self.lab.server.socket(socket.AF_INET, socket.SOCK_DGRAM) as far, self.lab.client.socket(

@@ -8,9 +8,10 @@ import re
 import socket
 
 import harness
+from behind import BEHIND, host_behind
 from frames import Wire, address
 from lab import (
-    CLIENT4, CLIENT6, LAN_VIRTUAL4, LAN_VIRTUAL6, SERVER4, SERVER6, WAN_VIRTUAL6, Namespace, wait_for
+    CLIENT4, CLIENT6, LAN_VIRTUAL4, LAN_VIRTUAL6, SERVER4, SERVER6, WAN_VIRTUAL6, wait_for
 )
 from talk import tcp_pair, transfer, udp_error, udp_exchange
 
@@ -110,8 +111,6 @@ class NarrowWan(PathMtuCase):
     """The WAN of the firewall takes less than the client sends, and the way from there to a host behind still less."""
 
     wan, mtu = 1400, 1300
-    routers = {"198.51.100.70": SERVER4, "2001:db8:c::6a": SERVER6}  # by the host behind
-
     @classmethod
     def change(cls, config, node):
         config["interfaces"]["wan"]["mtu"] = cls.wan
@@ -119,36 +118,20 @@ class NarrowWan(PathMtuCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        server = cls.lab.server
-        narrow(server, cls.wan, {"192.0.2.0/24": None, "2001:db8:a::/64": WAN_VIRTUAL6})
-        cls.host = Namespace(f"{cls.lab.prefix}-host")
-        cls.addClassCleanup(cls.host.delete)
-        cls.host.create()
-        server.ip(*"link add tohost type veth peer name eth0 netns".split(), cls.host.name)
-        server.ip("link", "set", "tohost", "up")
-        cls.host.ip("link", "set", "eth0", "up")
-        for space, name in ((server, "tohost"), (cls.host, "eth0")):
-            space.run("ethtool", "-K", name, *"tx off rx off tso off gso off gro off".split(), check=False)
-        for own, router, length in (("198.51.100.70", "198.51.100.69", 30), ("2001:db8:c::6a", "2001:db8:c::69", 126)):
-            nodad = ["nodad"] if ":" in own else []
-            server.ip("addr", "add", f"{router}/{length}", "dev", "tohost", *nodad)
-            cls.host.ip("addr", "add", f"{own}/{length}", "dev", "eth0", *nodad)
-            cls.host.ip("-6" if nodad else "-4", "route", "add", "default", "via", router)
-            server.ip("route", "add", own, "dev", "tohost", "mtu", str(cls.mtu))
-        server.sysctl("net.ipv4.ip_forward", 1)
-        server.sysctl("net.ipv6.conf.all.forwarding", 1)
+        narrow(cls.lab.server, cls.wan, {"192.0.2.0/24": None, "2001:db8:a::/64": WAN_VIRTUAL6})
+        cls.host = host_behind(cls.lab, mtu=cls.mtu)
 
     def test_tcp(self):
         """The error comes from the firewall, or after that once more from the router and has to be translated."""
         for server, target, mtu in (
             (self.lab.server, SERVER4, self.wan), (self.lab.server, SERVER6, self.wan),
-            *((self.host, target, self.mtu) for target in self.routers),
+            *((self.host, target, self.mtu) for target in BEHIND),
         ):
             with self.subTest(target):
                 self.check_upload(server, target, mtu)
 
     def test_udp(self):
-        for target, router in self.routers.items():
+        for target, router in BEHIND.items():
             kind = (2, 0) if ":" in target else (3, 4)
             with self.subTest(target):
                 error = udp_error(self.lab.client, target, 5303, size=1440, dont_fragment=True)
@@ -157,7 +140,7 @@ class NarrowWan(PathMtuCase):
                 self.assertEqual(error, (*kind, self.mtu, router))
 
     def test_ping(self):
-        for target, router in self.routers.items():
+        for target, router in BEHIND.items():
             with self.subTest(target):
                 said = wait_for(lambda: self.told_to_ping(target), "ping is told the MTU")
                 self.assertEqual(said, (router, self.mtu))

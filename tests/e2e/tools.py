@@ -49,6 +49,19 @@ def ping_program(namespace, target, size, count=2):
     return text
 
 
+def traceroute(namespace, target, *options):
+    """Who answered at each distance up to the target, by traceroute(8); nobody is "*"."""
+    said = namespace.run(
+        "traceroute", "-n", "-q", "2", "-w", "5", "-m", "6", *options, target, timeout=2 * lab.PATIENCE
+    ).stdout
+    hops = []
+    for line in said.splitlines()[1:]:
+        answers = {word for word in line.split() if word.count(".") == 3 or ":" in word}
+        if line.strip():
+            hops.append(" ".join(sorted(answers)) or "*")
+    return hops
+
+
 # What end hosts say on their own (group membership), what switches flood, and what a busy machine loses.
 NOISE = {
     "match", "ip-option", "foreign-mac", "ether-type", "not-local", "unresolved", "congestion", "punt-full",
