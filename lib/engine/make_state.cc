@@ -99,7 +99,9 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
   s.log = static_cast<uint8_t>((decision.log ? 1 : 0) | (decision.log_all ? 2 : 0));
   s.flags = static_cast<uint16_t>(s.flags | (rule.allow_opts ? kStateAllowOpts : 0) | (rule.sloppy ? kStateSloppy : 0) |
                                   (rule.no_sync ? kStateNoSync : 0));
-  s.interface = rule.if_bound || !snapshot->floating ? interface : kNoInterface;
+  // The answers of an af-to state come in elsewhere, so it is bound to no interface.
+  const bool bound = (rule.if_bound || !snapshot->floating) && rule.af_to == Af::none;
+  s.interface = bound ? interface : kNoInterface;
   s.created_on = interface;
   s.creator = options.hostid;
   s.id = next_id++;
