@@ -13,9 +13,9 @@ def host_behind(lab, mtu=1500):
     lab.further.append(host)
     host.create()
     server.ip(*"link add tohost type veth peer name eth0 netns".split(), host.name)
-    server.ip("link", "set", "tohost", "up")
-    host.ip("link", "set", "eth0", "up")
     for space, name in ((server, "tohost"), (host, "eth0")):
+        space.sysctl(f"net.ipv6.conf.{name}.accept_dad", 0)  # addresses are good at once
+        space.ip("link", "set", name, "up")
         space.run("ethtool", "-K", name, *"tx off rx off tso off gso off gro off".split(), check=False)
     for address, router, length in LINKS:
         nodad = ["nodad"] if ":" in address else []
