@@ -23,6 +23,9 @@ def host_behind(lab, mtu=1500):
         host.ip("addr", "add", f"{address}/{length}", "dev", "eth0", *nodad)
         host.ip("-6" if nodad else "-4", "route", "add", "default", "via", router)
         server.ip("route", "add", address, "dev", "tohost", "mtu", str(mtu))
+    for space in (server, host):  # by default they send only a few errors a second to one address
+        space.sysctl("net.ipv4.icmp_ratelimit", 0)
+        space.sysctl("net.ipv6.icmp.ratelimit", 0)
     server.sysctl("net.ipv4.ip_forward", 1)
     server.sysctl("net.ipv6.conf.all.forwarding", 1)
     return host

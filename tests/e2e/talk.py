@@ -11,6 +11,7 @@ from lab import family_of
 
 SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6 = 2, 3
 IP_RECVERR, IPV6_RECVERR = 11, 25  # <linux/in.h>, <linux/in6.h>; the socket module does not name them
+IP_MTU, IPV6_MTU = 14, 24
 ERROR = struct.Struct("=IBBBxII")  # struct sock_extended_err
 
 
@@ -59,6 +60,13 @@ def transfer(sender, receiver, data):
     thread.join()
     assert not problem, f"sending broke off: {problem[0]}"
     assert got == data, f"{len(got)} of {len(data)} bytes arrived, or others"
+
+
+def known_mtu(plain):
+    """What the kernel knows of the path of a connected socket."""
+    if plain.family == socket.AF_INET6:
+        return plain.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
+    return plain.getsockopt(socket.IPPROTO_IP, IP_MTU)
 
 
 def udp_exchange(client, server, target, port, payload, tries=3, timeout=2.0, listen=None):

@@ -5,14 +5,23 @@ import os
 import socket
 
 import harness
+from behind import HOST4, host_behind
 from frames import Wire
 from lab import CLIENT4, CLIENT6, SERVER4, SERVER6, WAN_VIRTUAL4, wait_for
-from talk import IP_RECVERR, queued_error, tcp_pair, transfer, udp_error, udp_exchange
+from talk import IP_RECVERR, known_mtu, queued_error, tcp_pair, transfer, udp_error, udp_exchange
 from tools import ping_program, traceroute
 
 PREFIX = "64:ff9b::"
 TARGET = PREFIX + SERVER4  # the IPv4 address in the last 32 bits (RFC 6052)
-TARGET6 = socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, TARGET))
+BEHIND = PREFIX + HOST4  # a host behind the server
+NARROW = 1300  # MTU of the way from the server to that host
+
+
+def as_printed(text):
+    return socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, text))
+
+
+TARGET6, BEHIND6 = as_printed(TARGET), as_printed(BEHIND)
 
 
 class Nat64(harness.LabCase):
@@ -36,6 +45,8 @@ class Nat64(harness.LabCase):
         client, server = cls.lab.client, cls.lab.server
         client.ip("addr", "del", f"{CLIENT4}/24", "dev", "eth0")
         server.ip("addr", "del", f"{SERVER6}/64", "dev", "eth0")
+
+        cls.host = host_behind(cls.lab, mtu=NARROW)
 
     def exchange(self, size):
         payload = os.urandom(size)
@@ -94,9 +105,18 @@ class Nat64(harness.LabCase):
     def test_traceroute(self):
         for options in ((), ("-I",), ("-T", "-p", "80")):
             with self.subTest(options):
-                # One at a time: the server says only a few times a second that nobody listens.
-                hops = traceroute(self.lab.client, TARGET6, "-N", "1", *options)
-                self.assertEqual(hops, ["2001:db8:a::2", TARGET6])
+                hops = traceroute(self.lab.client, BEHIND6, *options)
+                # As in PF, what a router says comes from the address of the connection.
+                self.assertEqual(hops, ["2001:db8:a::2", BEHIND6, BEHIND6])
+
+    def test_narrow_way_on_the_other_side(self):
+        """The router's error about an IPv4 packet tells the client how large its IPv6 packets may be."""
+        with tcp_pair(self.lab.client, self.host, BEHIND, 8000, (HOST4, 8000)) as (near, far, _):
+            self.assertGreater(known_mtu(near), NARROW + 20)
+            transfer(near, far, os.urandom(300_000))
+            self.assertEqual(known_mtu(near), NARROW + 20)
+        error = udp_error(self.lab.client, BEHIND, 5302, size=1400, dont_fragment=True)
+        self.assertEqual(error and error[:3], (2, 0, NARROW + 20))
 
     def test_server_learns_that_its_datagram_is_too_big_as_ipv6(self):
         with self.lab.server.socket(socket.AF_INET, socket.SOCK_DGRAM) as far, self.lab.client.socket(

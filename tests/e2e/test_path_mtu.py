@@ -5,7 +5,6 @@ Transfers complete, and the end that sends learns of the MTU in terms of its own
 
 import os
 import re
-import socket
 
 import harness
 from behind import BEHIND, host_behind
@@ -13,17 +12,9 @@ from frames import Wire, address
 from lab import (
     CLIENT4, CLIENT6, LAN_VIRTUAL4, LAN_VIRTUAL6, SERVER4, SERVER6, WAN_VIRTUAL6, wait_for
 )
-from talk import tcp_pair, transfer, udp_error, udp_exchange
+from talk import known_mtu, tcp_pair, transfer, udp_error, udp_exchange
 
-IP_MTU, IPV6_MTU = 14, 24  # <linux/in.h>, <linux/in6.h>; the socket module does not name them
 SIZE = 500_000
-
-
-def known_mtu(plain):
-    """What the kernel knows of the path of a connected socket."""
-    if plain.family == socket.AF_INET6:
-        return plain.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
-    return plain.getsockopt(socket.IPPROTO_IP, IP_MTU)
 
 
 def forget_paths(*namespaces):
