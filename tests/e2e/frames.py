@@ -127,6 +127,13 @@ def parse_advert(moment, frame):
     return Advert(moment, family, frame[6:12].hex(":"), text, ttl, advert[1], advert[2], advert[4], advert[5])
 
 
+def is_fragment(frame):
+    """Whether it is an IPv4 or IPv6 fragment."""
+    if frame[12:14] == b"\x08\x00":
+        return bool(frame[20] & 0x3F or frame[21])
+    return frame[12:14] == b"\x86\xdd" and frame[20] == 44
+
+
 class Wire:
     """A raw socket on an interface of a namespace: sends whole frames and collects those that arrive, with their time.
 

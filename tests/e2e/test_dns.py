@@ -7,9 +7,9 @@ import sys
 import dns_server
 import harness
 import lab
-from frames import Wire
+from frames import Wire, is_fragment
 from lab import SERVER4, SERVER6, wait_for
-from tools import faults, is_fragment, serving
+from tools import faults, serving
 
 SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "dns_server.py")
 

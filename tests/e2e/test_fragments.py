@@ -9,13 +9,9 @@ import socket
 import struct
 
 import harness
-from frames import Wire, ipv4
+from frames import Wire, ipv4, is_fragment
 from lab import CLIENT4, SERVER4, SERVER6, WAN_VIRTUAL4, wait_for
 from talk import ping, udp_exchange
-
-
-def is_fragment(frame):
-    return frame[12:14] == b"\x08\x00" and (frame[20] & 0x3F or frame[21]) != 0
 
 
 class KernelPorts(harness.LabCase):

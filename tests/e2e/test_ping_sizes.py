@@ -1,9 +1,9 @@
 """ping(8) with what fits a packet and what has to be cut, translated (IPv4) and not (IPv6)."""
 
 import harness
-from frames import Wire
+from frames import Wire, is_fragment
 from lab import CLIENT6, FAR4, FAR6, SERVER4, SERVER6, wait_for
-from tools import faults, is_fragment, ping_program
+from tools import faults, ping_program
 
 # Around the largest that a packet of 1500 bytes holds, and many fragments.
 SIZES = (0, 8, 56, 1452, 1453, 1472, 1473, 4000, 20_000, 60_000)

@@ -80,13 +80,6 @@ def faults(node):
     return lost
 
 
-def is_fragment(frame):
-    """Whether it is an IPv4 or IPv6 fragment."""
-    if frame[12:14] == b"\x08\x00":
-        return bool(frame[20] & 0x3F or frame[21])
-    return frame[12:14] == b"\x86\xdd" and frame[20] == 44
-
-
 def iperf(client, server, target, *options, seconds=2):
     """One run of iperf3 to an address of the server; the "end" part of its report. LabError when it fails."""
     with serving(server, 5201, "iperf3", "-s", "-1"):
