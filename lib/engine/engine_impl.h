@@ -176,7 +176,7 @@ class Engine::Impl {
   void greet_client(const State& s, InterfaceId in);
   void greet_server(const State& s, InterfaceId in);
   void abandon_proxy(const State& s);
-  [[nodiscard]] uint16_t proxy_mss(const Packet& p, uint16_t offered) const;
+  [[nodiscard]] uint16_t proxy_mss(const Packet& p, const State& s, uint16_t offered) const;
 
   // syncookie.cc
   // Are SYNs answered with cookies now?
@@ -263,7 +263,7 @@ class Engine::Impl {
     SourceNodeIndex nodes[kSourcePurposes] = {kNoSourceNode, kNoSourceNode, kNoSourceNode, kNoSourceNode};
     const Rule* rules[kSourcePurposes] = {nullptr, nullptr, nullptr, nullptr};  // of the nodes
     const Rule* counted = nullptr;                                              // in its total
-    const Rule* pools[2] = {nullptr, nullptr};                                  // least-states: nat-to, rdr-to
+    const Rule* pools[3] = {nullptr, nullptr, nullptr};  // least-states: nat-to, rdr-to, route-to
     bool any = false;
     bool at_once = false;  // no state could be made: unused nodes go now
   };

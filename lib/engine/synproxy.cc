@@ -1,6 +1,6 @@
 // synproxy state: the handshake is completed with the client first, then repeated with the server (pf.conf(5) "SYN
-// PROXY"). What the filter says to the server passes the rules of the way out as any packet; what it says to the client
-// does not.
+// PROXY"). What the filter says to the server passes the rules of the way out as any packet, unless it has crossed to
+// another family by af-to; what it says to the client does not.
 #include <algorithm>
 
 #include "lib/engine/engine_impl.h"
@@ -22,20 +22,24 @@ TcpReply segment(const Endpoints& to, uint32_t seq, uint32_t ack, uint8_t flags,
   return {to.src, to.dst, to.sport, to.dport, seq, ack, flags, window, 64};
 }
 
+bool crosses(const State& s) { return (s.flags & kStateAfTo) != 0; }
+
 // As the client's packets look on either side of the filter.
 Endpoints client_side(const State& s) { return endpoints_of(s.wire, Direction::in, 0); }
-Endpoints server_side(const State& s) { return endpoints_of(s.stack, Direction::in, 0); }
+// An af-to state's stack key is that of the server's answers.
+Endpoints server_side(const State& s) { return endpoints_of(s.stack, crosses(s) ? Direction::out : Direction::in, 0); }
 
 }  // namespace
 
 // What both ways can carry, and the client takes. PF's default for a SYN with options but without this one; without any
 // option it takes the least.
-uint16_t Engine::Impl::proxy_mss(const Packet& p, uint16_t offered) const {
+uint16_t Engine::Impl::proxy_mss(const Packet& p, const State& s, uint16_t offered) const {
   const bool has_options = (p.transport()[12] >> 4) * 4u > kTcpHeader;
   if (offered == 0 && has_options) offered = kDefaultMss;
-  const auto headers = static_cast<uint16_t>((p.af == Af::inet ? kIpv4Header : kIpv6Header) + kTcpHeader);
-  for (const Address* a : {&p.src, &p.dst}) {
-    const NextHop& hop = snapshot->next_hops[lookup(p.af, *a)];
+  const IpAddress server = crosses(s) ? IpAddress{s.stack.af, s.stack.addr[0]} : IpAddress{p.af, p.dst};
+  for (const IpAddress& a : {IpAddress{p.af, p.src}, server}) {
+    const auto headers = static_cast<uint16_t>((a.af == Af::inet ? kIpv4Header : kIpv6Header) + kTcpHeader);
+    const NextHop& hop = snapshot->next_hops[lookup(a.af, a.addr)];
     if (hop.kind != HopKind::connected && hop.kind != HopKind::gateway) continue;
     const uint16_t mtu = snapshot->interface(hop.interface).mtu;
     offered = std::min<uint16_t>(offered, std::max<uint16_t>(static_cast<uint16_t>(mtu - headers), kDefaultMss));
@@ -52,14 +56,14 @@ void Engine::Impl::greet_client(const State& s, InterfaceId in) {
 void Engine::Impl::greet_server(const State& s, InterfaceId in) {
   TcpReply r = segment(server_side(s), s.dst.seqhi, 0, kTcpSyn, 0);
   r.mss = s.src.mss;
-  send_tcp(s.stack.af, r, in, true);
+  send_tcp(s.stack.af, r, in, !crosses(s));
 }
 
 HookResult Engine::Impl::begin_proxy(State& s, const Packet& p, uint16_t offered_mss) {
   s.src.level = kTcpProxySrc;
   note_half_open(false);
   s.src.seqhi = draw_iss(s.wire);
-  s.src.mss = proxy_mss(p, offered_mss);
+  s.src.mss = proxy_mss(p, s, offered_mss);
   greet_client(s, p.in);
   return HookResult::drop(DropReason::synproxy);
 }
@@ -68,8 +72,9 @@ HookResult Engine::Impl::proxy(Packet& p, State& s, Direction dir) {
   const uint8_t* const t = p.transport();
   const uint32_t seq = load_be32(t + 4), ack = load_be32(t + 8);
   const HookResult consumed = HookResult::drop(DropReason::synproxy);
+  const bool from_client = crosses(s) ? p.af == s.wire.af : dir == s.direction;
   if (s.src.level == kTcpProxySrc) {
-    if (dir != s.direction) return consumed;
+    if (!from_client) return consumed;
     if ((p.tcp_flags & kTcpSyn) != 0) {
       if (seq == s.src.seqlo) greet_client(s, p.in);
       return consumed;
@@ -80,7 +85,7 @@ HookResult Engine::Impl::proxy(Packet& p, State& s, Direction dir) {
     if (connection_established(s)) return HookResult::drop(DropReason::src_limit);
     s.src.level = kTcpProxyDst;
   }
-  return dir == s.direction ? proxy_client(p, s) : proxy_server(p, s);
+  return from_client ? proxy_client(p, s) : proxy_server(p, s);
 }
 
 // The client has finished its handshake: the server is asked until it answers.
@@ -105,7 +110,8 @@ HookResult Engine::Impl::proxy_server(const Packet& p, State& s) {
   s.dst.max_win = window_of(p);
   s.dst.seqlo = load_be32(t + 4);
   const InterfaceId client = s.created_on;
-  send_tcp(s.stack.af, segment(server_side(s), s.dst.seqhi + 1, s.dst.seqlo + 1, kTcpAck, s.src.max_win), client, true);
+  send_tcp(s.stack.af, segment(server_side(s), s.dst.seqhi + 1, s.dst.seqlo + 1, kTcpAck, s.src.max_win), client,
+           !crosses(s));
   send_tcp(s.wire.af, reply_to(client_side(s), s.src.seqhi + 1, s.src.seqlo + 1, kTcpAck, s.dst.max_win), p.in, false);
   s.src.seqdiff = s.dst.seqhi - s.src.seqlo;
   s.dst.seqdiff = s.src.seqhi - s.dst.seqlo;
