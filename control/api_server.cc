@@ -15,6 +15,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "control/api_tables.h"
 #include "control/loop_call.h"
 #include "control/show.h"
 #include "lib/pflog/pflog.h"
@@ -24,8 +25,10 @@ namespace {
 
 constexpr size_t kThreads = 4;
 constexpr size_t kBodyMax = 64 * 1024;
+constexpr size_t kTableMax = 32 * 1024 * 1024;  // a body of table entries: about two million
 constexpr size_t kDefaultLimit = 10000;
 constexpr size_t kMaxLimit = 100000;
+constexpr size_t kTableRows = 10'000'000;
 constexpr std::chrono::milliseconds kPatience{5000};
 constexpr std::chrono::milliseconds kWalkPatience{15000};
 constexpr int kPrecondition = 422;
@@ -153,6 +156,22 @@ void stream_log(LogHub& hub, const httplib::Request& q, httplib::Response& r) {
   r.set_chunked_content_provider(text ? "text/plain" : "application/vnd.tcpdump.pcap", provide);
 }
 
+// Reading many lines takes its time: here, in the server's thread.
+bool read_table_request(const httplib::Request& q, TableRequest& request, std::string& problem) {
+  const auto verb = table_verb(q.matches[2].str());
+  if (!verb) {
+    problem = q.matches[2].str() + ": write add, delete, replace, test, flush or expire";
+    return false;
+  }
+  request.verb = *verb;
+  request.table = q.matches[1].str();
+  Words words = words_of(q);
+  size_t age = 0;
+  if (!take_number(words, "age", UINT32_MAX, age, problem)) return false;
+  request.age = static_cast<uint32_t>(age);
+  return parse_table_lines(q.body, request.entries, problem);
+}
+
 // httplib's own queue of connections is so short that a handful of clients at once find it full.
 class UnixServer final : public httplib::Server {
  public:
@@ -243,6 +262,24 @@ void ApiServer::add_routes(Node& node) {
           reply({200, {{"flushed", true}}});
         }));
   });
+  server_->Get(R"(/v1/table/([A-Za-z0-9_-]+))", [in_loop, &node](const Request& q, Response& r) {
+    put(r, in_loop(kPatience, [&node, name = q.matches[1].str(), w = words_of(q)](const Respond& reply) mutable {
+          size_t limit = kDefaultLimit;
+          std::string problem;
+          if (!take_number(w, "limit", kTableRows, limit, problem)) return reply(error(400, problem));
+          TableAnswer a = show_table(node, EventLoop::now(), name, limit);
+          reply({a.status, std::move(a.body)});
+        }));
+  });
+  server_->Post(R"(/v1/table/([A-Za-z0-9_-]+)/([a-z]+))", [in_loop, &node](const Request& q, Response& r) {
+    TableRequest request;
+    std::string problem;
+    if (!read_table_request(q, request, problem)) return put(r, error(400, problem));
+    put(r, in_loop(kWalkPatience, [&node, request](const Respond& reply) {
+          TableAnswer a = change_table(node, EventLoop::now(), request);
+          reply({a.status, std::move(a.body)});
+        }));
+  });
   server_->Get("/v1/log", [&node](const Request& q, Response& r) { stream_log(node.logged(), q, r); });
   server_->Post("/v1/carp/demote", [in_loop, &node](const Request& q, Response& r) {
     put(r, in_loop(kPatience, [&node, w = words_of(q)](const Respond& reply) { demote(node, w, reply); }));
@@ -257,7 +294,13 @@ bool ApiServer::start(Node& node, std::string& error_text) {
   UnixServer& unix_server = *server;
   server_ = std::move(server);
   server_->set_address_family(AF_UNIX);
-  server_->set_payload_max_length(kBodyMax);
+  server_->set_payload_max_length(kTableMax);
+  server_->set_pre_routing_handler([](const httplib::Request& q, httplib::Response& r) {
+    if (q.path.starts_with("/v1/table/") || q.get_header_value<uint64_t>("Content-Length") <= kBodyMax)
+      return httplib::Server::HandlerResponse::Unhandled;
+    put(r, error(413, "the body is too long"));
+    return httplib::Server::HandlerResponse::Handled;
+  });
   server_->set_keep_alive_max_count(16);
   server_->set_keep_alive_timeout(1);
   server_->set_read_timeout(5);

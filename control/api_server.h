@@ -6,6 +6,7 @@
 //   POST /v1/flush/states       {killed: N, complete: true}
 //   POST /v1/flush/sources      {flushed: N}
 //   POST /v1/flush/counters     {flushed: true}
+//   /v1/table/NAME[/VERB]       api_tables.h
 //   GET  /v1/log?format=F       logged packets, F is pcap (LINKTYPE_PFLOG) or text; with `follow` without end
 //   POST /v1/carp/demote?value=N
 //

@@ -79,8 +79,7 @@ void RuleRegistry::carry_tables(Ruleset& rules) {
   for (const auto& table : rules.tables) {
     now[table->name()] = table;
     const auto before = tables_.find(table->name());
-    if (before == tables_.end() || table->hosts() == nullptr || before->second->hosts() == nullptr) continue;
-    if (table->entries().empty()) table->take_hosts_of(*before->second);
+    if (before != tables_.end()) table->take_over(*before->second);
   }
   tables_ = std::move(now);
 }

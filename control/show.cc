@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "control/api_tables.h"
 #include "control/logging.h"
 #include "lib/engine/reasons.h"
 #include "lib/filter/print.h"
@@ -381,9 +382,9 @@ Json show_workers(const Node& node) {
 }
 
 std::span<const std::string_view> view_names() {
-  static constexpr std::array<std::string_view, 13> kNames = {"info",   "interfaces", "rules",     "states",   "carp",
+  static constexpr std::array<std::string_view, 14> kNames = {"info",   "interfaces", "rules",     "states",   "carp",
                                                               "pfsync", "routes",     "neighbors", "timeouts", "limits",
-                                                              "labels", "workers",    "sources"};
+                                                              "labels", "workers",    "sources",   "tables"};
   return kNames;
 }
 
@@ -400,6 +401,7 @@ Json show(const Node& node, std::string_view what, Time now) {
   if (what == "sources") return show_sources(node, now);
   if (what == "labels") return show_labels(node);
   if (what == "workers") return show_workers(node);
+  if (what == "tables") return show_tables(node);
   return nullptr;
 }
 

@@ -39,6 +39,23 @@ class QuiescentState {
   rte_rcu_qsbr* variable_ = nullptr;
 };
 
+// What was replaced inside a published object and may still be looked at by workers.
+class RetireList {
+ public:
+  void add(std::shared_ptr<const void> object, QuiescentState& state) {
+    retired_.emplace_back(std::move(object), state.start());
+    collect(state);
+  }
+  void collect(QuiescentState& state) {
+    while (!retired_.empty() && state.passed(retired_.front().second)) retired_.pop_front();
+  }
+  // When no worker runs any more.
+  void clear() { retired_.clear(); }
+
+ private:
+  std::deque<std::pair<std::shared_ptr<const void>, uint64_t>> retired_;
+};
+
 template <class T>
 class Published {
  public:

@@ -225,6 +225,7 @@ void RunningDataplane::stop() {
   shared_->snapshot.clear();
   shared_->neighbors.clear();
   shared_->roles.clear();
+  retired_.clear();
   const std::lock_guard lock(ports_mutex_);
   shared_->ports.fill(nullptr);
   ports_.clear();
@@ -273,7 +274,12 @@ void RunningDataplane::publish(std::shared_ptr<const CarpRoles> roles) {
   shared_->roles.publish(std::move(roles), shared_->quiescent);
 }
 
+void RunningDataplane::retire(std::shared_ptr<const void> object) {
+  retired_.add(std::move(object), shared_->quiescent);
+}
+
 void RunningDataplane::collect() {
+  retired_.collect(shared_->quiescent);
   shared_->snapshot.collect(shared_->quiescent);
   shared_->neighbors.collect(shared_->quiescent);
   shared_->roles.collect(shared_->quiescent);

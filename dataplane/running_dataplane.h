@@ -42,6 +42,7 @@ class RunningDataplane final : public Dataplane {
   void publish(std::shared_ptr<const Snapshot> snapshot) override;
   void publish(std::shared_ptr<const NeighborTable> neighbors) override;
   void publish(std::shared_ptr<const CarpRoles> roles) override;
+  void retire(std::shared_ptr<const void> object) override;
   void add_mac(InterfaceId interface, const Mac& mac) override;
   [[nodiscard]] RouteTableFactory route_factory() const override;
 
@@ -95,6 +96,7 @@ class RunningDataplane final : public Dataplane {
   FileDescriptor timer_;
   FileDescriptor control_epoll_, sync_epoll_;
   bool logs_watched_ = false;
+  RetireList retired_;
   std::vector<uint64_t> oversize_told_;
   Time next_hint_{};
   std::atomic<unsigned> next_worker_{0};  // where taking from the rings starts, so that no worker is always first

@@ -67,13 +67,14 @@ void read_answer(const std::string& socket, const std::string& text, Response& o
 
 }  // namespace
 
-Response Client::request(bool post, const std::string& path, const Query& query) const {
+Response Client::request(bool post, const std::string& path, const Query& query, const std::string& body) const {
   Response out;
   if (!fits(socket_, out)) return out;
   httplib::Client client(socket_);
   set_up(client);
   const std::string target = target_of(path, query);
-  const auto result = post ? client.Post(target, kHeaders, "", "application/json") : client.Get(target, kHeaders);
+  const auto result = post ? client.Post(target, kHeaders, body, body.empty() ? "application/json" : "text/plain")
+                           : client.Get(target, kHeaders);
   if (!result) {
     out.error = unreachable(socket_, result.error());
     return out;
@@ -113,7 +114,9 @@ Response Client::stream(const std::string& path, const Query& query,
   return out;
 }
 
-Response Client::get(const std::string& path, const Query& query) const { return request(false, path, query); }
-Response Client::post(const std::string& path, const Query& query) const { return request(true, path, query); }
+Response Client::get(const std::string& path, const Query& query) const { return request(false, path, query, {}); }
+Response Client::post(const std::string& path, const Query& query, const std::string& body) const {
+  return request(true, path, query, body);
+}
 
 }  // namespace twinwall::ctl

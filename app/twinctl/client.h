@@ -32,10 +32,10 @@ class Client {
   // What comes is handed to `take` piece by piece, for as long as it takes; false from `take` ends it.
   [[nodiscard]] Response stream(const std::string& path, const Query& query,
                                 const std::function<bool(const char* data, size_t length)>& take) const;
-  [[nodiscard]] Response post(const std::string& path, const Query& query = {}) const;
+  [[nodiscard]] Response post(const std::string& path, const Query& query = {}, const std::string& body = {}) const;
 
  private:
-  [[nodiscard]] Response request(bool post, const std::string& path, const Query& query) const;
+  [[nodiscard]] Response request(bool post, const std::string& path, const Query& query, const std::string& body) const;
 
   std::string socket_;
 };

@@ -7,6 +7,7 @@
 
 #include "app/twinctl/offline.h"
 #include "app/twinctl/online.h"
+#include "app/twinctl/table_command.h"
 
 namespace {
 
@@ -18,6 +19,7 @@ struct Arguments {
   std::vector<std::string> scenarios;
   bool print = false, verbose = false, follow = false;
   ctl::ShowOptions show;
+  ctl::TableOptions table;
   std::string src, dst, proto, port, rule, label, interface, id, limit;
 };
 
@@ -60,7 +62,7 @@ void add_show(CLI::App& app, Arguments& a, int& status) {
   show->add_option("WHAT", a.what, "What to show")
       ->required()
       ->check(CLI::IsMember({"info", "interfaces", "rules", "states", "carp", "pfsync", "routes", "neighbors",
-                             "timeouts", "limits", "labels", "workers", "sources"}));
+                             "timeouts", "limits", "labels", "workers", "sources", "tables"}));
   show->add_flag("--json", a.show.json, "The daemon's answer as it is");
   show->add_flag("-v,--verbose", a.show.details, "Counters, windows, ids");
   add_filters(show, a);
@@ -115,6 +117,30 @@ void add_commands(CLI::App& app, Arguments& a, int& status) {
   demote->callback([&] { status = ctl::demote(ctl::Client(a.socket), a.demotion); });
 }
 
+void add_table(CLI::App& app, Arguments& a, int& status) {
+  CLI::App* command = app.add_subcommand("table", "What a table holds, and changes of it, as pfctl -T");
+  command->add_option("NAME", a.table.name, "The table")->required();
+  command->add_option("VERB", a.table.verb, "show, add, delete, replace, test, flush or expire")
+      ->required()
+      ->check(CLI::IsMember({"show", "add", "delete", "replace", "test", "flush", "expire"}));
+  command->add_option("ENTRY", a.table.entries, "Addresses and networks, negated with !; of expire the age in seconds");
+  command->add_option("-f,--file", a.table.files, "Entries from a file, one a line; - is standard input");
+  command->add_flag("--json", a.table.json, "The daemon's answer as it is");
+  command->callback([&] {
+    const bool none = a.table.entries.empty() && a.table.files.empty();
+    const bool bare = a.table.verb == "show" || a.table.verb == "flush";
+    if (bare && !none) throw CLI::ValidationError("table " + a.table.verb, "takes no entries");
+    if (!bare && none) throw CLI::ValidationError("table " + a.table.verb, "entries or --file are needed");
+    if (a.table.verb == "expire") {
+      if (a.table.entries.size() != 1 || !a.table.files.empty())
+        throw CLI::ValidationError("table expire", "the age in seconds is needed");
+      a.table.age = a.table.entries[0];
+      a.table.entries.clear();
+    }
+    status = ctl::table(ctl::Client(a.socket), a.table);
+  });
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Controls and tests twinwall", "twinctl");
   app.set_version_flag("--version", TWINWALL_VERSION);
@@ -126,6 +152,7 @@ int run(int argc, char** argv) {
   add_offline(app, a, status);
   add_show(app, a, status);
   add_commands(app, a, status);
+  add_table(app, a, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

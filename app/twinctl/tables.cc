@@ -264,6 +264,12 @@ std::string view_text(const std::string& what, const Json& view, bool details) {
                                         {"PACKETS", "packets", true},
                                         {"BYTES", "bytes", true},
                                         {"STATES", "states", true}});
+  if (what == "tables")
+    return table(part(view, "tables"), {{"TABLE", "table"},
+                                        {"ENTRIES", "entries", true},
+                                        {"PERSIST", "persist"},
+                                        {"CONST", "const"},
+                                        {"OVERLOAD", "overload"}});
   if (what == "workers")
     return table(part(view, "workers"), {{"CPU", "cpu", true},
                                          {"LOOPS", "loops", true},

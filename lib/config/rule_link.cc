@@ -78,6 +78,10 @@ void link_rules(Context& c) {
   c.config.rules.rules.clear();
   Linker(c, c.config.rules.rules).run();
   make_identities_unique(c.config.rules.rules);
+  for (Rule& r : c.config.rules.rules)
+    for (Pool* pool : {&r.nat_to.pool, &r.rdr_to.pool, &r.af_to_to, &r.route.pool})
+      for (const auto& table : c.config.rules.tables)
+        if (table == pool->table) table->in_pool = true;
   for (const auto& table : c.config.rules.tables) table->seal(table->persist || table->overload);
   for (Rule& r : c.config.rules.rules)
     for (Pool* pool : {&r.nat_to.pool, &r.rdr_to.pool, &r.af_to_to, &r.route.pool})

@@ -113,6 +113,7 @@ void read_lines(Context& c, uint32_t file, std::string_view text, Reading& r) {
 }
 
 void read_table_file(Context& c, const Node& n, Reading& r) {
+  r.table->addressed = true;
   for_each_item(c, n, "file", [&](const Node& item) {
     const auto name = read_text(c, item, "file");
     if (!name) return;
@@ -132,6 +133,7 @@ constexpr Key<Reading> kKeys[] = {
     {"counters", [](Context& c, const Node& n, Reading& r) { assign(r.table->counters, read_bool(c, n, "counters")); }},
     {"addresses",
      [](Context& c, const Node& n, Reading& r) {
+       r.table->addressed = true;
        if (n.is_sequence() && n.items.empty()) return;  // an empty table is of use: others may fill it
        for_each_item(c, n, "addresses", [&](const Node& item) { read_entry(c, item, r); });
      }},

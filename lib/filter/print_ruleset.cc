@@ -6,6 +6,7 @@
 #include <set>
 
 #include "lib/filter/print.h"
+#include "lib/filter/table_change.h"
 
 namespace twinwall {
 
@@ -75,9 +76,7 @@ std::string print_table(const Table& table) {
   if (table.counters) out += " counters";
   std::string entries;
   for (const TableEntry& e : table.entries()) {
-    entries += entries.empty() ? " " : ", ";
-    if (e.negate) entries += "!";
-    entries += e.prefix.length == address_bits(e.prefix.af) ? to_string(e.prefix.address()) : to_string(e.prefix);
+    entries += (entries.empty() ? " " : ", ") + to_string(e);
   }
   return entries.empty() ? out : out + " {" + entries + " }";
 }

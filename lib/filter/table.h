@@ -1,10 +1,9 @@
 // A PF table: addresses and prefixes of both families, some negated, looked up by the longest match (pf.conf(5)
 // "TABLES").
 //
-// Two parts. What the ruleset says is fixed once the table is sealed. Hosts added at run time (`overload`, the
-// operator) go to a set of bounded size beside it. Lookups and additions may come from any thread at once and never
-// wait; remove and clear are for one thread at a time. An addition that finds no room is refused and the caller counts
-// it.
+// What it holds at one time is a TableContent: prefixes that never change, and hosts that are added one at a time
+// (`overload`, the operator). A change of prefixes makes another content and swaps the pointer, so that a packet sees
+// the old one or the new one. Threads: contains() from any; everything else is for the one that configures.
 #pragma once
 
 #include <array>
@@ -13,8 +12,10 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "lib/filter/host_set.h"
 #include "lib/net/address.h"
 
 namespace twinwall {
@@ -22,71 +23,24 @@ namespace twinwall {
 struct TableEntry {
   Prefix prefix;
   bool negate = false;
-  friend bool operator==(const TableEntry&, const TableEntry&) = default;
-};
-
-// Hosts added one at a time while others look: open addressing, a state word a slot.
-class HostSet {
- public:
-  explicit HostSet(uint32_t capacity);
-
-  enum class Added : uint8_t { added, present, full };
-  Added add(Af af, const Address& address, uint32_t now_s) noexcept;
-  [[nodiscard]] bool contains(Af af, const Address& address) const noexcept;
-  bool remove(Af af, const Address& address) noexcept;
-  void clear() noexcept;
-  [[nodiscard]] uint32_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
-  [[nodiscard]] uint32_t capacity() const noexcept { return capacity_; }
-  // fn(Af, const Address&, uint32_t added_s)
-  template <class Fn>
-  void each(Fn&& fn) const {
-    for (uint32_t i = 0; i <= mask_; ++i)
-      if (slots_[i].state.load(std::memory_order_acquire) == kFull)
-        fn(slots_[i].af, slots_[i].address, slots_[i].added);
+  uint32_t added = 0;  // seconds, when at run time; 0: of the configuration
+  friend bool operator==(const TableEntry& a, const TableEntry& b) {
+    return a.prefix == b.prefix && a.negate == b.negate;
   }
-
- private:
-  static constexpr uint32_t kEmpty = 0, kWriting = 1, kFull = 2, kGone = 3;
-  struct Slot {
-    std::atomic<uint32_t> state{kEmpty};
-    uint32_t added = 0;
-    Address address;
-    Af af = Af::none;
-  };
-  [[nodiscard]] static size_t hash(Af af, const Address& address) noexcept;
-  [[nodiscard]] Slot* find(Af af, const Address& address) const noexcept;
-
-  uint32_t capacity_;
-  uint32_t mask_;
-  std::unique_ptr<Slot[]> slots_;
-  std::atomic<uint32_t> size_{0};
 };
 
-class Table {
+class TableContent {
  public:
-  static constexpr uint32_t kRunTimeHosts = 65536;
-
-  explicit Table(std::string name) : name_(std::move(name)) {}
-
-  // Before the table is used: the ruleset's entries. A prefix given again replaces the sign it had.
-  void add_entry(const TableEntry& entry);
-  // Sorts the entries for lookup, and makes room for hosts added at run time when `dynamic`.
-  void seal(bool dynamic);
+  // In the order in which they are shown; host bits are masked, and the last word on a prefix holds. `hosts` may be
+  // null: then the table takes none one at a time.
+  TableContent(std::vector<TableEntry> entries, std::shared_ptr<HostSet> hosts);
 
   [[nodiscard]] bool contains(Af af, const Address& address) const noexcept;
-  // Null when the table takes no additions at run time.
-  [[nodiscard]] HostSet* hosts() const noexcept { return hosts_.get(); }
-  // A table of the previous ruleset with the same name: its run-time hosts live on in this one.
-  void take_hosts_of(const Table& other);
-
-  [[nodiscard]] const std::string& name() const { return name_; }
+  // The entry of exactly this prefix; null without one.
+  [[nodiscard]] const TableEntry* find(const Prefix& prefix) const;
   [[nodiscard]] const std::vector<TableEntry>& entries() const { return entries_; }
-
-  bool persist = false;
-  bool constant = false;
-  bool counters = false;
-  bool overload = false;  // rules add hosts to it
-  bool declared = false;  // else only referred to: it matches nothing until it is made
+  [[nodiscard]] const std::shared_ptr<HostSet>& hosts() const { return hosts_; }
+  [[nodiscard]] size_t size() const { return entries_.size() + (hosts_ != nullptr ? hosts_->size() : 0); }
 
  private:
   // One prefix length: the networks of that length, sorted.
@@ -94,10 +48,70 @@ class Table {
     uint8_t length = 0;
     std::vector<TableEntry> networks;
   };
-  std::string name_;
+  [[nodiscard]] static const TableEntry* find(const Level& level, const Address& network);
+
   std::vector<TableEntry> entries_;
   std::array<std::vector<Level>, 2> levels_;  // [0] IPv4, [1] IPv6; the longest first
   std::shared_ptr<HostSet> hosts_;
+};
+
+class Table {
+ public:
+  static constexpr uint32_t kRunTimeHosts = 65536;
+
+  explicit Table(std::string name) : name_(std::move(name)) { set(std::make_shared<TableContent>(Entries{}, nullptr)); }
+  // Before anybody looks.
+  Table(Table&& other) noexcept;
+  Table(const Table&) = delete;
+  Table& operator=(const Table&) = delete;
+
+  // Before the table is used: the ruleset's entries.
+  void add_entry(const TableEntry& entry) { building_.push_back(entry); }
+  // Makes its content of them, with room for hosts added at run time when `dynamic`.
+  void seal(bool dynamic);
+
+  [[nodiscard]] bool contains(Af af, const Address& address) const noexcept {
+    return content_.load(std::memory_order_acquire)->contains(af, address);
+  }
+  // Null when hosts cannot be added one at a time. Any thread.
+  [[nodiscard]] HostSet* hosts() const noexcept { return content_.load(std::memory_order_acquire)->hosts().get(); }
+
+  [[nodiscard]] const std::shared_ptr<const TableContent>& content() const { return current_; }
+  // The new content holds from now on. The old one must be kept until no thread can be looking at it any more.
+  [[nodiscard]] std::shared_ptr<const TableContent> exchange(std::shared_ptr<const TableContent> next) {
+    std::shared_ptr<const TableContent> old = std::move(current_);
+    set(std::move(next));
+    return old;
+  }
+  // A table of the previous ruleset with the same name: what it held lives on in this one where that was declared
+  // without addresses (pf.conf(5)).
+  void take_over(const Table& other);
+
+  [[nodiscard]] const std::string& name() const { return name_; }
+  // Before seal(): those given so far.
+  [[nodiscard]] const std::vector<TableEntry>& entries() const {
+    return building_.empty() ? current_->entries() : building_;
+  }
+
+  bool persist = false;
+  bool constant = false;
+  bool counters = false;
+  bool overload = false;   // rules add hosts to it
+  bool in_pool = false;    // rules translate or route to its addresses: it changes by a reload only
+  bool declared = false;   // else only referred to: it matches nothing until it is made
+  bool addressed = false;  // declared with addresses, be they none: a reload replaces what it holds
+
+ private:
+  using Entries = std::vector<TableEntry>;
+  void set(std::shared_ptr<const TableContent> content) {
+    content_.store(content.get(), std::memory_order_release);
+    current_ = std::move(content);
+  }
+
+  std::string name_;
+  Entries building_;
+  std::atomic<const TableContent*> content_{nullptr};
+  std::shared_ptr<const TableContent> current_;
 };
 
 }  // namespace twinwall

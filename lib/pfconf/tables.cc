@@ -38,6 +38,7 @@ bool Reader::table() {
     } else if (sees("file")) {
       return unsupported("tables from files");
     } else if (sees("{")) {
+      t->addressed = true;
       if (!list([&] { return table_entry(*t); })) return false;
     } else {
       return wrong("an option of the table");

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/config/values.h"
+#include "lib/filter/table_change.h"
 
 namespace twinwall::scenario {
 
@@ -194,6 +195,29 @@ void check_logs(const Expectation& e, const Outcome& outcome, const Node& node, 
       out.push_back(describe_log(outcome.logs[i], node) + " does not fit");
 }
 
+// --- tables ---
+
+std::string list(const std::vector<TableEntry>& entries) {
+  Lines texts;
+  for (const TableEntry& e : entries) texts.push_back(to_string(e));
+  std::sort(texts.begin(), texts.end());
+  std::string out;
+  for (const std::string& t : texts) out += (out.empty() ? "" : " ") + t;
+  return out.empty() ? "nothing" : out;
+}
+
+void check_table(const ExpectedTable& want, const Node& node, Lines& out) {
+  for (const auto& table : node.snapshot().rules.tables) {
+    if (table->name() != want.table) continue;
+    const std::vector<TableEntry> has = all_entries(*table->content());
+    if (want.count && *want.count == has.size()) return;
+    if (!want.count && list(want.entries) == list(has)) return;
+    out.push_back("table " + want.table + " holds " + list(has));
+    return;
+  }
+  out.push_back("there is no table " + want.table);
+}
+
 constexpr const char* kPuntNames[] = {"arp", "neighbor-discovery", "carp", "pfsync", "unresolved"};
 
 }  // namespace
@@ -228,6 +252,7 @@ std::vector<std::string> check_expectation(const Expectation& e, const Outcome& 
   out.insert(out.end(), states.begin(), states.end());
   for (const ExpectedCounter& c : e.counters) check_counter(c, node, out);
   check_logs(e, outcome, node, out);
+  for (const ExpectedTable& t : e.tables) check_table(t, node, out);
   if (e.punt && std::find(outcome.punts.begin(), outcome.punts.end(), *e.punt) == outcome.punts.end())
     out.push_back(std::string("not taken by the node's ") + kPuntNames[static_cast<size_t>(*e.punt)]);
   return out;
@@ -275,6 +300,8 @@ std::vector<std::string> describe(const Expectation& e) {
     out.push_back(line);
   }
   for (const auto& l : e.logs) out.emplace_back(l.none ? "no log" : "a log record");
+  for (const auto& t : e.tables)
+    out.push_back("table " + t.table + ": " + (t.count ? std::to_string(*t.count) + " entries" : list(t.entries)));
   if (e.punt) out.push_back(std::string("taken by the node: ") + kPuntNames[static_cast<size_t>(*e.punt)]);
   return out;
 }

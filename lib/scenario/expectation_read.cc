@@ -4,6 +4,7 @@
 
 #include "lib/config/keys.h"
 #include "lib/config/values.h"
+#include "lib/scenario/table_read.h"
 
 namespace twinwall::scenario {
 
@@ -150,7 +151,7 @@ void add_packet(Context& c, const YamlNode& n, Expectation& e) {
     out.interface = read_text(c, *at, "at").value_or("");
   else
     c.error(n, "an expected packet needs 'at': the interface that it leaves on");
-  auto packet = read_packet(c, n, {"at", "drop", "states", "counter", "log", "punt"});
+  auto packet = read_packet(c, n, {"at", "drop", "states", "counter", "log", "table", "punt"});
   if (!packet) return;
   out.bad_sum = packet->fields.erase("badsum") != 0;
   out.packet = std::move(*packet);
@@ -239,11 +240,13 @@ Expectation read_expectation(Context& c, const YamlNode& n) {
       read_counter(c, value, e);
     else if (key == "log")
       read_log(c, value, e);
+    else if (key == "table")
+      read_expected_tables(c, value, e);
     else if (key == "punt")
       e.punt = read_word(c, value, "punt", kPunts);
     else if (key == "packet")
       add_packet(c, n, e);
-    else if (key == "table" || key == "within" || key == "pcap" || key.ends_with(".carp"))
+    else if (key == "within" || key == "pcap" || key.ends_with(".carp"))
       c.error(n.keys[i], not_available(key));
     else if (n.find("packet") == nullptr)
       c.error(n.keys[i], fmt::format("'expect' does not know '{}'", key));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/filter/names.h"
+#include "lib/filter/table_change.h"
 #include "lib/net/headers.h"
 
 namespace twinwall::scenario {
@@ -50,7 +51,11 @@ void Node::compile() {
 }
 
 void Node::reload(config::Config config) {
+  const auto before = config_.rules.tables;
   config_ = std::move(config);
+  for (const auto& table : config_.rules.tables)
+    for (const auto& old : before)
+      if (old->name() == table->name()) table->take_over(*old);
   compile();
 }
 
@@ -62,6 +67,29 @@ bool Node::set_role(uint8_t vhid, bool master) {
     known = true;
   }
   return known;
+}
+
+std::string Node::change_table(const TableStep::Change& change) {
+  const auto& tables = snapshot_->rules.tables;
+  const auto found =
+      std::find_if(tables.begin(), tables.end(), [&](const auto& t) { return t->name() == change.table; });
+  if (found == tables.end()) return "there is no table " + change.table;
+  Table& table = **found;
+  if (const std::string_view why = why_unchangeable(table); !why.empty())
+    return "table " + change.table + ": " + std::string(why);
+  const size_t room = config_.options.limit_table_entries;
+  const uint32_t now = to_seconds(now_);
+  TableChange done;
+  // Nobody else looks at what a table held before.
+  switch (change.verb) {
+    case TableStep::Verb::add: return table_add(table, change.entries, room, now).full ? "the table is full" : "";
+    case TableStep::Verb::replace:
+      return table_replace(table, change.entries, room, now).full ? "the table is full" : "";
+    case TableStep::Verb::remove: (void)table_delete(table, change.entries, done); break;
+    case TableStep::Verb::flush: (void)table_flush(table, done); break;
+    case TableStep::Verb::expire: (void)table_expire(table, to_seconds(Time(change.age)), now, done); break;
+  }
+  return "";
 }
 
 uint64_t Node::kill(const StateFilter& filter) {

@@ -15,6 +15,7 @@
 #include "lib/base/time.h"
 #include "lib/config/schema.h"
 #include "lib/engine/engine.h"
+#include "lib/scenario/scenario.h"
 
 namespace twinwall::scenario {
 
@@ -43,6 +44,8 @@ class Node final : public EngineHost {
   [[nodiscard]] Outcome inject(InterfaceId interface, const std::vector<uint8_t>& frame);
   // What the node sends of its own accord meanwhile is in the outcome.
   Outcome advance(Duration by);
+  // What is wrong with it, empty when it is done.
+  std::string change_table(const TableStep::Change& change);
   // Removes the states that fit; how many there were.
   uint64_t kill(const StateFilter& filter);
 

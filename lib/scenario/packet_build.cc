@@ -191,7 +191,8 @@ class Builder {
     const bool error = spec_.has("orig");
     const bool discovery = family == Af::inet6 && (type == kIcmp6NeighborSolicit || type == kIcmp6NeighborAdvert);
     if (error || spec_.has("mtu") || spec_.has("pointer")) {
-      put32(b, static_cast<uint32_t>(number(spec_.has("pointer") ? "pointer" : "mtu", 0)));
+      const auto value = static_cast<uint32_t>(number(spec_.has("pointer") ? "pointer" : "mtu", 0));
+      put32(b, family == Af::inet && spec_.has("pointer") ? value << 24 : value);  // a byte in ICMP, RFC 792
     } else if (discovery) {
       put32(b, type == kIcmp6NeighborAdvert ? 0x60000000 : 0);
       const IpAddress target = spec_.has("target") ? address("target") : address("dst");

@@ -142,6 +142,13 @@ class Runner {
     outcome_.logs.insert(outcome_.logs.end(), more.logs.begin(), more.logs.end());
   }
 
+  void act(const TableStep& tables, const Step& step) {
+    for (const TableStep::Change& change : tables.changes) {
+      const std::string problem = node_->change_table(change);
+      if (!problem.empty()) return fail(step.line, problem);
+    }
+  }
+
   void act(const Kill& kill, const Step& step) {
     StateFilter filter;
     std::vector<RuleSlot> slots;

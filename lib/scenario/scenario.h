@@ -15,6 +15,7 @@
 #include "lib/base/time.h"
 #include "lib/config/schema.h"
 #include "lib/engine/packet.h"
+#include "lib/filter/table.h"
 #include "lib/scenario/packet_spec.h"
 
 namespace twinwall::scenario {
@@ -65,6 +66,13 @@ struct ExpectedLog {
   std::optional<std::string> interface;
 };
 
+// What a table holds, in any order: these entries, or so many.
+struct ExpectedTable {
+  std::string table;
+  std::optional<uint64_t> count;
+  std::vector<TableEntry> entries;
+};
+
 struct Expectation {
   int line = 0;
   bool none = false;      // nothing out, nothing dropped
@@ -75,12 +83,25 @@ struct Expectation {
   std::vector<ExpectedState> states;
   std::vector<ExpectedCounter> counters;
   std::vector<ExpectedLog> logs;
+  std::vector<ExpectedTable> tables;
   std::optional<Punt> punt;
 };
 
 // Which states an operator means; words as in `twinctl kill states`.
 struct Kill {
   std::map<std::string, std::string> filter;
+};
+
+// What an operator does with tables; words as in `twinctl table`.
+struct TableStep {
+  enum class Verb : uint8_t { add, remove, replace, flush, expire };
+  struct Change {
+    Verb verb = Verb::add;
+    std::string table;
+    std::vector<TableEntry> entries;
+    Duration age{};  // of expire
+  };
+  std::vector<Change> changes;
 };
 
 enum class Show : uint8_t { states, rules, counters };
@@ -90,7 +111,7 @@ using Roles = std::map<uint8_t, bool>;  // vhid → MASTER
 struct Step {
   int line = 0;
   // What happens; nothing for an expectation that stands alone.
-  std::variant<std::monostate, std::vector<Send>, Duration, Show, ConfigSource, Kill, Roles> action;
+  std::variant<std::monostate, std::vector<Send>, Duration, Show, ConfigSource, Kill, TableStep, Roles> action;
   std::optional<Expectation> expect;
 };
 

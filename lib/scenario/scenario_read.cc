@@ -1,5 +1,4 @@
 // The keys of a scenario file.
-#include <charconv>
 #include <filesystem>
 
 #include "lib/config/keys.h"
@@ -7,6 +6,7 @@
 #include "lib/config/yaml_reader.h"
 #include "lib/scenario/expectation_read.h"
 #include "lib/scenario/scenario.h"
+#include "lib/scenario/table_read.h"
 
 namespace twinwall::scenario {
 
@@ -23,20 +23,6 @@ using YamlNode = config::Node;
 
 constexpr unsigned kMaxTimes = 1'000'000;
 constexpr size_t kMaxSteps = 100'000;
-
-// "90s", "1500ms", "5m", "2h", "1d"; a bare number counts seconds.
-std::optional<Duration> parse_duration(std::string_view text) {
-  uint64_t n = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
-  if (error != std::errc{}) return std::nullopt;
-  const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
-  static constexpr std::pair<std::string_view, uint64_t> kUnits[] = {
-      {"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}};
-  constexpr uint64_t kMost = 3650ull * 86'400'000;
-  for (const auto& [name, factor] : kUnits)
-    if (name == unit && n <= kMost / factor) return std::chrono::milliseconds(n * factor);
-  return std::nullopt;
-}
 
 struct Reading {
   Scenario out;
@@ -241,7 +227,7 @@ constexpr Key<StepReading> kStepKeys[] = {
        read_roles(c, n, roles);
        set_action(c, n, s, std::move(roles));
      }},
-    {"table"},
+    {"table", [](Context& c, const YamlNode& n, StepReading& s) { set_action(c, n, s, read_table_step(c, n)); }},
     {"fail"},
     {"heal"},
     {"anchor"},

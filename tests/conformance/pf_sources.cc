@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "lib/filter/table_change.h"
 #include "tests/conformance/pf_case.h"
 
 namespace twinwall::conformance::pf {
@@ -60,13 +61,7 @@ std::vector<std::string> overload_entries(scenario::Node& node) {
   std::vector<std::string> out;
   for (const auto& table : node.snapshot().rules.tables) {
     if (!table->overload) continue;
-    for (const TableEntry& e : table->entries()) {
-      const bool host = e.prefix.length == address_bits(e.prefix.af);
-      out.push_back(
-          fmt::format("{}{}", e.negate ? "!" : "", host ? to_string(e.prefix.address()) : to_string(e.prefix)));
-    }
-    if (table->hosts() != nullptr)
-      table->hosts()->each([&](Af af, const Address& a, uint32_t) { out.push_back(to_string(af, a)); });
+    for (const TableEntry& e : all_entries(*table->content())) out.push_back(to_string(e));
   }
   std::sort(out.begin(), out.end());
   return out;

@@ -96,6 +96,29 @@ TEST_F(ApiTest, UnknownThingsAndBadWordsAreErrorsInJson) {
   EXPECT_EQ(post("carp/demote?value=300").first, 400);
 }
 
+TEST_F(ApiTest, TablesAreShownAndChanged) {
+  text += "\ntables: {bad: {persist: true, addresses: [203.0.113.0/24]}, fixed: {const: true}}\n";
+  ASSERT_EQ(post("reload").first, 200);
+  auto c = client();
+  const auto send = [&](const std::string& what, const std::string& body) {
+    const auto r = c.Post("/v1/table/" + what, body, "text/plain");
+    return r ? std::pair(r->status, Json::parse(r->body)) : std::pair(0, Json());
+  };
+  EXPECT_EQ(send("bad/add", "198.51.100.7 # a scanner\n\n10.9.0.0/16\n").second["added"], 2);
+  EXPECT_EQ(get("table/bad").second["count"], 3);
+  EXPECT_EQ(send("bad/test", "203.0.113.9\n10.8.0.1\n").second["missed"][0], "10.8.0.1");
+  const auto [status, body] = send("bad/add", "192.0.2.9\nnonsense\n");
+  EXPECT_EQ(status, 400);
+  EXPECT_NE(body["error"].get<std::string>().find("line 2"), std::string::npos);
+  EXPECT_EQ(get("table/bad").second["count"], 3);
+  EXPECT_EQ(send("bad/replace", "192.0.2.1\n").second["deleted"], 3);
+  EXPECT_EQ(send("bad/delete", "192.0.2.1\n192.0.2.2\n").second["missing"], 1);
+  EXPECT_EQ(send("fixed/add", "192.0.2.1\n").first, 422);
+  EXPECT_EQ(send("none/add", "192.0.2.1\n").first, 404);
+  EXPECT_EQ(send("bad/frob", "").first, 400);
+  EXPECT_EQ(get("show/tables").second["tables"].size(), 2u);
+}
+
 TEST_F(ApiTest, TheLogIsACaptureOrText) {
   node->logged().push({});
   auto c = client();

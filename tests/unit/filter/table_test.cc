@@ -111,11 +111,21 @@ TEST(Table, HostsOfRunTimeAreBesideTheEntries) {
   EXPECT_EQ(t.hosts()->add(Af::inet, v4("10.0.0.5"), 7), HostSet::Added::added);
   EXPECT_TRUE(t.contains(Af::inet, v4("10.0.0.5")));
   EXPECT_FALSE(t.contains(Af::inet, v4("10.0.0.6")));
-  Table next = table({entry("192.0.2.0/24")}, true);
-  next.take_hosts_of(t);
-  EXPECT_TRUE(next.contains(Af::inet, v4("10.0.0.5")));
-  EXPECT_TRUE(next.contains(Af::inet, v4("192.0.2.1")));
   EXPECT_EQ(table({}).hosts(), nullptr);
+}
+
+TEST(Table, WithoutAddressesItKeepsWhatItHeld) {
+  const Table t = table({entry("10.0.0.0/24", true)}, true);
+  (void)t.hosts()->add(Af::inet, v4("10.0.0.5"), 7);
+  Table next = table({}, true);
+  next.take_over(t);
+  EXPECT_TRUE(next.contains(Af::inet, v4("10.0.0.5")));
+  EXPECT_NE(next.content()->find(*parse_prefix("10.0.0.0/24")), nullptr);
+  Table addressed = table({entry("192.0.2.0/24")}, true);
+  addressed.addressed = true;
+  addressed.take_over(t);
+  EXPECT_FALSE(addressed.contains(Af::inet, v4("10.0.0.5")));
+  EXPECT_TRUE(addressed.contains(Af::inet, v4("192.0.2.1")));
 }
 
 TEST(HostSet, AddsFindsAndRemoves) {

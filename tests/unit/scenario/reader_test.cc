@@ -57,10 +57,20 @@ TEST(ScenarioReader, NamesThePlaceInABadPacket) {
   EXPECT_NE(p.find("'tlt' is no key"), std::string::npos) << p;
 }
 
+TEST(ScenarioReader, TableStepsAreCheckedWhereTheyStand) {
+  EXPECT_EQ(problems(with_step("table: {add: {t: [10.0.0.1]}, flush: t, expire: {t: 5m}}")), "");
+  EXPECT_NE(problems(with_step("table: {add: {t: [host]}}")).find("'host' is neither an address nor a network"),
+            std::string::npos);
+  EXPECT_NE(problems(with_step("table: {ad: {t: []}}")).find("'ad' is nothing to do with a table"), std::string::npos);
+  EXPECT_NE(problems(with_step("table: {expire: {t: soon}}")).find("'soon' is not a time"), std::string::npos);
+  EXPECT_NE(problems(with_step("table: {add: t}")).find("'add' needs a table"), std::string::npos);
+  EXPECT_EQ(problems(with_step("expect: {table: {t: 1, u: [10.0.0.0/8, \"!10.0.0.1\"]}}")), "");
+}
+
 TEST(ScenarioReader, WhatALaterVersionMayKnowIsRefusedByName) {
-  for (const char* step : {"table: {add: {t: [10.0.0.1]}}", "fail: a", "heal: a"})
+  for (const char* step : {"anchor: {flush: a}", "fail: a", "heal: a"})
     EXPECT_NE(problems(with_step(step)).find("is not available in this version"), std::string::npos) << step;
-  for (const char* expected : {"{table: {t: 1}}", "{a.carp: {1: master}, within: 4s}"})
+  for (const char* expected : {"{within: 4s}", "{a.carp: {1: master}, within: 4s}"})
     EXPECT_NE(problems(with_step(std::string("expect: ") + expected)).find("is not available in this version"),
               std::string::npos)
         << expected;

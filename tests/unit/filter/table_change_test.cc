@@ -1,0 +1,129 @@
+// Changes of a table at run time, and that a change is seen whole.
+#include "lib/filter/table_change.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "lib/base/random.h"
+
+namespace twinwall {
+namespace {
+
+TableEntry entry(std::string_view text) { return *parse_table_entry(text); }
+std::vector<TableEntry> entries(std::initializer_list<std::string_view> texts) {
+  std::vector<TableEntry> out;
+  for (const auto t : texts) out.push_back(entry(t));
+  return out;
+}
+Address v4(std::string_view text) { return parse_ip(text)->addr; }
+
+Table table(std::initializer_list<std::string_view> texts, bool dynamic) {
+  Table t("t");
+  for (const auto text : texts) t.add_entry(entry(text));
+  t.seal(dynamic);
+  return t;
+}
+
+std::string all(const Table& t) {
+  std::vector<std::string> texts;
+  for (const TableEntry& e : all_entries(*t.content())) texts.push_back(to_string(e));
+  std::sort(texts.begin(), texts.end());
+  std::string out;
+  for (const auto& text : texts) out += (out.empty() ? "" : " ") + text;
+  return out;
+}
+
+TEST(TableChange, AddsWhatIsNew) {
+  for (const bool dynamic : {false, true}) {
+    Table t = table({"10.0.0.0/8", "!10.1.0.0/16"}, dynamic);
+    const TableAddition a = table_add(
+        t, entries({"10.0.0.0/8", "10.1.0.0/16", "192.0.2.1", "192.0.2.1", "!192.0.2.1", "2001:db8::/32"}), 10, 5);
+    EXPECT_EQ(a.change.added, 2u);
+    EXPECT_EQ(a.change.present, 2u);
+    EXPECT_EQ(a.change.conflicts, 2u);
+    EXPECT_EQ(all(t), "!10.1.0.0/16 10.0.0.0/8 192.0.2.1 2001:db8::/32");
+    EXPECT_TRUE(t.contains(Af::inet, v4("192.0.2.1")));
+  }
+}
+
+TEST(TableChange, WithoutRoomNothingIsAdded) {
+  Table t = table({"10.0.0.0/8"}, true);
+  EXPECT_TRUE(table_add(t, entries({"192.0.2.1", "192.0.2.2"}), 1, 5).full);
+  EXPECT_EQ(all(t), "10.0.0.0/8");
+  EXPECT_FALSE(table_add(t, entries({"192.0.2.1"}), 1, 5).full);
+  EXPECT_TRUE(table_replace(t, entries({"1.1.1.1", "2.2.2.2", "3.3.3.3"}), 0, 5).full);
+  EXPECT_EQ(all(t), "10.0.0.0/8 192.0.2.1");
+}
+
+TEST(TableChange, DeletesHostsAndNetworks) {
+  Table t = table({"10.0.0.0/8", "!10.1.0.0/16"}, true);
+  (void)table_add(t, entries({"192.0.2.1"}), 10, 5);
+  TableChange change;
+  (void)table_delete(t, entries({"192.0.2.1", "10.0.0.0/8", "10.1.0.0/16", "10.0.0.0/9"}), change);
+  EXPECT_EQ(change.deleted, 2u);
+  EXPECT_EQ(change.missing, 2u);
+  EXPECT_EQ(all(t), "!10.1.0.0/16");
+}
+
+TEST(TableChange, ReplaceSaysWhatCameAndWent) {
+  Table t = table({"10.0.0.0/8", "172.16.0.0/12"}, true);
+  (void)table_add(t, entries({"192.0.2.1", "192.0.2.2"}), 10, 5);
+  const TableAddition a = table_replace(t, entries({"10.0.0.0/8", "192.0.2.2", "203.0.113.0/24"}), 10, 6);
+  EXPECT_EQ(a.change.added, 1u);
+  EXPECT_EQ(a.change.present, 2u);
+  EXPECT_EQ(a.change.deleted, 2u);
+  EXPECT_EQ(all(t), "10.0.0.0/8 192.0.2.2 203.0.113.0/24");
+}
+
+TEST(TableChange, ExpiryTakesWhatWasAddedLongAgo) {
+  Table t = table({"10.0.0.0/8"}, true);
+  (void)table_add(t, entries({"192.0.2.1", "203.0.113.0/24"}), 10, 100);
+  (void)table_add(t, entries({"192.0.2.2", "198.51.100.0/24"}), 10, 150);
+  TableChange change;
+  (void)table_expire(t, 60, 161, change);
+  EXPECT_EQ(change.deleted, 2u);
+  EXPECT_EQ(all(t), "10.0.0.0/8 192.0.2.2 198.51.100.0/24");
+}
+
+TEST(TableChange, FlushLeavesNothing) {
+  Table t = table({"10.0.0.0/8"}, true);
+  (void)table_add(t, entries({"192.0.2.1"}), 10, 100);
+  TableChange change;
+  (void)table_flush(t, change);
+  EXPECT_EQ(change.deleted, 2u);
+  EXPECT_EQ(all(t), "");
+  EXPECT_FALSE(t.contains(Af::inet, v4("192.0.2.1")));
+}
+
+TEST(TableChange, SomeTablesAreFixed) {
+  Table t = table({}, false);
+  EXPECT_EQ(why_unchangeable(t), "");
+  t.constant = true;
+  EXPECT_NE(why_unchangeable(t), "");
+  t.constant = false;
+  t.in_pool = true;
+  EXPECT_NE(why_unchangeable(t), "");
+}
+
+// Both contents hold one of two addresses: whoever looks finds exactly one of them at any time.
+TEST(TableChange, WhoLooksMeanwhileSeesOneOrTheOther) {
+  Table t = table({"10.0.0.0/8", "10.0.0.1"}, false);
+  std::vector<std::shared_ptr<const TableContent>> kept;  // nothing is let go while others look
+  std::atomic<bool> stop{false};
+  std::atomic<uint64_t> looks{0};
+  std::thread looker([&] {
+    while (!stop) {
+      EXPECT_TRUE(t.contains(Af::inet, v4("10.0.0.1")));
+      ++looks;
+    }
+  });
+  for (uint32_t i = 0; i < 2000 || looks == 0; ++i)
+    kept.push_back(table_replace(t, entries({i % 2 == 0 ? "10.0.0.0/24" : "10.0.0.1"}), 10, i).before);
+  stop = true;
+  looker.join();
+}
+
+}  // namespace
+}  // namespace twinwall
