@@ -318,16 +318,6 @@ HookResult Engine::Impl::pass_known(Packet& p, State& s, Direction dir, Interfac
   return result;
 }
 
-// Its record shows the packet as it came and where it goes on.
-void Engine::Impl::log_known(const Packet& p, const State& s, Direction dir, InterfaceId interface) {
-  Translation5 to{p.src, p.dst, p.sport, p.dport, p.icmp_id};
-  if (s.translated && (s.flags & kStateAfTo) == 0) {
-    const Endpoints e = endpoints_of(dir == Direction::in ? s.stack : s.wire, dir, initiator_slot_of(s.direction));
-    to = {e.src, e.dst, e.sport, e.dport, e.icmp_id};
-  }
-  log_packet(p, dir, interface, rule_of(s), to);
-}
-
 HookResult Engine::Impl::drop_options(const Packet& p, Direction dir, InterfaceId interface, const Rule& rule) {
   log_forced(p, dir, interface, rule, DropReason::ip_option);
   return HookResult::drop(DropReason::ip_option);

@@ -12,6 +12,16 @@ constexpr size_t at(LimitCounter c) { return static_cast<size_t>(c); }
 
 bool own_adaptive(const Rule& r) { return r.timeouts[static_cast<size_t>(TimeoutClass::adaptive_start)] != 0; }
 
+// `which`: 0 nat-to or the source part of af-to, 1 rdr-to, 2 a routing option.
+void count_in_pool(const State& s, const StateRest& rest, const Rule& rule, unsigned which, bool begins) {
+  if (which == 2) return count_pool_state(rule.route.pool, rest.route.af, rest.route.addr, begins);
+  const FlowKey& after = s.direction == Direction::in ? s.stack : s.wire;
+  // The stack key of an af-to state is that of answers coming in.
+  const unsigned initiator = (s.flags & kStateAfTo) != 0 ? 1 : initiator_slot_of(s.direction);
+  count_pool_state((which == 0 ? rule.nat_to : rule.rdr_to).pool, after.af,
+                   after.addr[which == 0 ? initiator : 1 - initiator], begins);
+}
+
 }  // namespace
 
 // PF's order: first the source, then the rule.
@@ -54,14 +64,11 @@ void Engine::Impl::attach_pending(State& s) {
   StateRest& rest = rest_of(s);
   for (size_t i = 0; i < kSourcePurposes; ++i) rest.source_nodes[i] = pending.nodes[i];
   rest.counted_by_rule = pending.counted != nullptr;
-  const unsigned initiator = initiator_slot_of(s.direction);
-  const FlowKey& after = s.direction == Direction::in ? s.stack : s.wire;
-  for (unsigned i = 0; i < 2; ++i) {
+  for (unsigned i = 0; i < 3; ++i) {
     const Rule* const r = pending.pools[i];
     if (r == nullptr) continue;
     rest.pool_rules[i] = r->slot;
-    count_pool_state((i == 0 ? r->nat_to : r->rdr_to).pool, after.af, after.addr[i == 0 ? initiator : 1 - initiator],
-                     true);
+    count_in_pool(s, rest, *r, i, true);
   }
   pending = {};
 }
@@ -83,13 +90,9 @@ void Engine::Impl::release_places(State& s) {
   }
   if (rest.counted_by_rule) sources.sub_state(s.rule);
   rest.counted_by_rule = false;
-  const unsigned initiator = initiator_slot_of(s.direction);
-  const FlowKey& after = s.direction == Direction::in ? s.stack : s.wire;
-  for (unsigned i = 0; i < 2; ++i) {
+  for (unsigned i = 0; i < 3; ++i) {
     if (rest.pool_rules[i] == kDefaultRuleSlot) continue;
-    if (const Rule* r = snapshot->rules.find(rest.pool_rules[i]))
-      count_pool_state((i == 0 ? r->nat_to : r->rdr_to).pool, after.af, after.addr[i == 0 ? initiator : 1 - initiator],
-                       false);
+    if (const Rule* r = snapshot->rules.find(rest.pool_rules[i])) count_in_pool(s, rest, *r, i, false);
     rest.pool_rules[i] = kDefaultRuleSlot;
   }
 }

@@ -70,6 +70,22 @@ void Engine::Impl::log_packet(const Packet& p, Direction dir, InterfaceId interf
   send_log(r);
 }
 
+// A packet of a state: under the rules with `log all` among those that made it. The record shows the packet as it came
+// and where it goes on.
+void Engine::Impl::log_known(const Packet& p, const State& s, Direction dir, InterfaceId interface) {
+  Translation5 to{p.src, p.dst, p.sport, p.dport, p.icmp_id};
+  if (s.translated && (s.flags & kStateAfTo) == 0) {
+    const Endpoints e = endpoints_of(dir == Direction::in ? s.stack : s.wire, dir, initiator_slot_of(s.direction));
+    to = {e.src, e.dst, e.sport, e.dport, e.icmp_id};
+  }
+  if (const Rule* const rule = find_rule(s); rule == nullptr || rule->log_all)
+    log_packet(p, dir, interface, rule_of(s), to);
+  for (const RuleSlot slot : match_sets.slots(s.match_set)) {
+    const Rule* const rule = snapshot->rules.find(slot);
+    if (rule != nullptr && rule->log_all) log_packet(p, dir, interface, *rule, to);
+  }
+}
+
 void Engine::Impl::log_forced(const Packet& p, Direction dir, InterfaceId interface, const Rule& rule,
                               DropReason reason) {
   LogRecord r = log_record(p, dir, interface, rule, reason);

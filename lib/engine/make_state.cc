@@ -71,6 +71,10 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
     pending.at_once = true;
     return HookResult::drop(DropReason::no_route);
   }
+  if (rule.route.kind != RouteKind::none && rule.route.pool.type == PoolType::least_states) {
+    pending.pools[2] = &rule;
+    pending.any = true;
+  }
   const StateIndex index = table.allocate(options.worker);
   if (index == kNoState) {
     pending.at_once = true;

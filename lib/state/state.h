@@ -87,11 +87,12 @@ struct StateRest {
   int8_t set_prio = -1, set_prio_lowdelay = -1;
   uint8_t route_kind = 0;  // RouteKind
   InterfaceId route_interface = kNoInterface;
-  IpAddress route;                                                // next hop chosen at creation
-  SourceNodeIndex source_nodes[4] = {0, 0, 0, 0};                 // tracking, nat, rdr, route
-  bool counted_by_rule = false;                                   // in the rule's total over all workers
-  RuleSlot pool_rules[2] = {kDefaultRuleSlot, kDefaultRuleSlot};  // whose least-states pool counts it: nat-to, rdr-to
-  ScrubRecord scrub[2];                                           // of src and dst
+  IpAddress route;                                 // next hop chosen at creation
+  SourceNodeIndex source_nodes[4] = {0, 0, 0, 0};  // tracking, nat, rdr, route
+  bool counted_by_rule = false;                    // in the rule's total over all workers
+  // Whose least-states pool counts it: nat-to, rdr-to, route-to and its kin.
+  RuleSlot pool_rules[3] = {kDefaultRuleSlot, kDefaultRuleSlot, kDefaultRuleSlot};
+  ScrubRecord scrub[2];  // of src and dst
 };
 
 using StateIndex = uint32_t;

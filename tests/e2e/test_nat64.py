@@ -36,7 +36,6 @@ class Nat64(harness.LabCase):
                 "action": "pass", "direction": "in", "interface": "lan", "af": "inet6", "from": "lan:network",
                 "to": PREFIX + "/96", "af-to": {"family": "inet", "from": WAN_VIRTUAL4}, "label": "nat64",
             },
-            {"action": "pass", "direction": "out"},
         ]
 
     @classmethod
