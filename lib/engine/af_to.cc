@@ -24,6 +24,11 @@ uint8_t protocol_of(Af af, uint8_t proto) {
   return proto;
 }
 
+// What the filter has seen as a payload would be read as an extension header.
+bool names_extension(uint8_t proto) {
+  return proto == kProtoHopByHop || proto == kProtoRouting || proto == kProtoFragment || proto == kProtoDestOpts;
+}
+
 struct NewHeader {
   Af af = Af::none;
   Address src, dst;
@@ -263,6 +268,7 @@ DropReason Engine::Impl::cross_error(Packet& p, Quote& q, const State& s) {
 // The key under which the answers to a new connection come in; false when there is no address or port for it.
 bool Engine::Impl::af_to_key(const Rule& rule, const Packet& p, FlowKey& stack) {
   const Af to = rule.af_to;
+  if (to == Af::inet6 && names_extension(p.proto)) return false;
   Packet q = p;  // as it leaves: what the choice of a port asks about
   q.af = to;
   q.proto = protocol_of(to, p.proto);

@@ -302,11 +302,12 @@ Datagram answer_to(const Datagram& packet, const Frame& payload) {
     a.set_word(2, packet.word(0));
   }
   if (packet.proto == kProtoTcp) {
-    const bool syn = (packet.l4[13] & kTcpSyn) != 0;
+    const bool syn = (packet.l4[13] & kTcpSyn) != 0, ack = (packet.l4[13] & kTcpAck) != 0;
+    const auto length = static_cast<uint32_t>(packet.l4.size() - packet.header());
     a.l4.resize(kTcpHeader);
-    a.set_number(4, packet.number(4) ^ 0x5a5a5a5a);
-    a.set_number(8, packet.number(4) + (syn ? 1 : 0));
-    a.set_word(12, 0x5000 | kTcpAck | (syn ? kTcpSyn : 0));
+    a.set_number(4, ack ? packet.number(8) : packet.number(4) ^ 0x5a5a5a5a);
+    a.set_number(8, packet.number(4) + length + (syn ? 1 : 0) + ((packet.l4[13] & kTcpFin) != 0 ? 1 : 0));
+    a.set_word(12, static_cast<uint16_t>(0x5000 | kTcpAck | (syn && !ack ? kTcpSyn : 0)));
     put_sum(a);
     return a;
   }
