@@ -4,6 +4,7 @@
 // same Engine that the daemon runs, and takes the time again. Making the frames is not part of the figure and is
 // reported apart.
 #include <fmt/core.h>
+#include <rte_eal.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <x86intrin.h>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "app/bench/traffic.h"
+#include "dataplane/routes_fib.h"
 #include "lib/base/random.h"
 #include "lib/config/load.h"
 #include "lib/engine/engine.h"
@@ -83,7 +85,7 @@ class Bench {
     config::LoadResult loaded = config::load_text(text, "bench", "");
     if (!loaded.ok()) throw std::runtime_error(config::to_string(loaded.diagnostics));
     const std::vector<Mac> both{macs().lan, macs().wan};
-    snapshot_ = make_snapshot(loaded.config, both, make_plain_routes);
+    snapshot_ = make_snapshot(loaded.config, both, make_fib_routes);
     const std::vector<NeighborTable::Entry> neighbors{
         {1, *parse_ip("10.0.0.254"), *parse_mac("02:00:00:00:00:98")},
         {2, *parse_ip("192.0.2.254"), *parse_mac("02:00:00:00:00:99")},
@@ -157,6 +159,15 @@ class Bench {
   uint64_t lost_ = 0;
 };
 
+// The routes' table lives in EAL memory. No device is looked at.
+bool start_eal() {
+  std::vector<std::string> words = {"twinwall-bench", "--no-huge",      "--no-shconf", "--no-pci",     "-m", "256",
+                                    "--no-telemetry", "--iova-mode=va", "--log-level", "lib.eal:error"};
+  std::vector<char*> argv;
+  for (std::string& w : words) argv.push_back(w.data());
+  return rte_eal_init(static_cast<int>(argv.size()), argv.data()) >= 0;
+}
+
 void pin(unsigned cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -225,7 +236,11 @@ int main(int argc, char** argv) {
   app.add_option("--cpu", cpu, "processor to pin to");
   app.add_option("--json", json, "also write the figures to this file");
   CLI11_PARSE(app, argc, argv);
-  twinwall::bench::pin(cpu);
+  if (!twinwall::bench::start_eal()) {
+    fmt::print(stderr, "twinwall-bench: DPDK's EAL does not start\n");
+    return 1;
+  }
+  twinwall::bench::pin(cpu);  // after EAL, which pins to a processor of its own choice
   try {
     return twinwall::bench::run_all(counts, repeats, bursts, json);
   } catch (const std::exception& e) {

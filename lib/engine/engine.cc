@@ -218,7 +218,7 @@ void Engine::Impl::run_to_completion(Packet& p) {
   State* in_state = nullptr;
   const InterfaceInfo& i = snapshot->interface(p.in);
   if (!i.skip) {
-    const HookResult r = filter(p, Direction::in, p.in, kNoState, nullptr);
+    const HookResult r = filter(p, Direction::in, p.in, kNoState);
     count_hook(p, Direction::in, p.in, r.fate == Fate::pending);
     if (r.fate == Fate::handoff) return drop(p, DropReason::owner);
     if (r.fate == Fate::drop) return drop(p, r.reason);
@@ -275,12 +275,14 @@ void Engine::Impl::stage_lookup(size_t n) {
     lane.looked_up = true;
     table.prefetch(lane.hash);
   }
+  for (size_t i = 0; i < n; ++i)
+    if (lanes[i].looked_up) table.prefetch_state(lanes[i].hash, Side::wire);
   for (size_t i = 0; i < n; ++i) {
     Lane& lane = lanes[i];
     if (!lane.looked_up) continue;
     table.counters(options.worker).searches.add();
     lane.state = table.find(lane.key, Side::wire, lane.hash, lane.packet->in);
-    if (lane.state != nullptr) __builtin_prefetch(&lane.state->src);
+    if (lane.state != nullptr) table.prefetch_link(*lane.state);
   }
 }
 
@@ -290,11 +292,10 @@ void Engine::Impl::stage_in_hook(size_t n) {
     if (!lane.active) continue;
     Packet& p = *lane.packet;
     if (snapshot->interface(p.in).skip) continue;
-    const HookResult r = filter(p, Direction::in, p.in, kNoState, lane.state);
+    const HookResult r = filter(p, Direction::in, p.in, kNoState, lane.state, lane.looked_up ? &lane.key : nullptr);
     count_hook(p, Direction::in, p.in, r.fate == Fate::pending);
     if (r.fate == Fate::pending) {
       lane.in_state = r.state;
-      if (r.state != nullptr && r.state->link != kNoState) __builtin_prefetch(&table.state(r.state->link).stack);
       continue;
     }
     lane.active = false;
@@ -384,6 +385,7 @@ bool Engine::command_running() const {
 }
 
 SourceTable& Engine::sources() { return impl_->sources; }
+const FragmentCounters& Engine::fragments() const { return impl_->fragments.counters(); }
 const EngineCounters& Engine::counters() const { return impl_->counters; }
 EngineCounters& Engine::counters() { return impl_->counters; }
 

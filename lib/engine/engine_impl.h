@@ -37,16 +37,17 @@
 
 namespace twinwall {
 
-// What a hook made of a packet. `pending`: it passes.
+// What a hook made of a packet. `pending`: it passes. Small enough to be returned in registers.
 struct HookResult {
+  State* state = nullptr;
   Fate fate = Fate::pending;
   DropReason reason = DropReason::match;
-  State* state = nullptr;
   uint8_t handoff_to = 0;
 
-  static HookResult pass(State* s) { return {Fate::pending, DropReason::match, s, 0}; }
-  static HookResult drop(DropReason r) { return {Fate::drop, r, nullptr, 0}; }
+  static HookResult pass(State* s) { return {s, Fate::pending, DropReason::match, 0}; }
+  static HookResult drop(DropReason r) { return {nullptr, Fate::drop, r, 0}; }
 };
+static_assert(sizeof(HookResult) == 16);
 
 // The endpoints of a packet while rules translate it.
 struct Translation5 {
@@ -67,7 +68,9 @@ class Engine::Impl {
   void set_time(const View& view, Time now);
 
   // hook.cc
-  HookResult filter(Packet& p, Direction dir, InterfaceId interface, StateIndex hint, State* found);
+  // `hint`, `found`: where the state may be, believed when it fits. `known`: the packet's key, null: to be made.
+  HookResult filter(Packet& p, Direction dir, InterfaceId interface, StateIndex hint, State* found = nullptr,
+                    const FlowKey* known = nullptr);
   [[nodiscard]] State* find_state(const FlowKey& key, Side side, InterfaceId interface) const;
   HookResult pass_known(Packet& p, State& s, Direction dir, InterfaceId interface, bool& reuse);
   HookResult pass_error(Packet& p, Quote& quote, State& s, Direction dir, InterfaceId interface);

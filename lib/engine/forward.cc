@@ -114,6 +114,7 @@ void Engine::Impl::forward(Packet& p, NextHopIndex hop_index, State* in_state) {
     return drop(p, DropReason::ttl_exceeded);
   }
   const InterfaceInfo& out = snapshot->interface(hop.interface);
+  if (out.skip) p.refragment = 0;  // as with PF, what is not filtered on its way out is not cut again
   // From a skipped interface: this hook is the first to see the fragments.
   if (p.is_fragment && snapshot->reassemble && !out.skip) return take_fragment(p);
   if (sent_size(p) > out.mtu && dont_fragment(p)) {
@@ -129,8 +130,7 @@ void Engine::Impl::forward(Packet& p, NextHopIndex hop_index, State* in_state) {
       if (const DropReason bad = normalise_tcp(p); bad != kParsed) return drop(p, bad);
     }
     const Address before = p.dst;
-    const HookResult r =
-        filter(p, Direction::out, hop.interface, in_state != nullptr ? in_state->link : kNoState, nullptr);
+    const HookResult r = filter(p, Direction::out, hop.interface, in_state != nullptr ? in_state->link : kNoState);
     count_hook(p, Direction::out, hop.interface, r.fate == Fate::pending);
     // The in hook has already worked on this packet, so it cannot start again at another worker.
     if (r.fate == Fate::handoff) return drop(p, DropReason::owner);
@@ -161,7 +161,7 @@ void Engine::Impl::deliver_local(Packet& p, const NextHop& hop) {
   const NextHop back = way_back(p.af, p.dst, p.in);
   if (back.kind != HopKind::connected && back.kind != HopKind::gateway) return drop(p, DropReason::no_route);
   if (!snapshot->interface(back.interface).skip) {
-    const HookResult r = filter(p, Direction::out, back.interface, kNoState, nullptr);
+    const HookResult r = filter(p, Direction::out, back.interface, kNoState);
     count_hook(p, Direction::out, back.interface, r.fate == Fate::pending);
     if (r.fate == Fate::handoff) return drop(p, DropReason::owner);
     if (r.fate == Fate::drop) return drop(p, r.reason);
@@ -246,7 +246,7 @@ void Engine::Impl::send_generated(Packet& p, bool filtered) {
     return host.submit(&p);
   }
   if (filtered && !snapshot->interface(hop.interface).skip) {
-    const HookResult r = filter(p, Direction::out, hop.interface, kNoState, nullptr);
+    const HookResult r = filter(p, Direction::out, hop.interface, kNoState);
     count_hook(p, Direction::out, hop.interface, r.fate == Fate::pending);
     if (r.fate != Fate::pending) {
       drop(p, r.fate == Fate::handoff ? DropReason::owner : r.reason);

@@ -83,7 +83,8 @@ HookResult keep(State& s) { return HookResult::pass(&s); }
 
 }  // namespace
 
-HookResult Engine::Impl::filter(Packet& p, Direction dir, InterfaceId interface, StateIndex hint, State* found) {
+HookResult Engine::Impl::filter(Packet& p, Direction dir, InterfaceId interface, StateIndex hint, State* found,
+                                const FlowKey* known) {
   const Side side = dir == Direction::in ? Side::wire : Side::stack;
   const bool icmp = (p.proto == kProtoIcmp || p.proto == kProtoIcmp6) && p.icmp_type >= 0;
   const bool error = icmp && is_icmp_error(p);
@@ -113,7 +114,7 @@ HookResult Engine::Impl::filter(Packet& p, Direction dir, InterfaceId interface,
       key = quoted_key(p.af, quote, dir);
       s = find_state(key, side, interface);
     } else {
-      key = flow_key(p, dir);
+      key = known != nullptr ? *known : flow_key(p, dir);
       const auto fits = [&](const State& c) {
         return c.in_use && (side == Side::wire ? c.wire : c.stack) == key &&
                (c.interface == kNoInterface || c.interface == interface);
@@ -176,7 +177,9 @@ void Engine::Impl::apply_state_actions(Packet& p, const State& s, Direction dir)
   if ((s.flags & kStateRest) != 0) {
     const StateRest& rest = table.rest(s);
     const auto route = static_cast<RouteKind>(rest.route_kind);
-    if (route != RouteKind::none && (dir == s.direction) != (route == RouteKind::reply_to)) {
+    // A copy goes of both directions (pf_route() of OpenBSD), everything else of its own.
+    if (route == RouteKind::dup_to ||
+        (route != RouteKind::none && (dir == s.direction) != (route == RouteKind::reply_to))) {
       p.route_kind = route;
       p.route = rest.route;
     }

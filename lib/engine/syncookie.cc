@@ -78,7 +78,7 @@ bool Engine::Impl::accept_cookie(Packet& p, InterfaceId interface, HookResult& r
   q->from_cookie = true;
   bool made = false;
   if (n != 0 && parse_ip(*q) == kParsed) {
-    const HookResult r = filter(*q, Direction::in, interface, kNoState, nullptr);
+    const HookResult r = filter(*q, Direction::in, interface, kNoState);
     if (r.fate == Fate::pending && r.state != nullptr) {
       State& s = *r.state;
       if (counts_half_open(s)) note_half_open(false);

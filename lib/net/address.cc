@@ -7,14 +7,6 @@
 
 namespace twinwall {
 
-bool is_multicast(Af af, const Address& a) { return af == Af::inet ? (a.bytes[0] & 0xf0) == 0xe0 : a.bytes[0] == 0xff; }
-
-bool is_link_local(Af af, const Address& a) {
-  if (af == Af::inet) return a.bytes[0] == 169 && a.bytes[1] == 254;
-  if (a.bytes[0] == 0xfe) return (a.bytes[1] & 0xc0) == 0x80;
-  return a.bytes[0] == 0xff && ((a.bytes[1] & 0x0f) == 1 || (a.bytes[1] & 0x0f) == 2);
-}
-
 Address solicited_node(const Address& a) {
   Address out;
   out.bytes = {0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a.bytes[13], a.bytes[14], a.bytes[15]};
@@ -42,37 +34,15 @@ std::optional<IpAddress> parse_ip(std::string_view text) {
   return std::nullopt;
 }
 
-namespace {
-
-// Applies f(byte index, mask of network bits) to every byte of an address.
-template <class F>
-void for_each_mask(unsigned length, size_t count, F f) {
-  for (size_t i = 0; i < count; ++i) {
-    const unsigned bits = length > i * 8 ? std::min<unsigned>(length - static_cast<unsigned>(i) * 8, 8) : 0;
-    f(i, static_cast<uint8_t>(bits == 0 ? 0 : 0xff << (8 - bits)));
-  }
-}
-
-}  // namespace
-
-bool Prefix::contains(const Address& a) const {
-  bool same = true;
-  for_each_mask(length, address_length(af),
-                [&](size_t i, uint8_t mask) { same = same && ((addr.bytes[i] ^ a.bytes[i]) & mask) == 0; });
-  return same;
-}
-
 Address Prefix::network() const {
-  Address out = addr;
-  for_each_mask(length, address_length(af), [&](size_t i, uint8_t mask) { out.bytes[i] &= mask; });
-  return out;
+  const Address::Words m = mask(length), x = addr.words();
+  return {std::bit_cast<std::array<uint8_t, 16>>(Address::Words{x[0] & m[0], x[1] & m[1]})};
 }
 
 Address Prefix::broadcast() const {
-  Address out = addr;
-  for_each_mask(length, address_length(af),
-                [&](size_t i, uint8_t mask) { out.bytes[i] |= static_cast<uint8_t>(~mask); });
-  return out;
+  const Address::Words host = mask(length), all = mask(address_bits(af)), x = addr.words();
+  return {
+      std::bit_cast<std::array<uint8_t, 16>>(Address::Words{x[0] | (all[0] & ~host[0]), x[1] | (all[1] & ~host[1])})};
 }
 
 std::string to_string(const Prefix& p) { return to_string(p.af, p.addr) + "/" + std::to_string(p.length); }

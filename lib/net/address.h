@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <compare>
 #include <cstdint>
 #include <cstring>
@@ -21,8 +22,14 @@ enum class Af : uint8_t { none = 0, inet = 2, inet6 = 24 };
 struct Address {
   std::array<uint8_t, 16> bytes{};
 
-  friend constexpr bool operator==(const Address&, const Address&) = default;
-  friend constexpr auto operator<=>(const Address&, const Address&) = default;
+  // Two words, in the order of the bytes in memory: what is compared for every packet is no call.
+  using Words = std::array<uint64_t, 2>;
+  [[nodiscard]] constexpr Words words() const { return std::bit_cast<Words>(bytes); }
+  friend constexpr bool operator==(const Address& a, const Address& b) {
+    const Words x = a.words(), y = b.words();
+    return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
+  }
+  friend constexpr auto operator<=>(const Address& a, const Address& b) { return a.bytes <=> b.bytes; }
 
   static Address v4(uint32_t host_order) {
     Address a;
@@ -48,9 +55,15 @@ struct Address {
 constexpr size_t address_length(Af af) { return af == Af::inet ? 4 : 16; }
 constexpr unsigned address_bits(Af af) { return af == Af::inet ? 32 : 128; }
 
-[[nodiscard]] bool is_multicast(Af af, const Address& a);
+[[nodiscard]] constexpr bool is_multicast(Af af, const Address& a) {
+  return af == Af::inet ? (a.bytes[0] & 0xf0) == 0xe0 : a.bytes[0] == 0xff;
+}
 // fe80::/10, and multicast of interface-local or link-local scope.
-[[nodiscard]] bool is_link_local(Af af, const Address& a);
+[[nodiscard]] constexpr bool is_link_local(Af af, const Address& a) {
+  if (af == Af::inet) return a.bytes[0] == 169 && a.bytes[1] == 254;
+  if (a.bytes[0] == 0xfe) return (a.bytes[1] & 0xc0) == 0x80;
+  return a.bytes[0] == 0xff && ((a.bytes[1] & 0x0f) == 1 || (a.bytes[1] & 0x0f) == 2);
+}
 // ff02::1:ffXX:XXXX of the address (RFC 4291 section 2.7.1).
 [[nodiscard]] Address solicited_node(const Address& a);
 
@@ -73,7 +86,15 @@ struct Prefix {
   uint8_t length = 0;
 
   friend bool operator==(const Prefix&, const Prefix&) = default;
-  [[nodiscard]] bool contains(const Address& a) const;
+  // The network bits of a prefix of this length, as Address::words().
+  [[nodiscard]] static constexpr Address::Words mask(unsigned length) {
+    const auto word = [](unsigned n) { return n == 0 ? 0 : bswap(~uint64_t{0} << (64 - n)); };
+    return {word(length < 64 ? length : 64), word(length > 64 ? length - 64 : 0)};
+  }
+  [[nodiscard]] constexpr bool contains(const Address& a) const {
+    const Address::Words m = mask(length), x = addr.words(), y = a.words();
+    return (((x[0] ^ y[0]) & m[0]) | ((x[1] ^ y[1]) & m[1])) == 0;
+  }
   [[nodiscard]] Address network() const;
   [[nodiscard]] Address broadcast() const;  // IPv4: all host bits set
   [[nodiscard]] IpAddress address() const { return {af, addr}; }

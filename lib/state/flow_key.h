@@ -2,8 +2,9 @@
 // index 1 the near end, whatever way the packet travels).
 #pragma once
 
+#include <array>
+#include <bit>
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
 
 #include "lib/net/address.h"
@@ -17,7 +18,11 @@ struct FlowKey {
   uint8_t proto = 0;
   uint16_t rdomain = 0;
 
-  friend bool operator==(const FlowKey& a, const FlowKey& b) { return std::memcmp(&a, &b, sizeof a) == 0; }
+  friend bool operator==(const FlowKey& a, const FlowKey& b) {
+    using Words = std::array<uint64_t, 5>;
+    const auto x = std::bit_cast<Words>(a), y = std::bit_cast<Words>(b);
+    return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) | (x[4] ^ y[4])) == 0;
+  }
 };
 static_assert(sizeof(FlowKey) == 40 && std::has_unique_object_representations_v<FlowKey>);
 

@@ -107,6 +107,12 @@ class StateTable {
   // The stages of a burst: bring the bucket near, then the states that its tags name, then find.
   void prefetch(uint64_t hash) const { __builtin_prefetch(&buckets_[hash & bucket_mask_]); }
   void prefetch_state(uint64_t hash, Side side) const;
+  // What the other hook will touch of the state's partner.
+  void prefetch_link(const State& state) const {
+    if (state.link == kNoState || state.link >= capacity_) return;
+    const auto* line = reinterpret_cast<const char*>(&states_[state.link]);
+    for (size_t at = 0; at < 192; at += 64) __builtin_prefetch(line + at, 1);
+  }
 
   // The state under `key` that may be used on `interface`: one bound to it before a floating one, null when neither is
   // there.
