@@ -1,6 +1,7 @@
 #include "control/rule_registry.h"
 
 #include <algorithm>
+#include <set>
 
 namespace twinwall {
 
@@ -46,11 +47,30 @@ bool RuleRegistry::assign(Ruleset& rules) {
   }
   for (const auto& [key, slot] : in_use_)
     if (!wanted.contains(key)) retired_.push_back({slot, generation_});
+  keep_retired(rules);
   in_use_ = std::move(wanted);
   for (Rule& rule : rules.rules)
     if (rule.origin < rules.rules.size()) rule.slot = rules.rules[rule.origin].slot;
   rules.index_slots();
+  current_.clear();
+  for (const Rule& rule : rules.rules) {
+    if (rule.repeated()) continue;
+    current_.push_back(rule);
+    current_.back().anchor = kNoRuleNumber;  // a position in a ruleset that will be no more
+  }
   return true;
+}
+
+// Rules that are gone from the ruleset, for the states that they made.
+void RuleRegistry::keep_retired(Ruleset& rules) {
+  std::set<RuleSlot> waiting;
+  for (const Retired& r : retired_)
+    if (r.generation == generation_ || totals_(r.slot).states != 0) waiting.insert(r.slot);
+  std::erase_if(gone_, [&](const Rule& rule) { return !waiting.contains(rule.slot); });
+  for (const Rule& rule : gone_) waiting.erase(rule.slot);
+  for (const Rule& rule : current_)
+    if (waiting.contains(rule.slot)) gone_.push_back(rule);
+  rules.retired = gone_;
 }
 
 // Names are never forgotten: a state may outlive many reloads.

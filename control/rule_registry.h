@@ -57,6 +57,7 @@ class RuleRegistry {
 
   [[nodiscard]] bool assign_tags(Ruleset& rules);
   void carry_tables(Ruleset& rules);
+  void keep_retired(Ruleset& rules);
 
   Totals totals_;
   size_t slots_;
@@ -67,6 +68,8 @@ class RuleRegistry {
   RuleSlot next_fresh_ = kDefaultRuleSlot + 1;
   std::map<Key, RuleSlot> in_use_;
   std::vector<Retired> retired_;
+  std::vector<Rule> current_;  // of the last ruleset, for when one of them is retired
+  std::vector<Rule> gone_;     // the retired ones that still have states
   std::map<RuleSlot, RuleTotals> baseline_;
 };
 

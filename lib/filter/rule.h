@@ -223,26 +223,30 @@ struct Ruleset {
   std::vector<Rule> rules;
   std::vector<std::string> tags;               // name of tag id - 1
   std::vector<std::shared_ptr<Table>> tables;  // all that are declared or referred to
+  // Of earlier rulesets, no longer tried: their states go on under their timeouts, limits and words.
+  std::vector<Rule> retired;
   Rule default_rule = [] {
     Rule r;
     r.state = StateMode::none;
     return r;
   }();
 
-  // Once every rule has its slot: makes find() know them.
+  // Once every rule has its slot: makes find() know them, and those that are retired.
   void index_slots() {
     position_of_slot_.clear();
-    for (uint32_t i = 0; i < rules.size(); ++i) {
-      const RuleSlot slot = rules[i].slot;
-      if (slot == kDefaultRuleSlot || slot >= kMaxRuleSlots) continue;
+    const auto index = [this](RuleSlot slot, size_t position) {
+      if (slot == kDefaultRuleSlot || slot >= kMaxRuleSlots) return;
       if (slot >= position_of_slot_.size()) position_of_slot_.resize(slot + 1u, kNoRuleNumber);
-      position_of_slot_[slot] = i;
-    }
+      position_of_slot_[slot] = static_cast<uint32_t>(position);
+    };
+    for (size_t i = 0; i < rules.size(); ++i) index(rules[i].slot, i);
+    for (size_t i = 0; i < retired.size(); ++i) index(retired[i].slot, rules.size() + i);
   }
-  // The rule that has the slot, wherever a reload has moved it; null when it is gone.
+  // The rule that has the slot, wherever a reload has moved it, or had it; null when nothing is known of it.
   [[nodiscard]] const Rule* find(RuleSlot slot) const {
     if (slot >= position_of_slot_.size() || position_of_slot_[slot] == kNoRuleNumber) return nullptr;
-    return &rules[position_of_slot_[slot]];
+    const size_t at = position_of_slot_[slot];
+    return at < rules.size() ? &rules[at] : &retired[at - rules.size()];
   }
 
  private:

@@ -42,10 +42,21 @@ void Node::compile() {
   roles_.master.resize(config_.interfaces.size());
   std::vector<Mac> macs;
   for (const auto& i : config_.interfaces) macs.push_back(interface_mac(i.id));
+  std::vector<Rule> before;  // and gone since, as the daemon's registry keeps them
+  if (snapshot_ != nullptr) {
+    before = snapshot_->rules.retired;
+    before.insert(before.end(), snapshot_->rules.rules.begin(), snapshot_->rules.rules.end());
+  }
   snapshot_ = make_snapshot(config_, macs, make_plain_routes);
   for (auto& rule : snapshot_->rules.rules) {
     rule.slot = slots_.emplace(rule.identity, static_cast<RuleSlot>(slots_.size() + 1)).first->second;
     labels_[rule.slot] = rule.label;
+  }
+  for (Rule& rule : before) {
+    const auto& now = snapshot_->rules.rules;
+    if (std::any_of(now.begin(), now.end(), [&](const Rule& r) { return r.slot == rule.slot; })) continue;
+    rule.anchor = kNoRuleNumber;  // a position in a ruleset that is no more
+    snapshot_->rules.retired.push_back(rule);
   }
   snapshot_->rules.index_slots();
 }
