@@ -24,6 +24,8 @@
 
 namespace twinwall {
 
+struct FragmentCounters;
+
 inline constexpr size_t kBurst = 32;
 
 // What the engine asks of whoever runs it. Only for packets that the engine itself makes: resets, ICMP errors, pieces
@@ -99,6 +101,8 @@ class Engine {
   [[nodiscard]] bool command_running() const;
 
   [[nodiscard]] SourceTable& sources();
+  // Of the datagrams that are being put together.
+  [[nodiscard]] const FragmentCounters& fragments() const;
   [[nodiscard]] const EngineCounters& counters() const;
   [[nodiscard]] EngineCounters& counters();
 
