@@ -224,7 +224,7 @@ HookResult Engine::Impl::pass_error(Packet& p, Quote& quote, State& s, Direction
   s.packets[slot] += 1;
   s.bytes[slot] += length;
   count_rule(counters.rules[s.rule], dir, length);
-  if (s.match_set != 0) count_matches(s, dir, length);
+  if ((s.log & kHasMatchSet) != 0) count_matches(s, dir, length);
   if (quote.proto == kProtoTcp) {
     const uint32_t drawn = (quoted_forward ? s.src : s.dst).seqdiff;
     if (drawn != 0) shift_quoted_sequence(p, quote, drawn);
@@ -306,10 +306,10 @@ HookResult Engine::Impl::pass_known(Packet& p, State& s, Direction dir, Interfac
   s.packets[slot] += 1;
   s.bytes[slot] += p.l3_length;
   count_rule(counters.rules[s.rule], dir, p.l3_length);
-  if (s.match_set != 0) count_matches(s, dir, p.l3_length);
+  if ((s.log & kHasMatchSet) != 0) count_matches(s, dir, p.l3_length);
   if (options.sync) touched(s, pfsync::SyncEvent::packet, urgent);
   const bool crosses = (s.flags & kStateAfTo) != 0;
-  if ((s.log & 2) != 0) [[unlikely]]
+  if ((s.log & kLogAll) != 0) [[unlikely]]
     log_known(p, s, dir, interface);
   if (s.translated && !crosses)
     rewrite(p, endpoints_of(dir == Direction::in ? s.stack : s.wire, dir, initiator_slot_of(s.direction)));

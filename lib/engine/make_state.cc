@@ -100,7 +100,7 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
   s.owner = options.worker;
   s.rule = rule.slot;
   s.rule_number = rule.position;
-  s.log = static_cast<uint8_t>((decision.log ? 1 : 0) | (decision.log_all ? 2 : 0));
+  s.log = static_cast<uint8_t>((decision.log ? kLogFirst : 0) | (decision.log_all ? kLogAll : 0));
   s.flags = static_cast<uint16_t>(s.flags | (rule.allow_opts ? kStateAllowOpts : 0) | (rule.sloppy ? kStateSloppy : 0) |
                                   (rule.no_sync ? kStateNoSync : 0));
   // The answers of an af-to state come in elsewhere, so it is bound to no interface.
@@ -141,7 +141,7 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
   if (!proxied) {
     rc.packets[dir == Direction::in ? 0 : 1].add();
     rc.bytes[dir == Direction::in ? 0 : 1].add(p.l3_length);
-    if (s.match_set != 0) count_matches(s, dir, p.l3_length);
+    if ((s.log & kHasMatchSet) != 0) count_matches(s, dir, p.l3_length);
   }
   if (pending.any) attach_pending(s);
   wheel.insert(index, deadline_of(s));
@@ -205,6 +205,7 @@ void Engine::Impl::note_matches(State& s, const Decision& decision) {
   const uint32_t anchor = decision.rule->anchor;
   if (anchor != kNoRuleNumber) slots[n++] = snapshot->rules.rules[anchor].slot;
   s.match_set = match_sets.acquire({slots.data(), n});
+  if (s.match_set != 0) s.log |= kHasMatchSet;
   for (const RuleSlot slot : match_sets.slots(s.match_set)) {
     counters.rules[slot].states.add();
     counters.rules[slot].creations.add();
@@ -280,7 +281,7 @@ State* Engine::Impl::import_record(const pfsync::StateRecord& record) {
   s.owner = options.worker;
   s.interface = s.created_on = bound;
   s.flags = in.flags;
-  s.log = record.log;
+  s.log = record.log & kLogWireBits;
   s.id = record.id;
   s.creator = record.creator;
   s.creation = static_cast<uint32_t>(std::max<int64_t>(in.creation, 0));

@@ -85,9 +85,10 @@ void rewrite(Packet& p, const Endpoints& to) {
 void decrement_ttl(Packet& p) {
   uint8_t* h = p.ip();
   if (p.af == Af::inet) {
-    const uint8_t before[2] = {h[8], h[9]};
     --h[8];
-    store_raw(h + 10, checksum_adjust(load_raw<uint16_t>(h + 10), before, h + 8, 2));
+    // RFC 1624 equation 3 for a word that is one less: ~m + m' is 0xfffe.
+    store_raw(h + 10,
+              static_cast<uint16_t>(~checksum_fold(static_cast<uint16_t>(~load_raw<uint16_t>(h + 10)) + 0xfffeu)));
   } else {
     --h[7];
   }

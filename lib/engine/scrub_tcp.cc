@@ -142,7 +142,10 @@ bool Engine::Impl::scrub_tcp(State& s, Packet& p, bool forward, bool established
     for (ScrubRecord* r : {&from, &to}) r->flags = static_cast<uint8_t>((r->flags & ~kPaws) | kPawsIdled);
   }
   if ((from.flags & to.flags & kPaws) != 0) {
-    const uint32_t slack = snapshot->timeouts[static_cast<size_t>(TimeoutClass::ts_diff)];
+    constexpr auto kSlack = static_cast<size_t>(TimeoutClass::ts_diff);
+    const Rule* const rule = find_rule(s);
+    const uint32_t own = rule != nullptr ? rule->timeouts[kSlack] : 0;
+    const uint32_t slack = own != 0 ? own : snapshot->timeouts[kSlack];
     if (stamp.seen) {
       if (established && !plausible(stamp, from, to, now_us, slack)) return false;
     } else if ((p.tcp_flags & kTcpRst) == 0 && p.payload > 0 && (from.flags & kDataStamped) != 0) {

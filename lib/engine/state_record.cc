@@ -75,7 +75,7 @@ void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint
   r.af = s.wire.af;
   r.proto = s.wire.proto;
   r.direction = static_cast<uint8_t>(s.direction);
-  r.log = s.log;
+  r.log = s.log & kLogWireBits;
   r.timeout = static_cast<uint8_t>(s.timeout);
   r.min_ttl = s.min_ttl;
   r.set_tos = s.set_tos;

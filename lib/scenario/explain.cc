@@ -12,6 +12,8 @@ namespace twinwall::scenario {
 
 namespace {
 
+constexpr const char* kCrosses = "; it goes on in the other family, unfiltered";
+
 // The state that the packet meets at a hook, null without one.
 State* state_for(Node& node, Packet& p, Direction dir, InterfaceId interface) {
   if (p.is_fragment) return nullptr;
@@ -60,6 +62,10 @@ std::string at_hook(Node& node, Packet& p, Direction dir, InterfaceId interface,
   passes = true;
   if (snapshot.interface(interface).skip) return out + ": skipped";
   if (State* s = state_for(node, p, dir, interface); s != nullptr) {
+    if ((s->flags & kStateAfTo) != 0) {
+      passes = false;
+      return out + ": state " + print_state(*s, snapshot.interfaces) + kCrosses;
+    }
     const FlowKey& to = dir == Direction::in ? s->stack : s->wire;
     if (s->translated && !is_icmp_error(p)) rewrite(p, endpoints_of(to, dir, initiator_slot_of(s->direction)));
     return out + ": state " + print_state(*s, snapshot.interfaces);
@@ -68,8 +74,9 @@ std::string at_hook(Node& node, Packet& p, Direction dir, InterfaceId interface,
   const RuleEnvironment environment = looking_at(snapshot);
   input.environment = &environment;
   const Decision d = evaluate(snapshot.rules, input);
-  passes = d.rule->action != Action::block;
-  return out + ": no state, " + describe_rule(*d.rule);
+  const bool crosses = d.rule->af_to != Af::none;
+  passes = d.rule->action != Action::block && !crosses;
+  return out + ": no state, " + describe_rule(*d.rule) + (crosses ? kCrosses : "");
 }
 
 }  // namespace

@@ -69,6 +69,14 @@ enum StateFlag : uint16_t {  // low bits numbered as on the pfsync wire
 };
 inline constexpr uint16_t kStateWireFlags = 0x0fff;
 
+// State::log: the low bits as on the pfsync wire.
+enum LogBit : uint8_t {
+  kLogFirst = 1,
+  kLogAll = 2,
+  kLogWireBits = 3,
+  kHasMatchSet = 4,  // `match_set` is not 0: here, because that lies in a line that no packet needs otherwise
+};
+
 // What `reassemble tcp` keeps of one end (pf.conf(5) "reassemble tcp").
 struct ScrubRecord {
   uint64_t last_packet_us = 0;
@@ -112,7 +120,7 @@ struct alignas(64) State {
   Direction direction = Direction::in;
   TimeoutClass timeout = TimeoutClass::tcp_first;
   uint8_t owner = 0;        // worker
-  uint8_t log = 0;          // bit 0: log, bit 1: log all
+  uint8_t log = 0;          // LogBit
   bool in_use = false;      // false: on a free list or waiting for reclamation
   bool translated = false;  // wire and stack keys differ
   SyncQueue sync_queue = SyncQueue::none;

@@ -110,6 +110,7 @@ class StateTable {
   // What the other hook will touch of the state's partner.
   void prefetch_link(const State& state) const {
     if (state.link == kNoState || state.link >= capacity_) return;
+    __builtin_prefetch(&owners_[state.link]);
     const auto* line = reinterpret_cast<const char*>(&states_[state.link]);
     for (size_t at = 0; at < 192; at += 64) __builtin_prefetch(line + at, 1);
   }
