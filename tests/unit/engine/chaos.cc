@@ -36,8 +36,8 @@ void number_piece(Frame& f, uint16_t id) {
 
 void Chaos::step(const Watch& watch) {
   const uint32_t what = below(100);
-  if (what < 40 || heard_.empty()) {
-    const Opening o = traffic_.opening();
+  if (what < 30 || heard_.empty()) {
+    const Opening o = traffic_.opening(chance(3) ? kProtoTcp : uint8_t{0});
     Datagram d = o.packet;
     if (chance(8)) d.ttl = static_cast<uint8_t>(1 + below(3));
     if (d.proto == kProtoUdp && chance(8)) {
@@ -48,9 +48,12 @@ void Chaos::step(const Watch& watch) {
     if (d.proto == kProtoUdp && d.af == Af::inet && chance(8)) d.set_word(6, 0);
     send(o.at, frame_of(d, node_.interface_mac(o.at)), watch);
   } else if (what < 80) {
-    answer(heard_[below(static_cast<uint32_t>(heard_.size()))], watch);
+    // Mostly what came just now, so that conversations come to something.
+    const Heard heard = chance(3) ? heard_[below(static_cast<uint32_t>(heard_.size()))] : heard_.back();
+    answer(heard, watch);
   } else if (what < 90) {
-    complain(heard_[below(static_cast<uint32_t>(heard_.size()))], watch);
+    const Heard heard = heard_[below(static_cast<uint32_t>(heard_.size()))];
+    complain(heard, watch);
   } else if (what < 94 && !repeated_.empty()) {
     const Heard again = repeated_[below(static_cast<uint32_t>(repeated_.size()))];
     send(again.on, again.frame, watch);

@@ -221,12 +221,12 @@ void talk(bool bad_links, uint64_t first_seed, Seen& seen) {
 // The rulesets are such that nothing was left out.
 void expect_all_exercised(const Seen& seen) {
   EXPECT_EQ(seen.done, seen.demanded);
-  EXPECT_GT(seen.demanded, 1000u);
-  EXPECT_GT(seen.translated, 200u);
-  EXPECT_GT(seen.crossed, 40u);
-  EXPECT_GT(seen.proxied, 150u);
-  EXPECT_GT(seen.modulated, 250u);
-  EXPECT_GT(seen.compared, 20000u);
+  EXPECT_GT(seen.demanded, 500u);
+  EXPECT_GT(seen.translated, 100u);
+  EXPECT_GT(seen.crossed, 20u);
+  EXPECT_GT(seen.proxied, 75u);
+  EXPECT_GT(seen.modulated, 125u);
+  EXPECT_GT(seen.compared, 10000u);
 }
 
 TEST(ConnectionsProperty, HonestEndsAlwaysGetThrough) {

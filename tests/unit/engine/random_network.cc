@@ -159,9 +159,9 @@ std::string RandomRules::limits() {
     case 0: return "max " + number(1, 20);
     case 1: return "max-src-states " + number(1, 10);
     case 2: return "source-track rule, max-src-nodes " + number(1, 4);
-    case 3: return "max-src-conn " + number(1, 5);
+    case 3: return "max-src-conn 1, overload <bad>" + std::string(chance(3) ? "" : " flush global");
     case 4: return "max-src-conn-rate " + number(1, 5) + "/" + number(1, 10);
-    case 5: return "max-src-conn " + number(1, 4) + ", overload <bad> flush" + (chance(2) ? " global" : "");
+    case 5: return "max-src-conn " + number(1, 2) + ", overload <bad> flush" + (chance(2) ? " global" : "");
     default: return "source-track global, udp.first " + number(1, 20) + ", src.track " + number(1, 10);
   }
 }
@@ -228,7 +228,8 @@ Address RandomTraffic::host(Af af, InterfaceId network) {
   static constexpr const char* kHosts[][2] = {
       {"10.0.0.5", "fd00:a::5"}, {"198.51.100.7", "2001:db8:c::7"}, {"10.1.0.5", "fd00:d::5"}};
   IpAddress a = *parse_ip(kHosts[network - 1][af == Af::inet ? 0 : 1]);
-  a.addr.bytes[address_length(af) - 1] = static_cast<uint8_t>(a.addr.bytes[address_length(af) - 1] + random_.below(4));
+  a.addr.bytes[address_length(af) - 1] =
+      static_cast<uint8_t>(a.addr.bytes[address_length(af) - 1] + (chance(2) ? 0 : random_.below(4)));
   return a.addr;
 }
 
