@@ -355,6 +355,7 @@ std::vector<std::vector<uint8_t>> split_frame(const std::vector<uint8_t>& frame,
   const bool v4 = load_be16(&frame[12]) == kEtherTypeIpv4;
   if (!v4 && (load_be16(&frame[12]) != kEtherTypeIpv6 || frame.size() < kEthernetHeader + kIpv6Header)) return {frame};
   const size_t header = v4 ? (frame[kEthernetHeader] & 0x0fu) * 4u : kIpv6Header;
+  if (v4 && header < kIpv4Header) return {frame};  // a broken one stays as it is
   const size_t start = kEthernetHeader + header;
   if (frame.size() <= start + size) return {frame};
   std::vector<Buffer> out;

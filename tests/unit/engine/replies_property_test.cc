@@ -2,14 +2,17 @@
 // answer and the ICMP errors about it arrive in the addresses, ports and numbers that their receiver knows.
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "lib/net/headers.h"
+#include "lib/scenario/packet_spec.h"
 #include "tests/unit/engine/random_network.h"
 
 namespace twinwall::test {
 namespace {
 
 struct Seen {
-  unsigned passed = 0, translated = 0, crossed = 0, errors = 0, echoes = 0, handshakes = 0, run_out = 0;
+  unsigned passed = 0, translated = 0, crossed = 0, errors = 0, echoes = 0, handshakes = 0, run_out = 0, large = 0;
 };
 
 // The key of the state that passed a packet, as the wire of that interface shows it.
@@ -40,7 +43,9 @@ class World {
 
   // One connection: opened, opened again, answered, complained about from both ends.
   void connection() {
-    const Opening o = traffic_.opening();
+    Opening o = traffic_.opening();
+    const bool large = o.packet.proto != kProtoTcp && traffic_.random().below(6) == 0;
+    if (large) enlarge(o.packet);
     last_.clear();
     const auto out = send(o.at, o.packet);
     if (!out) return;
@@ -50,6 +55,7 @@ class World {
     ++seen_.passed;
     seen_.translated += there->src != o.packet.src || there->dst != o.packet.dst ? 1 : 0;
     seen_.crossed += there->af != o.packet.af ? 1 : 0;
+    seen_.large += large ? 1 : 0;
     seen_.echoes += o.packet.is_echo() ? 1 : 0;
     expect_same_words(o.packet, *there);
 
@@ -58,7 +64,8 @@ class World {
     EXPECT_EQ(again->interface, out->interface);
     expect_same_ends(*there, *read(again->frame));
 
-    const Datagram answer = answer_to(*there, traffic_.payload(300));
+    Datagram answer = answer_to(*there, traffic_.payload(300));
+    if (large) enlarge(answer);
     const auto back = send(out->interface, answer);
     ASSERT_TRUE(back) << "no answer";
     EXPECT_EQ(back->interface, o.at);
@@ -92,14 +99,35 @@ class World {
   std::optional<Sent> send(InterfaceId at, const Datagram& d) {
     const Frame frame = frame_of(d, node_->interface_mac(at));
     last_.emplace_back("in on " + std::to_string(at) + ": ", frame);
-    const auto outcome = node_->inject(at, frame);
-    for (const auto& o : outcome.outputs) {
-      last_.emplace_back("  out on " + std::to_string(o.interface) + ": ", o.frame);
-      EXPECT_EQ(wrong_parts(o.frame), 0u);
+    std::array<std::vector<Frame>, kNetworks + 1> out;
+    for (const Frame& piece : scenario::split_frame(frame, kPiece)) {
+      const auto outcome = node_->inject(at, piece);
+      for (const auto& o : outcome.outputs) {
+        last_.emplace_back("  out on " + std::to_string(o.interface) + ": ", o.frame);
+        EXPECT_EQ(wrong_parts(o.frame), 0u);
+        out[o.interface].push_back(o.frame);
+      }
+      for (const DropReason r : outcome.drops) last_.emplace_back("  dropped: " + std::string(reason_name(r)), Frame());
     }
-    for (const DropReason r : outcome.drops) last_.emplace_back("  dropped: " + std::string(reason_name(r)), Frame());
-    if (outcome.outputs.size() != 1) return {};
-    return Sent{outcome.outputs[0].interface, outcome.outputs[0].frame};
+    std::optional<Sent> sent;
+    for (InterfaceId i = 1; i <= kNetworks; ++i)
+      for (const Frame& f : assembled(out[i])) {
+        EXPECT_EQ(wrong_parts(f), 0u);
+        if (sent) return {};
+        sent = Sent{i, f};
+      }
+    return sent;
+  }
+
+  // Too large to go in one piece.
+  void enlarge(Datagram& d) {
+    const Frame more = traffic_.payload(2500);
+    d.l4.insert(d.l4.end(), kPiece, 0x55);
+    d.l4.insert(d.l4.end(), more.begin(), more.end());
+    if (d.proto == kProtoUdp) d.set_word(4, static_cast<uint16_t>(d.l4.size()));
+    d.df = false;
+    d.id = ++datagrams_;
+    put_sum(d);
   }
 
   // Did states pass it on both sides?
@@ -182,7 +210,9 @@ class World {
     }
   }
 
+  static constexpr size_t kPiece = 1400;
   uint64_t seed_;
+  uint16_t datagrams_ = 0;
   RandomTraffic traffic_;
   Seen& seen_;
   std::string rules_;
@@ -208,6 +238,7 @@ TEST(RepliesProperty, WhatAStatePassedIsAnsweredInItsOwnAddresses) {
   EXPECT_GT(seen.echoes, 300u);
   EXPECT_GT(seen.handshakes, 600u);
   EXPECT_GT(seen.run_out, 2000u);
+  EXPECT_GT(seen.large, 200u);
 }
 
 }  // namespace

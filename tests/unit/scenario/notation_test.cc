@@ -218,7 +218,7 @@ TEST(Notation, ACutFrameNeverReadsBeyondItsEnd) {
 TEST(Notation, SplittingMakesFragmentsThatCoverThePacket) {
   for (const char* text :
        {"udp 10.0.0.5:1 > 10.0.0.6:2 len=1000 id=9", "udp [2001:db8::1]:1 > [2001:db8::2]:2 len=1000"}) {
-    const auto frame = built(parsed(text));
+    auto frame = built(parsed(text));
     const auto pieces = split_frame(frame, 400);
     ASSERT_EQ(pieces.size(), 3u);
     size_t covered = 0;
@@ -231,6 +231,9 @@ TEST(Notation, SplittingMakesFragmentsThatCoverThePacket) {
     }
     EXPECT_EQ(covered, 1008u);
     EXPECT_EQ(split_frame(frame, 1008).size(), 1u);
+    if (frame[12] != 8) continue;
+    frame[kEthernetHeader] = 0x41;  // a header that is too short to be one
+    EXPECT_EQ(split_frame(frame, 400).size(), 1u);
   }
 }
 
