@@ -185,6 +185,7 @@ class HostReader {
   void add_interface_addresses(const Interface& i, const InterfaceText& t) {
     bool v4_seen = false, v6_seen = false;
     for (const Prefix& p : i.addresses) {
+      if (t.part == Part::network && is_link_network(p)) continue;
       bool& seen = p.af == Af::inet ? v4_seen : v6_seen;
       if (t.first_only && seen) continue;
       seen = seen_any_ = true;

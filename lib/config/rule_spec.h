@@ -137,6 +137,9 @@ struct RuleSpec {
 
 [[nodiscard]] inline const char* family_name(Af af) { return af == Af::inet ? "IPv4" : "IPv6"; }
 
+// What ":network" of an interface leaves out: a network that is on every link says nothing (pf.conf(5)).
+[[nodiscard]] inline bool is_link_network(const Prefix& p) { return p.af == Af::inet6 && is_link_local(p.af, p.addr); }
+
 // "80" or a service name.
 [[nodiscard]] std::optional<uint16_t> parse_port(std::string_view text);
 // "lowdelay", or a number up to 255.

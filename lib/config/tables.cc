@@ -72,7 +72,7 @@ void read_entry(Context& c, const Node& n, Reading& r) {
   const std::string_view name = network ? text.substr(0, text.size() - 8) : text;
   if (const Interface* i = c.config.find_interface(name)) {
     for (const Prefix& p : i->addresses) {
-      if (network && is_link_local(p.af, p.addr)) continue;
+      if (network && is_link_network(p)) continue;
       add(c, n, network ? p : host_prefix(p.address()), negate, r);
     }
     return;
