@@ -66,6 +66,8 @@ void read_entry(Context& c, const Node& n, Reading& r) {
   if (text == "self") {
     for (const Interface& i : c.config.interfaces)
       for (const Prefix& p : i.addresses) add(c, n, host_prefix(p.address()), negate, r);
+    for (const CarpGroup& g : c.config.carp.groups)
+      for (const Prefix& p : g.addresses) add(c, n, host_prefix(p.address()), negate, r);
     return;
   }
   const bool network = text.ends_with(":network");
