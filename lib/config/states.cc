@@ -17,7 +17,7 @@ void read_mode(Context& c, const Node& n, StateSpec& s) { assign(s.mode, read_wo
 
 void read_state_timeouts(Context& c, const Node& n, StateSpec& s) {
   read_timeout_mapping(c, n, [&](TimeoutClass k, const Node& key, uint32_t value) {
-    if (k == TimeoutClass::interval || k == TimeoutClass::frag || k == TimeoutClass::ts_diff)
+    if (k == TimeoutClass::interval || k == TimeoutClass::frag)
       c.error(key, fmt::format("'{}' is not a timeout of states: set it under 'options'", key.text));
     else
       s.timeouts[static_cast<size_t>(k)] = value;
