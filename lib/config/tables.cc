@@ -132,7 +132,7 @@ void read_table_file(Context& c, const Node& n, Reading& r) {
 constexpr Key<Reading> kKeys[] = {
     {"persist", [](Context& c, const Node& n, Reading& r) { assign(r.table->persist, read_bool(c, n, "persist")); }},
     {"const", [](Context& c, const Node& n, Reading& r) { assign(r.table->constant, read_bool(c, n, "const")); }},
-    {"counters", [](Context& c, const Node& n, Reading& r) { assign(r.table->counters, read_bool(c, n, "counters")); }},
+    {"counters", nullptr, false, "false"},
     {"addresses",
      [](Context& c, const Node& n, Reading& r) {
        r.table->addressed = true;

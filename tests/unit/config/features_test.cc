@@ -41,7 +41,7 @@ bool holds(const Table& t, std::string_view address) {
 TEST(Tables, AreSealedWithTheirFlags) {
   const Config c = load_good(R"(
 tables:
-  a: {persist: true, counters: true, addresses: [10.0.0.0/8, "!10.1.0.0/16"]}
+  a: {persist: true, addresses: [10.0.0.0/8, "!10.1.0.0/16"]}
   b: {const: true, addresses: 2001:db8::/32}
   c: {}
 rules:
@@ -49,7 +49,7 @@ rules:
 )");
   ASSERT_EQ(c.rules.tables.size(), 3u);
   const Table &a = *c.rules.tables[0], &b = *c.rules.tables[1], &overloaded = *c.rules.tables[2];
-  EXPECT_TRUE(a.persist && a.counters && !a.constant && a.declared && !a.overload);
+  EXPECT_TRUE(a.persist && !a.constant && a.declared && !a.overload);
   EXPECT_TRUE(holds(a, "10.2.0.1") && !holds(a, "10.1.0.1"));
   EXPECT_NE(a.hosts(), nullptr);  // others may add to it
   EXPECT_TRUE(b.constant && holds(b, "2001:db8::1") && !holds(b, "2001:db9::1"));
