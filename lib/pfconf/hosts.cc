@@ -1,14 +1,14 @@
 // Interfaces, protocols, addresses and ports of a rule (pf.conf(5) "PARAMETERS").
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "lib/config/values.h"
 #include "lib/filter/names.h"
 #include "lib/net/headers.h"
 #include "lib/pfconf/reader.h"
 
 namespace twinwall::pfconf {
-
-namespace {
 
 AddressMatch match_prefix(const Prefix& p, bool negate) {
   AddressMatch m;
@@ -19,9 +19,15 @@ AddressMatch match_prefix(const Prefix& p, bool negate) {
   return m;
 }
 
-Prefix whole(const IpAddress& ip) { return {ip.af, ip.addr, static_cast<uint8_t>(address_bits(ip.af))}; }
-
-}  // namespace
+// Of an IPv4 network the octets that are 0 may be missing at its end.
+std::optional<Prefix> read_prefix(std::string_view text) {
+  const size_t slash = text.find('/');
+  std::string whole(text);
+  const auto dots = std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(std::min(slash, text.size())), '.');
+  if (slash != std::string_view::npos && text.substr(0, slash).find(':') == std::string_view::npos)
+    for (auto n = dots; n < 3; ++n) whole.insert(slash, ".0");
+  return parse_prefix(whole);
+}
 
 bool Reader::interfaces(config::RuleSpec& r) {
   r.interfaces_at = place(peek());
@@ -29,7 +35,7 @@ bool Reader::interfaces(config::RuleSpec& r) {
   return list([&] {
     config::InterfaceSpec spec;
     const bool negate = take("!");
-    if (peek().kind != Token::Kind::word) return wrong("an interface");
+    if (!is_name(peek()) && !sees("any")) return wrong("an interface");
     const std::string name(next().text);
     if (name == "any") {
       for (const config::Interface& i : c_.config.interfaces) spec.set.set(i.id);
@@ -52,7 +58,7 @@ bool Reader::protocols(config::RuleSpec& r) {
     const Token& t = peek();
     const auto number = config::parse_number(t.text);
     config::ProtocolSpec p;
-    if (t.kind != Token::Kind::word) return wrong("a protocol");
+    if (!t.is_text()) return wrong("a protocol");
     if (const auto named = protocol_by_name(t.text))
       p.proto = *named;
     else if (t.text == "ipv6-icmp")
@@ -99,78 +105,69 @@ bool Reader::host(config::EndpointSpec& e) {
   }
   if (sees("(")) {
     std::string text;
-    std::vector<Prefix> addresses;
-    if (!dynamic_interface(text, addresses)) return false;
+    InterfacePart part;
+    if (!dynamic_interface(text, part)) return false;
     AddressMatch m;
     m.kind = AddressKind::table;
     m.negate = negate;
-    const auto table = c_.table(text);
-    if (!table->declared)
-      for (const Prefix& p : addresses) table->add_entry({p, false});
-    table->declared = true;
-    m.table = table;
+    m.table = dynamic_table(text, part);
     e.addresses.push_back(m);
     return true;
   }
-  const Token& t = peek();
-  if (t.kind != Token::Kind::word) return wrong("an address");
-  if (t.text == "any") {
+  if (!peek().is_text()) return wrong("an address");
+  if (sees("any")) {
     if (negate) return wrong("an address after '!'");
     e.addresses.emplace_back();
     next();
     return true;
   }
-  if (t.text == "route") return unsupported("route labels");
+  if (sees("route")) return unsupported("route labels");
   for (const auto& [word, kind] :
        {std::pair{"no-route", AddressKind::no_route}, std::pair{"urpf-failed", AddressKind::urpf_failed}})
-    if (t.text == word) {
+    if (take(word)) {
       AddressMatch m;
       m.kind = kind;
       m.negate = negate;
       e.addresses.push_back(m);
-      next();
       return true;
     }
-  if (peek(1).text == "-" && peek(1).kind == Token::Kind::word) {
-    const auto low = parse_ip(t.text), high = parse_ip(peek(2).text);
-    if (!low || !high || low->af != high->af || high->addr < low->addr) return wrong("a range of addresses");
-    AddressMatch m;
-    m.kind = AddressKind::range;
-    m.negate = negate;
-    m.af = low->af;
-    m.low = low->addr;
-    m.high = high->addr;
-    e.addresses.push_back(m);
-    for (int i = 0; i < 3; ++i) next();
-    return true;
-  }
-  if (const auto prefix = parse_prefix(t.text)) {
-    e.addresses.push_back(match_prefix(*prefix, negate));
-    next();
-    return true;
-  }
-  return interface_host(e, t.text, negate);
+  if (peek(1).text == "-" && peek(1).kind == Token::Kind::word) return host_range(e, negate);
+  size_t tokens = 0;
+  const std::string text = address_text(tokens);
+  std::vector<Prefix> addresses;
+  if (const auto prefix = read_prefix(text))
+    addresses.push_back(*prefix);
+  else if (!interface_addresses(text, addresses))
+    return false;
+  for (const Prefix& p : addresses) e.addresses.push_back(match_prefix(p, negate));
+  skip(tokens);
+  return true;
 }
 
-// "vio0", "vio0:network", "vio0:0", "self": addresses as they are when the file is read.
-bool Reader::interface_host(config::EndpointSpec& e, std::string_view text, bool negate) {
-  std::string_view name = text.substr(0, text.find(':'));
-  const std::string_view part = name.size() == text.size() ? "" : text.substr(name.size() + 1);
-  if (!part.empty() && part != "network" && part != "0") return wrong("an address");
-  const size_t before = e.addresses.size();
-  for (const config::Interface& i : c_.config.interfaces) {
-    if (name != "self" && i.name != name) continue;
-    bool v4 = false, v6 = false;
-    for (const Prefix& p : i.addresses) {
-      bool& seen = p.af == Af::inet ? v4 : v6;
-      if (part == "0" && seen) continue;
-      seen = true;
-      e.addresses.push_back(match_prefix(part == "network" ? p : whole(p.address()), negate));
-    }
-  }
-  if (e.addresses.size() == before) return wrong("an address or an interface that has one");
-  next();
+bool Reader::host_range(config::EndpointSpec& e, bool negate) {
+  const auto low = parse_ip(peek().text), high = parse_ip(peek(2).text);
+  if (!low || !high || low->af != high->af || high->addr < low->addr) return wrong("a range of addresses");
+  AddressMatch m;
+  m.kind = AddressKind::range;
+  m.negate = negate;
+  m.af = low->af;
+  m.low = low->addr;
+  m.high = high->addr;
+  e.addresses.push_back(m);
+  skip(3);
   return true;
+}
+
+std::string Reader::address_text(size_t& tokens) const {
+  std::string text(peek().text);
+  const bool length = peek(1).kind == Token::Kind::sign && peek(1).text == "/";
+  tokens = length ? 3 : 1;
+  if (length) text += fmt::format("/{}", peek(2).text);
+  return text;
+}
+
+void Reader::skip(size_t tokens) {
+  for (; tokens > 0; --tokens) next();
 }
 
 bool Reader::ports(config::EndpointSpec& e) {
@@ -194,17 +191,15 @@ bool Reader::port(config::EndpointSpec& e) {
     if (sees(sign)) {
       next();
       m.op = op;
-      if (peek().kind != Token::Kind::word || !port_number(peek().text, m.a)) return wrong("a port");
+      if (!peek().is_text() || !port_number(peek().text, m.a)) return wrong("a port");
       next();
       e.ports.push_back(m);
       return true;
     }
-  if (peek().kind != Token::Kind::word) return wrong("a port");
+  if (!peek().is_text()) return wrong("a port");
   const std::string_view text = peek().text;
   const size_t colon = text.find(':');
-  if (text == "any") {
-    m.op = PortOperator::any;
-  } else if (colon != std::string_view::npos) {
+  if (colon != std::string_view::npos) {
     m.op = PortOperator::range;
     if (!port_number(text.substr(0, colon), m.a) || !port_number(text.substr(colon + 1), m.b) || m.a > m.b)
       return wrong("a range of ports");
@@ -215,7 +210,8 @@ bool Reader::port(config::EndpointSpec& e) {
   if (m.op == PortOperator::eq && (sees("><") || sees("<>"))) {
     const bool inside = next().text == "><";
     m.op = inside ? PortOperator::inside : PortOperator::outside;
-    if (!port_number(peek().text, m.b) || m.a > m.b || (inside && m.a == m.b)) return wrong("a larger port");
+    if (!peek().is_text() || !port_number(peek().text, m.b) || m.a > m.b || (inside && m.a == m.b))
+      return wrong("a larger port");
     next();
   }
   e.ports.push_back(m);

@@ -2,21 +2,24 @@
 
 #include <cstddef>
 
+#include "lib/pfconf/quoted.h"
+
 namespace twinwall::pfconf {
 
 namespace {
 
-constexpr std::string_view kSigns[] = {"><", "<>", "<=", ">=", "!=", "<", ">", "=", "!", "{", "}", "(", ")", ","};
+constexpr std::string_view kSigns[] = {"><", "<>", "<=", ">=", "!=", "<", ">", "=", "!", "{", "}", "(", ")", ",", "/"};
 
 bool in_word(char ch) {
   const auto c = static_cast<unsigned char>(ch);
   if (c <= ' ' || c == 0x7f) return false;
-  return std::string_view("<>=!{}(),\"#").find(ch) == std::string_view::npos;
+  return std::string_view("<>=!{}(),/\\\"'#").find(ch) == std::string_view::npos;
 }
 
 class Lexer {
  public:
-  Lexer(std::string_view text, size_t limit) : text_(text), limit_(limit) {}
+  Lexer(std::string_view text, size_t limit, std::deque<std::string>& quoted)
+      : text_(text), limit_(limit), quoted_(quoted) {}
 
   std::vector<Token> run() {
     while (step()) {}
@@ -55,8 +58,8 @@ class Lexer {
     } else if (ch == ' ' || ch == '\t' || ch == '\r') {
       ++at_;
     } else if (ch == '#') {
-      while (at_ < text_.size() && text_[at_] != '\n') ++at_;
-    } else if (ch == '"') {
+      comment();
+    } else if (ch == '"' || ch == '\'') {
       return quoted();
     } else {
       return sign() || word();
@@ -64,16 +67,22 @@ class Lexer {
     return true;
   }
 
+  void comment() {
+    for (const size_t end = at_ + comment_length(rest()); at_ < end;)
+      if (text_[at_++] == '\n') new_line();
+  }
+
   bool quoted() {
-    const size_t close = text_.find_first_of("\"\n", at_ + 1);
-    if (close == std::string_view::npos || text_[close] == '\n') {
+    Quoted q = read_quoted(rest());
+    const size_t start = at_;
+    if (q.length == 0) {
       add(Token::Kind::bad, 1);
       return false;
     }
-    const size_t length = close - at_ - 1;
-    ++at_;
-    add(Token::Kind::quoted, length);
-    ++at_;
+    add(Token::Kind::quoted, q.length);
+    tokens_.back().text = quoted_.emplace_back(std::move(q.text));
+    line_ += static_cast<int>(q.lines);
+    if (q.lines != 0) line_start_ = start + q.last_start;
     return true;
   }
 
@@ -89,12 +98,17 @@ class Lexer {
   bool word() {
     size_t length = 0;
     while (at_ + length < text_.size() && in_word(text_[at_ + length])) ++length;
-    add(length == 0 ? Token::Kind::bad : Token::Kind::word, length);
-    return length != 0;
+    if (length != 0) {
+      add(Token::Kind::word, length);
+      return true;
+    }
+    add(Token::Kind::bad, text_[at_] == '\\' ? 1 : 0);
+    return false;
   }
 
   std::string_view text_;
   size_t limit_;
+  std::deque<std::string>& quoted_;
   size_t at_ = 0;
   size_t line_start_ = 0;
   int line_ = 1;
@@ -103,6 +117,8 @@ class Lexer {
 
 }  // namespace
 
-std::vector<Token> tokenize(std::string_view text, size_t limit) { return Lexer(text, limit).run(); }
+std::vector<Token> tokenize(std::string_view text, size_t limit, std::deque<std::string>& quoted) {
+  return Lexer(text, limit, quoted).run();
+}
 
 }  // namespace twinwall::pfconf

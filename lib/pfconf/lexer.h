@@ -5,6 +5,8 @@
 // the text, which must outlive them.
 #pragma once
 
+#include <deque>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -16,10 +18,14 @@ struct Token {
   std::string_view text;  // without quotes
   int line = 1;           // 1-based
   int column = 1;         // 1-based
+
+  // A name, a number or an address; only in words may be keywords.
+  [[nodiscard]] bool is_text() const { return kind == Kind::word || kind == Kind::quoted; }
 };
 
 // Always ends with a token of kind `end`. Text that cannot be read (an open quote, a control character) becomes one
-// token of kind `bad`. At most `limit` tokens: the one after is `bad`.
-[[nodiscard]] std::vector<Token> tokenize(std::string_view text, size_t limit);
+// token of kind `bad`. At most `limit` tokens: the one after is `bad`. What is in quotes goes to `quoted`, which must
+// outlive the tokens as well.
+[[nodiscard]] std::vector<Token> tokenize(std::string_view text, size_t limit, std::deque<std::string>& quoted);
 
 }  // namespace twinwall::pfconf

@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cctype>
 #include <map>
+
+#include "lib/pfconf/quoted.h"
 
 namespace twinwall::pfconf {
 
@@ -37,66 +40,82 @@ class Expansion {
     if (defines) out_.text.append(newlines_, '\n');
   }
 
-  // To the end of the line, macros put in place. A definition's quotes are left away: they only hold it together.
+  // To the end of the line, macros put in place.
   void copy_line(std::string& to, bool definition) {
     newlines_ = 0;
-    bool quoted = false;
-    while (at_ < text_.size()) {
+    while (at_ < text_.size() && out_.problem.empty()) {
       const char ch = text_[at_];
-      if (text_.substr(at_).starts_with("\\\n")) {
-        to += definition ? " " : "\\\n";
-        at_ += 2;
-        ++line_;
-        ++newlines_;
-        continue;
-      }
       if (ch == '\n') {
-        ++at_;
-        ++line_;
-        ++newlines_;
-        if (!definition) to += '\n';
+        pass(to, 1, !definition);
         return;
       }
-      if (ch == '#' && !quoted) {
-        while (at_ < text_.size() && text_[at_] != '\n') ++at_;
-        continue;
-      }
-      if (ch == '"') {
-        quoted = !quoted;
+      if (text_.substr(at_).starts_with("\\\n")) {
+        if (definition) to += ' ';
+        pass(to, 2, !definition);
+      } else if (ch == '#') {
+        pass(to, comment_length(text_.substr(at_)), !definition);
+      } else if (ch == '"' || ch == '\'') {
+        copy_quoted(to, definition);
+      } else if (ch == '$') {
+        put_value(to);
+      } else {
+        to += ch;
         ++at_;
-        if (!definition)
-          to += ch;
-        else if (!quoted)
-          to += ' ';
-        continue;
       }
-      if (ch == '$' && (!quoted || definition)) {
-        if (!put_value(to)) return;
-        continue;
-      }
-      to += ch;
-      ++at_;
-      if (to.size() > limit_) return fail("the macros grow too long");
+      if (to.size() > limit_) fail("the macros grow too long");
     }
   }
 
-  bool put_value(std::string& to) {
-    size_t end = at_ + 1;
-    while (end < text_.size() && in_name(text_[end])) ++end;
-    const std::string name(text_.substr(at_ + 1, end - at_ - 1));
+  // A definition's quotes are left away: they only hold it together. Macros inside them are put in place, as nothing
+  // else could be meant.
+  void copy_quoted(std::string& to, bool definition) {
+    const Quoted q = read_quoted(text_.substr(at_));
+    if (q.length == 0) return fail("a quote is not closed");
+    if (definition) {
+      to += ' ';
+      put_values(to, q.text);
+      to += ' ';
+    }
+    pass(to, q.length, !definition);
+  }
+
+  void put_values(std::string& to, std::string_view text) {
+    while (!text.empty() && out_.problem.empty()) {
+      const size_t length = std::min(text.find('$'), text.size());
+      to += text.substr(0, length);
+      text.remove_prefix(length);
+      if (!text.empty()) text.remove_prefix(put_value(to, text));
+      if (to.size() > limit_) fail("the macros grow too long");
+    }
+  }
+
+  // Goes on behind so much of the text, which is kept or left away.
+  void pass(std::string& to, size_t length, bool keep) {
+    const std::string_view text = text_.substr(at_, length);
+    if (keep) to += text;
+    const auto lines = static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));
+    line_ += static_cast<int>(lines);
+    newlines_ += lines;
+    at_ += text.size();
+  }
+
+  void put_value(std::string& to) { at_ += put_value(to, text_.substr(at_)); }
+
+  // The value of the macro that is named at the start of the text; how long that is.
+  size_t put_value(std::string& to, std::string_view text) {
+    size_t end = 1;
+    while (end < text.size() && in_name(text[end])) ++end;
+    const std::string name(text.substr(1, end - 1));
     const auto it = values_.find(name);
     if (it == values_.end() || &it->second == &to) {
       fail(fmt::format("macro '{}' is not defined", name));
-      return false;
+      return end;
     }
-    std::string value = it->second;
-    while (!value.empty() && value.back() == ' ') value.pop_back();
-    while (!value.empty() && value.front() == ' ') value.erase(0, 1);
+    std::string_view value = it->second;
+    while (value.ends_with(' ')) value.remove_suffix(1);
+    while (value.starts_with(' ')) value.remove_prefix(1);
     to += value;
-    at_ = end;
-    if (to.size() <= limit_) return true;
-    fail("the macros grow too long");
-    return false;
+    return end;
   }
 
   void fail(std::string what) {

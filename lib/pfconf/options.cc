@@ -39,7 +39,7 @@ bool Reader::set() {
   }
   if (take("state-defaults")) {
     defaults_.state = {};
-    return state_options(defaults_.state);
+    return state_options(defaults_.state, false);
   }
   if (take("optimization")) {
     static constexpr std::pair<std::string_view, Optimization> kProfiles[] = {
@@ -62,9 +62,14 @@ bool Reader::set() {
     return id.has_value();
   }
   if (take("syncookies")) return set_syncookies();
-  if (sees("ruleset-optimization")) return unsupported("the ruleset optimizer");
+  if (take("ruleset-optimization")) {
+    // The rules stay as they are written, which is the same to every packet; a profile is of measured traffic.
+    if (take("none") || take("basic")) return true;
+    return unsupported("the ruleset optimizer");
+  }
   for (const std::string_view word : kIgnored)
     if (take(word)) {
+      if (!peek().is_text()) return wrong("a value");
       next();
       return true;
     }
@@ -84,29 +89,41 @@ bool Reader::set_syncookies() {
   }
   if (!expect("adaptive")) return false;
   o.syncookies = config::Syncookies::adaptive;
-  if (!take("(")) return true;
-  const auto percent = [&](std::string_view word, uint8_t& out) {
-    if (!expect(word)) return false;
-    std::string_view text = peek().text;
-    if (!text.ends_with('%')) return wrong("a percentage");
-    text.remove_suffix(1);
-    const auto n = config::parse_number(text);
-    if (!n || *n > 100) return wrong("a percentage up to 100%");
-    out = static_cast<uint8_t>(*n);
+  return !take("(") || syncookie_shares();
+}
+
+// Start, end or both; where the end is not given it is half of the start.
+bool Reader::syncookie_shares() {
+  config::Options& o = c_.config.options;
+  bool start = false, end = false;
+  do {
+    const bool is_start = sees("start");
+    if (!is_start && !sees("end")) return wrong("'start' or 'end'");
+    if (is_start ? start : end) return wrong("each share once");
+    (is_start ? start : end) = true;
     next();
-    return true;
-  };
-  if (!percent("start", o.syncookies_start)) return false;
-  take(",");
-  if (!percent("end", o.syncookies_end)) return false;
-  if (o.syncookies_end > o.syncookies_start) return wrong("an end that is not above the start before it");
-  return expect(")");
+    if (!percent(is_start ? o.syncookies_start : o.syncookies_end)) return false;
+    take(",");
+  } while (!take(")"));
+  if (!end) o.syncookies_end = o.syncookies_start / 2;
+  return o.syncookies_end <= o.syncookies_start || wrong("an end that is not above the start before it");
+}
+
+bool Reader::percent(uint8_t& out) {
+  std::string_view text = peek().text;
+  if (!peek().is_text() || !text.ends_with('%')) return wrong("a percentage");
+  text.remove_suffix(1);
+  const auto n = config::parse_number(text);
+  if (!n || *n > 100) return wrong("a percentage up to 100%");
+  out = static_cast<uint8_t>(*n);
+  next();
+  return true;
 }
 
 bool Reader::set_skip() {
   if (!expect("on")) return false;
   return list([&] {
-    if (peek().kind != Token::Kind::word) return wrong("an interface");
+    if (!is_name(peek()) || peek().text == "any") return wrong("an interface or a group, which 'any' is not,");
     // One that is not there is skipped all the same.
     const std::string name(next().text);
     if (const config::Interface* i = c_.config.find_interface(name)) c_.config.options.skip.set(i->id);
@@ -134,7 +151,12 @@ bool Reader::set_limit() {
       if (n) o.limit_source_nodes = *n;
       return n.has_value();
     }
-    for (const std::string_view word : {"tables", "table-entries", "anchors", "pktdelay-pkts"})
+    if (take("table-entries")) {
+      const auto n = number("a number of entries", 1, 100'000'000);
+      if (n) o.limit_table_entries = *n;
+      return n.has_value();
+    }
+    for (const std::string_view word : {"tables", "anchors", "pktdelay-pkts"})
       if (take(word)) return number("a number", 1, 100'000'000).has_value();
     return wrong("a limit such as 'states'");
   });
@@ -145,7 +167,7 @@ bool Reader::set_timeout() {
     const auto c = timeout_by_name(peek().text);
     if (peek().kind != Token::Kind::word || !c) return wrong("the name of a timeout");
     next();
-    const auto n = number("a value", 0, kMaxTimeout);
+    const auto n = number("a value", *c == TimeoutClass::interval ? 1 : 0, kMaxTimeout);
     if (!n) return false;
     timeouts_[static_cast<size_t>(*c)] = *n;
     if (*c == TimeoutClass::adaptive_start || *c == TimeoutClass::adaptive_end) adaptive_given_ = true;

@@ -1,11 +1,11 @@
 // Reads a pf.conf into the same typed rules and options that the YAML configuration makes.
 //
-// Grammar: pf.conf(5) of OpenBSD, as far as this version's engine goes; what it does not offer (queues, divert,
-// tables from files …) is reported by the name of the feature, so that a caller can tell "not offered" from "wrong".
-// Lists are expanded by the configuration's own expansion, so rules get PF's numbers.
+// Grammar: pf.conf(5) of OpenBSD, as far as this version's engine goes; what it does not offer (queues, divert …) is
+// reported by the name of the feature, so that a caller can tell "not offered" from "wrong". Lists are expanded by the
+// configuration's own expansion, so rules get PF's numbers.
 //
-// Pure and single-threaded. The text may come from anywhere: its length, its tokens and the rules it expands to are
-// bounded, and nothing throws but the allocator.
+// Single-threaded; no file is read unless a directory is given. The text may come from anywhere: its length, its tokens
+// and the rules it expands to are bounded, and nothing throws but the allocator.
 #pragma once
 
 #include <span>
@@ -39,6 +39,9 @@ struct Dialect {
   bool scrub_rules = false;
 };
 
-[[nodiscard]] Result parse(std::string_view text, std::span<const config::Interface> interfaces, Dialect dialect = {});
+// `directory` is where the relative names of table files start, that of the pf.conf; without one such tables are
+// reported as unsupported.
+[[nodiscard]] Result parse(std::string_view text, std::span<const config::Interface> interfaces, Dialect dialect = {},
+                           const std::string& directory = {});
 
 }  // namespace twinwall::pfconf

@@ -23,9 +23,10 @@ constexpr Feature kFeatures[] = {{"load", "load anchor"},
 
 }  // namespace
 
-Reader::Reader(std::string_view text, std::span<const config::Interface> interfaces, Dialect dialect)
-    : dialect_(dialect) {
-  c_.add_file("pf.conf", "");
+Reader::Reader(std::string_view text, std::span<const config::Interface> interfaces, Dialect dialect,
+               const std::string& directory)
+    : dialect_(dialect), directory_(directory) {
+  c_.add_file("pf.conf", directory);
   c_.config.interfaces.assign(interfaces.begin(), interfaces.end());
   for (const config::Interface& i : interfaces)
     for (const std::string& group : i.groups) c_.groups[group].set(i.id);
@@ -35,7 +36,7 @@ Reader::Reader(std::string_view text, std::span<const config::Interface> interfa
     c_.error_in_file(0, expanded.line, 1, expanded.problem);
   else
     text_ = std::move(expanded.text);
-  tokens_ = tokenize(text_, kMaxTokens);
+  tokens_ = tokenize(text_, kMaxTokens, quoted_);
   if (tokens_.empty()) tokens_.emplace_back();
 }
 
@@ -48,6 +49,7 @@ Result Reader::run() {
     line();
   }
   finish_options();
+  check_tables();
   config::link_rules(c_);
   Result result;
   result.unsupported = std::move(unsupported_);
@@ -85,6 +87,19 @@ void Reader::line() {
   }
   if (good && !at_line_end()) wrong("the end of the line");
   skip_line();
+}
+
+bool Reader::list(const std::function<bool()>& element, bool may_be_empty) {
+  if (!take("{")) return element();
+  while (take_line_end()) {}
+  if (may_be_empty && take("}")) return true;
+  for (;;) {
+    if (!element()) return false;
+    while (take_line_end()) {}
+    if (take("}")) return true;
+    if (take(","))
+      while (take_line_end()) {}
+  }
 }
 
 bool Reader::take_line_end() {
@@ -126,9 +141,17 @@ bool Reader::expect(std::string_view word) { return take(word) || wrong(fmt::for
 
 bool Reader::wrong(std::string_view expected) {
   const Token& t = peek();
-  const std::string found = at_line_end() ? "the line ends" : fmt::format("'{}'", t.text);
-  c_.error(*place(t), fmt::format("{} where {} is expected", found, expected));
+  const bool ends = t.kind == Token::Kind::line_end || t.kind == Token::Kind::end;
+  return refuse(fmt::format("{} where {} is expected", ends ? "the line ends" : fmt::format("'{}'", t.text), expected));
+}
+
+bool Reader::refuse(std::string message) {
+  c_.error(*place(peek()), std::move(message));
   return false;
+}
+
+bool Reader::first_time(std::string_view option) {
+  return given_.emplace(option).second || refuse(fmt::format("'{}' is given a second time", option));
 }
 
 bool Reader::unsupported(std::string_view feature) {
@@ -153,8 +176,9 @@ std::optional<uint32_t> Reader::number(std::string_view what, uint32_t low, uint
   return static_cast<uint32_t>(*value);
 }
 
-Result parse(std::string_view text, std::span<const config::Interface> interfaces, Dialect dialect) {
-  return Reader(text, interfaces, dialect).run();
+Result parse(std::string_view text, std::span<const config::Interface> interfaces, Dialect dialect,
+             const std::string& directory) {
+  return Reader(text, interfaces, dialect, directory).run();
 }
 
 }  // namespace twinwall::pfconf

@@ -2,15 +2,22 @@
 //   reader.cc    lines, problems, what several productions share
 //   options.cc   set …
 //   rules.cc     pass, block, match, antispoof, anchor
+//   antispoof.cc antispoof
 //   rule_options.cc  what follows the addresses of a rule
-//   tables.cc    table …, pools, dynamic interfaces
+//   states.cc    keep state and its options
+//   translation.cc  nat-to, rdr-to, af-to, route-to
+//   pools.cc     the addresses these choose from
+//   tables.cc    table …
 //   hosts.cc     interfaces, protocols, addresses, ports
+//   interface_names.cc  what the name of an interface stands for
 // Private to lib/pfconf. A production returns false when it could not go on; the problem is noted by then and the rest
 // of the line is left out.
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "lib/config/rule_spec.h"
@@ -19,9 +26,17 @@
 
 namespace twinwall::pfconf {
 
+// "em0", "egress:network", "self:0": whose addresses, and which of them.
+struct InterfacePart {
+  std::string name;
+  bool network = false, broadcast = false, first_only = false;
+  std::optional<uint8_t> length;  // "/24"
+};
+
 class Reader {
  public:
-  Reader(std::string_view text, std::span<const config::Interface> interfaces, Dialect dialect);
+  Reader(std::string_view text, std::span<const config::Interface> interfaces, Dialect dialect,
+         const std::string& directory);
   Result run();
 
  private:
@@ -35,20 +50,14 @@ class Reader {
   bool take(std::string_view word);  // takes the token if it is this word or sign
   bool expect(std::string_view word);
   bool wrong(std::string_view expected);         // the token at hand is not what was expected
+  bool refuse(std::string message);              // about the token at hand
   bool unsupported(std::string_view feature);    // at the token at hand
+  bool first_time(std::string_view option);      // else refused: it has been given in this rule
   const config::Node* place(const Token& here);  // lives as long as the reader
   std::optional<uint32_t> number(std::string_view what, uint32_t low, uint32_t high);
-  // `element` for one, or for each in braces; commas are optional.
-  template <class Element>
-  bool list(Element element) {
-    if (!take("{")) return element();
-    for (;;) {
-      while (take(",") || take_line_end()) {}
-      if (sees("}") || peek().kind == Token::Kind::end) break;
-      if (!element()) return false;
-    }
-    return expect("}");
-  }
+  // `element` for one, or for each in braces; commas are optional. Empty braces are refused, as they would match
+  // everything or nothing: only a table may be empty.
+  bool list(const std::function<bool()>& element, bool may_be_empty = false);
   bool take_line_end();
 
   // options.cc
@@ -60,13 +69,16 @@ class Reader {
   void finish_options();
 
   bool set_syncookies();
+  bool syncookie_shares();
+  bool percent(uint8_t& out);
 
   // rules.cc
   bool rule(config::RuleKind kind);
   bool anchor();
   bool anchor_body(const std::string& path);
-  bool antispoof();
   bool head(config::RuleSpec& r);
+  bool log_and_quick(config::RuleSpec& r);
+  bool family(config::RuleSpec& r);
   bool block_reply(config::RuleSpec& r);
   bool unreachable_codes(config::RuleSpec& r, Af af);
   bool code_of(Af af, uint8_t& out);
@@ -74,17 +86,18 @@ class Reader {
   bool freebsd_scrub();
   void finish_rule(config::RuleSpec& r);
 
+  // antispoof.cc
+  bool antispoof();
+  bool antispoof_target(std::vector<InterfacePart>& targets, std::vector<bool>& dynamic);
+  void antispoof_group(const config::RuleSpec& r, const InterfacePart& part, bool dynamic);
+
   // rule_options.cc
   bool filter_options(config::RuleSpec& r);
   bool filter_option(config::RuleSpec& r);
+  bool condition(config::RuleSpec& r);
   bool negated_option(config::RuleSpec& r);
   bool flags(config::RuleSpec& r);
   bool icmp_types(config::RuleSpec& r, Af af);
-  bool state(config::RuleSpec& r);
-  bool state_options(config::StateSpec& s);
-  bool state_option(config::StateSpec& s);
-  bool source_option(config::StateSpec& s);
-  bool overload(config::StateSpec& s);
   bool label(config::RuleSpec& r);
   bool name_of(std::string& out, std::string_view what);
   bool tos(int16_t& out);
@@ -94,21 +107,48 @@ class Reader {
   bool set_options(config::RuleSpec& r);
   bool set_option(config::RuleSpec& r);
   bool scrub(config::RuleSpec& r);
+  bool scrub_option(config::RuleSpec& r);
+
+  // states.cc
+  bool state(config::RuleSpec& r);
+  bool state_options(config::StateSpec& s, bool in_brackets);
+  bool state_option(config::StateSpec& s);
+  bool source_option(config::StateSpec& s);
+  bool overload(config::StateSpec& s);
+
+  // translation.cc
   bool translation(config::TranslationSpec& t, bool nat);
+  bool translation_option(config::TranslationSpec& t, bool nat, bool& taken);
   bool translation_port(config::TranslationSpec& t, bool nat);
   bool af_to(config::RuleSpec& r);
   bool route(config::RuleSpec& r, RouteKind kind);
+
+  // pools.cc
+  bool pool_hosts(config::PoolSpec& pool);
+  bool pool_host(config::PoolSpec& pool, bool listed);
+  bool pool_addresses(config::PoolSpec& pool);
+  bool pool(config::PoolSpec& pool);
+  bool pool_option(config::PoolSpec& pool, bool& taken);
+  bool source_hash(config::PoolSpec& pool);
 
   // tables.cc
   bool table();
   bool table_name(std::string& out);
   bool table_entry(Table& table);
-  bool pool_hosts(config::PoolSpec& pool);
-  bool pool_host(config::PoolSpec& pool);
-  bool pool_options(config::PoolSpec& pool);
-  bool source_hash(config::PoolSpec& pool);
-  // "(em0)", "(em0:network)": its addresses as this configuration gives them.
-  bool dynamic_interface(std::string& text, std::vector<Prefix>& out);
+  bool table_file(Table& table);
+  void table_line(Table& table, std::string_view line, const config::Node& at);
+  void check_tables();
+
+  // interface_names.cc
+  // Reads "em0:network/24"; false after reporting what is none.
+  bool interface_part(std::string_view text, InterfacePart& out);
+  [[nodiscard]] std::optional<InterfaceSet> interface_set(std::string_view name) const;
+  [[nodiscard]] std::vector<Prefix> addresses_of(const InterfacePart& part) const;
+  // What the name at hand stands for; refused when that is nothing.
+  bool interface_addresses(std::string_view text, std::vector<Prefix>& out);
+  // "(em0)", "(em0:network)/24": its addresses as this configuration gives them.
+  bool dynamic_interface(std::string& text, InterfacePart& part);
+  std::shared_ptr<const Table> dynamic_table(const std::string& text, const InterfacePart& part);
 
   // hosts.cc
   bool interfaces(config::RuleSpec& r);
@@ -116,7 +156,10 @@ class Reader {
   bool endpoints(config::RuleSpec& r);
   bool hosts(config::EndpointSpec& e);
   bool host(config::EndpointSpec& e);
-  bool interface_host(config::EndpointSpec& e, std::string_view text, bool negate);
+  bool host_range(config::EndpointSpec& e, bool negate);
+  // The address, network or interface at hand as it is written, and how many tokens that is.
+  [[nodiscard]] std::string address_text(size_t& tokens) const;
+  void skip(size_t tokens);
   bool ports(config::EndpointSpec& e);
   bool port(config::EndpointSpec& e);
   bool port_number(std::string_view text, uint16_t& out);
@@ -124,18 +167,37 @@ class Reader {
   config::Context c_;
   config::RuleDefaults defaults_;
   Dialect dialect_;
-  std::string text_;  // what the tokens point into
+  std::string directory_;           // where the files of tables are; empty: none is read
+  std::string text_;                // what the tokens point into,
+  std::deque<std::string> quoted_;  // and this
   std::vector<Token> tokens_;
   size_t at_ = 0;
   std::string path_;  // of the anchor whose rules are being read
   unsigned unnamed_ = 0;
   size_t depth_ = 0;
   std::deque<config::Node> places_;
+  std::set<std::string, std::less<>> given_;  // options of the rule that may be given once
   std::vector<Unsupported> unsupported_;
   bool limit_states_given_ = false;
   bool adaptive_given_ = false;
+  const config::Node* first_table_ = nullptr;
   std::optional<Optimization> optimization_;
   std::array<std::optional<uint32_t>, kTimeoutClasses> timeouts_;
 };
+
+// A word of PF's grammar, which names nothing unless it is in quotes.
+[[nodiscard]] bool is_keyword(std::string_view word);
+[[nodiscard]] inline bool is_name(const Token& t) {
+  return t.kind == Token::Kind::quoted || (t.kind == Token::Kind::word && !is_keyword(t.text));
+}
+
+// "10.0.0.1", "10.0.0.0/8", also "10/8".
+[[nodiscard]] std::optional<Prefix> read_prefix(std::string_view text);
+
+[[nodiscard]] AddressMatch match_prefix(const Prefix& p, bool negate);
+
+[[nodiscard]] inline Prefix host_prefix(const IpAddress& ip) {
+  return {ip.af, ip.addr, static_cast<uint8_t>(address_bits(ip.af))};
+}
 
 }  // namespace twinwall::pfconf

@@ -1,5 +1,4 @@
-// What follows the addresses of a rule: conditions, state, translation, routing, scrub (pf.conf(5) "PARAMETERS",
-// "STATEFUL TRACKING OPTIONS", "TRANSLATION", "ROUTING").
+// What follows the addresses of a rule: conditions, set, scrub (pf.conf(5) "PARAMETERS").
 #include <fmt/format.h>
 
 #include <cmath>
@@ -20,6 +19,28 @@ bool Reader::filter_options(RuleSpec& r) {
 }
 
 bool Reader::filter_option(RuleSpec& r) {
+  // What cannot be said twice, and as what that is known: of some there is only one of several kinds.
+  static constexpr std::pair<std::string_view, std::string_view> kOnce[] = {{"flags", "flags"},
+                                                                            {"icmp-type", "icmp-type"},
+                                                                            {"icmp6-type", "icmp-type"},
+                                                                            {"no", "state"},
+                                                                            {"keep", "state"},
+                                                                            {"modulate", "state"},
+                                                                            {"synproxy", "state"},
+                                                                            {"label", "label"},
+                                                                            {"tagged", "tagged"},
+                                                                            {"received-on", "received-on"},
+                                                                            {"tos", "tos"},
+                                                                            {"prio", "prio"},
+                                                                            {"nat-to", "nat-to"},
+                                                                            {"rdr-to", "rdr-to"},
+                                                                            {"binat-to", "binat-to"},
+                                                                            {"af-to", "af-to"},
+                                                                            {"route-to", "route-to"},
+                                                                            {"reply-to", "route-to"},
+                                                                            {"dup-to", "route-to"},
+                                                                            {"scrub", "scrub"},
+                                                                            {"max-pkt-rate", "max-pkt-rate"}};
   static constexpr std::pair<std::string_view, std::string_view> kFeatures[] = {{"user", "user"},
                                                                                 {"group", "group"},
                                                                                 {"rtable", "routing tables"},
@@ -29,11 +50,35 @@ bool Reader::filter_option(RuleSpec& r) {
                                                                                 {"queue", "queues"},
                                                                                 {"max-pkt-size", "max-pkt-size"}};
   take(",");
+  const Token& word = sees("!") ? peek(1) : peek();
+  for (const auto& [option, name] : kOnce)
+    if (word.kind == Token::Kind::word && word.text == option && !first_time(name)) return false;
+  for (const auto& [option, feature] : kFeatures)
+    if (sees(option)) return unsupported(feature);
+  if (sees("no") || sees("keep") || sees("modulate") || sees("synproxy")) return state(r);
+  if (take("set")) return set_options(r);
+  if (take("scrub")) return scrub(r);
+  if (take("nat-to")) return translation(r.nat_to, true);
+  if (take("rdr-to")) return translation(r.rdr_to, false);
+  if (take("binat-to")) {
+    if (!translation(r.binat_to, false)) return false;
+    // The kernel maps host by host only where it is told to.
+    if (!r.binat_to.type) r.binat_to.type = PoolType::none;
+    return true;
+  }
+  if (take("af-to")) return af_to(r);
+  if (take("route-to")) return route(r, RouteKind::route_to);
+  if (take("reply-to")) return route(r, RouteKind::reply_to);
+  if (take("dup-to")) return route(r, RouteKind::dup_to);
+  return condition(r);
+}
+
+// What is asked of a packet, and what it is given.
+bool Reader::condition(RuleSpec& r) {
   const config::Node* at = place(peek());
   if (take("flags")) return flags(r);
   if (take("icmp-type")) return icmp_types(r, Af::inet);
   if (take("icmp6-type")) return icmp_types(r, Af::inet6);
-  if (sees("no") || sees("keep") || sees("modulate") || sees("synproxy")) return state(r);
   if (take("allow-opts")) {
     r.allow_opts = true;
     r.allow_opts_at = at;
@@ -62,22 +107,6 @@ bool Reader::filter_option(RuleSpec& r) {
   }
   if (take("probability")) return probability(r.probability);
   if (take("max-pkt-rate")) return rate(r.max_pkt_rate);
-  if (take("set")) return set_options(r);
-  if (take("scrub")) return scrub(r);
-  if (take("nat-to")) return translation(r.nat_to, true);
-  if (take("rdr-to")) return translation(r.rdr_to, false);
-  if (take("binat-to")) {
-    if (!translation(r.binat_to, false)) return false;
-    // The kernel maps host by host only where it is told to.
-    if (!r.binat_to.type) r.binat_to.type = PoolType::none;
-    return true;
-  }
-  if (take("af-to")) return af_to(r);
-  if (take("route-to")) return route(r, RouteKind::route_to);
-  if (take("reply-to")) return route(r, RouteKind::reply_to);
-  if (take("dup-to")) return route(r, RouteKind::dup_to);
-  for (const auto& [word, feature] : kFeatures)
-    if (sees(word)) return unsupported(feature);
   return wrong("an option of the rule");
 }
 
@@ -93,8 +122,7 @@ bool Reader::negated_option(RuleSpec& r) {
 bool Reader::name_of(std::string& out, std::string_view what) {
   constexpr size_t kMaxName = 63;
   const Token& t = peek();
-  if ((t.kind != Token::Kind::word && t.kind != Token::Kind::quoted) || t.text.empty() || t.text.size() > kMaxName)
-    return wrong(what);
+  if (!t.is_text() || t.text.empty() || t.text.size() > kMaxName) return wrong(what);
   out = std::string(t.text);
   next();
   return true;
@@ -103,7 +131,7 @@ bool Reader::name_of(std::string& out, std::string_view what) {
 bool Reader::received_on(RuleSpec& r, bool negate) {
   config::InterfaceSpec spec;
   const std::string name(peek().text);
-  if (peek().kind != Token::Kind::word) return wrong("an interface");
+  if (!is_name(peek()) && !sees("any")) return wrong("an interface");
   if (name == "any") {
     for (const config::Interface& i : c_.config.interfaces) spec.set.set(i.id);
   } else if (const config::Interface* i = c_.config.find_interface(name)) {
@@ -122,7 +150,7 @@ bool Reader::received_on(RuleSpec& r, bool negate) {
 // A name, or a number in decimal or 0x…
 bool Reader::tos(int16_t& out) {
   const std::string_view text = peek().text;
-  if (peek().kind != Token::Kind::word) return wrong("a type of service");
+  if (!peek().is_text()) return wrong("a type of service");
   const auto named = tos_by_name(text);
   const auto number = config::parse_number(text);
   if (!named && (!number || *number > 255)) return wrong("a type of service");
@@ -146,30 +174,31 @@ bool Reader::probability(uint32_t& out) {
 
 // "3/100": so many in so many seconds.
 bool Reader::rate(RateLimit& out) {
-  const std::string_view text = peek().text;
-  const size_t slash = text.find('/');
-  if (peek().kind != Token::Kind::word || slash == std::string_view::npos) return wrong("a rate such as 100/10");
-  const auto n = config::parse_number(text.substr(0, slash)), seconds = config::parse_number(text.substr(slash + 1));
-  if (!n || !seconds || *n == 0 || *n > 4'294'967 || *seconds == 0 || *seconds > 31'536'000)
-    return wrong("a rate such as 100/10");
-  out = {static_cast<uint32_t>(*n), static_cast<uint32_t>(*seconds)};
-  next();
+  const auto n = number("how often, as in 100/10:", 1, 4'294'967);
+  if (!n || !expect("/")) return false;
+  const auto seconds = number("the seconds of 100/10:", 1, 31'536'000);
+  if (!seconds) return false;
+  out = {*n, *seconds};
   return true;
 }
 
+// "S/SA"; "/SA" is none of them.
 bool Reader::flags(RuleSpec& r) {
   r.has_flags = true;
   r.flags_at = place(peek());
   if (take("any")) return true;
-  const std::string_view text = peek().text;
-  const size_t slash = text.find('/');
-  if (peek().kind != Token::Kind::word || slash == std::string_view::npos) return wrong("FLAGS/MASK");
-  const auto set = tcp_flags_by_letters(text.substr(0, slash)), mask = tcp_flags_by_letters(text.substr(slash + 1));
-  if (!set || !mask || (*set & ~*mask) != 0) return wrong("FLAGS/MASK");
-  r.flags = *set;
-  r.flag_mask = *mask;
-  next();
-  return true;
+  const auto letters = [this](uint8_t& out) {
+    const auto set = peek().is_text() ? tcp_flags_by_letters(peek().text) : std::nullopt;
+    if (!set) return wrong("FLAGS/MASK");
+    out = *set;
+    next();
+    return true;
+  };
+  if (!sees("/") && !letters(r.flags)) return false;
+  if (!expect("/")) return false;
+  const Token& mask = peek();
+  if (!letters(r.flag_mask)) return false;
+  return (r.flags & ~r.flag_mask) == 0 || refuse(fmt::format("flags that are not in their mask '{}'", mask.text));
 }
 
 // The types take the place of the plain protocol: they are expanded inside it.
@@ -182,14 +211,14 @@ bool Reader::icmp_types(RuleSpec& r, Af af) {
     p.sets_af = true;
     const auto named = icmp_type_by_name(af, peek().text);
     const auto value = config::parse_number(peek().text);
-    if (peek().kind != Token::Kind::word || (!named && (!value || *value > 255))) return wrong("an ICMP type");
+    if (!peek().is_text() || (!named && (!value || *value > 255))) return wrong("an ICMP type");
     const uint8_t type = named ? *named : static_cast<uint8_t>(*value);
     p.icmp_type = type;
     next();
     if (take("code")) {
       const auto code = icmp_code_by_name(af, type, peek().text);
       const auto code_number = config::parse_number(peek().text);
-      if (peek().kind != Token::Kind::word || (!code && (!code_number || *code_number > 255)))
+      if (!peek().is_text() || (!code && (!code_number || *code_number > 255)))
         return wrong("a code of this ICMP type");
       p.icmp_code = code ? *code : static_cast<int16_t>(*code_number);
       next();
@@ -201,91 +230,9 @@ bool Reader::icmp_types(RuleSpec& r, Af af) {
   return good;
 }
 
-bool Reader::state(RuleSpec& r) {
-  r.state_at = place(peek());
-  config::StateSpec s = defaults_.state;
-  const std::string_view word = next().text;
-  if (!expect("state")) return false;
-  s.mode = word == "no"         ? StateMode::none
-           : word == "modulate" ? StateMode::modulate
-           : word == "synproxy" ? StateMode::synproxy
-                                : StateMode::keep;
-  if (s.mode != StateMode::none && take("(") && (!state_options(s) || !expect(")"))) return false;
-  r.state = s;
-  return true;
-}
-
-bool Reader::state_options(config::StateSpec& s) {
-  do {
-    if (sees(")")) break;
-    if (!state_option(s)) return false;
-  } while (take(","));
-  return true;
-}
-
-bool Reader::state_option(config::StateSpec& s) {
-  if (take("sloppy")) return s.sloppy = true;
-  if (take("no-sync")) return s.no_sync = true;
-  if (take("if-bound")) {
-    s.if_bound = true;
-    return true;
-  }
-  if (take("floating")) {
-    s.if_bound = false;
-    return true;
-  }
-  if (take("max")) {
-    const auto n = number("a number of states", 1, UINT32_MAX);
-    if (n) s.limits.max = *n;
-    return n.has_value();
-  }
-  if (sees("pflow")) return unsupported("pflow");
-  if (sees("source-track") || sees("overload") || peek().text.starts_with("max-src-")) return source_option(s);
-  const auto c = peek().kind == Token::Kind::word ? timeout_by_name(peek().text) : std::nullopt;
-  if (!c || *c == TimeoutClass::interval) return wrong("an option of the state");
-  next();
-  const auto n = number("a value", 0, 31'536'000);
-  if (n) s.timeouts[static_cast<size_t>(*c)] = *n;
-  return n.has_value();
-}
-
-// What limits a source.
-bool Reader::source_option(config::StateSpec& s) {
-  StateLimits& l = s.limits;
-  if (take("source-track")) {
-    s.source_track = take("rule") ? SourceTrack::rule : SourceTrack::global;
-    take("global");
-    return true;
-  }
-  if (take("overload")) return overload(s);
-  if (take("max-src-conn-rate")) return rate(l.max_src_conn_rate);
-  static constexpr std::pair<std::string_view, uint32_t StateLimits::*> kNumbers[] = {
-      {"max-src-nodes", &StateLimits::max_src_nodes},
-      {"max-src-states", &StateLimits::max_src_states},
-      {"max-src-conn", &StateLimits::max_src_conn}};
-  for (const auto& [word, member] : kNumbers) {
-    if (!take(word)) continue;
-    const auto n = number("a number", 1, UINT32_MAX);
-    if (!n) return false;
-    l.*member = *n;
-    return true;
-  }
-  return wrong("an option of the state");
-}
-
-bool Reader::overload(config::StateSpec& s) {
-  std::string name;
-  if (!table_name(name)) return false;
-  const auto table = c_.table(name);
-  table->overload = true;
-  s.limits.overload = table;
-  if (take("flush")) s.limits.flush = take("global") ? OverloadFlush::global : OverloadFlush::rule;
-  return true;
-}
-
 bool Reader::label(RuleSpec& r) {
   const Token& t = peek();
-  if (t.kind != Token::Kind::word && t.kind != Token::Kind::quoted) return wrong("a label");
+  if (!t.is_text()) return wrong("a label");
   r.label_at = place(t);
   r.label = std::string(t.text);
   next();
@@ -295,16 +242,22 @@ bool Reader::label(RuleSpec& r) {
 bool Reader::set_options(RuleSpec& r) {
   r.actions_at = place(peek());
   if (!take("(")) return set_option(r);
-  while (!sees(")")) {
+  do {
     if (!set_option(r)) return false;
     take(",");
-  }
-  return expect(")");
+  } while (!take(")"));
+  return true;
 }
 
 bool Reader::set_option(RuleSpec& r) {
-  if (take("tos")) return tos(r.actions.set_tos);
-  if (take("prio")) {
+  if (sees("tos")) {
+    if (!first_time("set tos")) return false;
+    next();
+    return tos(r.actions.set_tos);
+  }
+  if (sees("prio")) {
+    if (!first_time("set prio")) return false;
+    next();
     const bool pair = take("(");
     const auto first = number("a priority", 0, 7);
     if (!first) return false;
@@ -316,91 +269,35 @@ bool Reader::set_option(RuleSpec& r) {
     r.actions.set_prio_lowdelay = static_cast<int8_t>(*second);
     return expect(")");
   }
-  return unsupported("set " + std::string(peek().text));
+  if (sees("queue") || sees("delay")) return unsupported("set " + std::string(peek().text));
+  return wrong("'tos' or 'prio'");
 }
 
 bool Reader::scrub(RuleSpec& r) {
   r.actions_at = place(peek());
   if (!expect("(")) return false;
   while (!sees(")")) {
-    if (take("no-df")) {
-      r.actions.no_df = true;
-    } else if (take("random-id")) {
-      r.actions.random_id = true;
-    } else if (take("min-ttl")) {
-      const auto n = number("a TTL", 0, 255);
-      if (!n) return false;
-      r.actions.min_ttl = static_cast<uint8_t>(*n);
-    } else if (take("max-mss")) {
-      const auto n = number("a segment size", 1, 65535);
-      if (!n) return false;
-      r.actions.max_mss = static_cast<uint16_t>(*n);
-    } else if (take("reassemble")) {
-      if (!expect("tcp")) return false;
-      r.actions.reassemble_tcp = true;
-    } else {
-      return wrong("an option of scrub");
-    }
+    if (!first_time(fmt::format("scrub ({})", peek().text)) || !scrub_option(r)) return false;
     take(",");
   }
   return expect(")");
 }
 
-bool Reader::translation(config::TranslationSpec& t, bool nat) {
-  t.at = place(peek());
-  if (!pool_hosts(t)) return false;
-  while (!at_line_end()) {
-    if (take("port")) {
-      if (!translation_port(t, nat)) return false;
-    } else if (take("static-port")) {
-      t.static_port = true;
-    } else if (!pool_options(t)) {
-      break;
-    }
+bool Reader::scrub_option(RuleSpec& r) {
+  if (take("no-df")) return r.actions.no_df = true;
+  if (take("random-id")) return r.actions.random_id = true;
+  if (take("min-ttl")) {
+    const auto n = number("a TTL", 0, 255);
+    if (n) r.actions.min_ttl = static_cast<uint8_t>(*n);
+    return n.has_value();
   }
-  return true;
-}
-
-bool Reader::translation_port(config::TranslationSpec& t, bool nat) {
-  t.port_at = place(peek());
-  const std::string_view text = peek().text;
-  const size_t colon = text.find(':');
-  if (peek().kind != Token::Kind::word) return wrong("a port");
-  if (!port_number(text.substr(0, colon), t.port_low)) return wrong("a port");
-  t.port_high = t.port_low;
-  if (colon != std::string_view::npos) {
-    const std::string_view high = text.substr(colon + 1);
-    if (!nat && high == "*") t.port_to_end = true;
-    // One that wraps is what the kernel prints for a "P:*" that goes beyond the last port.
-    else if (!port_number(high, t.port_high) || (nat && t.port_high < t.port_low))
-      return wrong("a range of ports");
+  if (take("max-mss")) {
+    const auto n = number("a segment size", 1, 65535);
+    if (n) r.actions.max_mss = static_cast<uint16_t>(*n);
+    return n.has_value();
   }
-  next();
-  return true;
-}
-
-bool Reader::af_to(RuleSpec& r) {
-  r.af_to_at = place(peek());
-  if (take("inet"))
-    r.af_to = Af::inet;
-  else if (take("inet6"))
-    r.af_to = Af::inet6;
-  else
-    return wrong("'inet' or 'inet6'");
-  if (!expect("from") || !translation(r.af_to_from, true)) return false;
-  if (!take("to")) return true;
-  r.af_to_to.at = place(peek());
-  if (!pool_hosts(r.af_to_to)) return false;
-  while (!at_line_end() && pool_options(r.af_to_to)) {}
-  return true;
-}
-
-bool Reader::route(RuleSpec& r, RouteKind kind) {
-  r.route = kind;
-  r.route_pool.at = place(peek());
-  if (!pool_hosts(r.route_pool)) return false;
-  while (!at_line_end() && pool_options(r.route_pool)) {}
-  return true;
+  if (take("reassemble")) return expect("tcp") && (r.actions.reassemble_tcp = true);
+  return wrong("an option of scrub");
 }
 
 }  // namespace twinwall::pfconf

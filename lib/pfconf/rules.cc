@@ -1,7 +1,6 @@
-// pass, block, match and antispoof (pf.conf(5) "PACKET FILTERING", "TRANSLATION").
+// pass, block, match and anchor (pf.conf(5) "PACKET FILTERING", "ANCHORS").
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "lib/config/values.h"
@@ -22,15 +21,12 @@ constexpr size_t kMaxAnchorNesting = 64;
 }  // namespace
 
 bool Reader::rule(RuleKind kind) {
+  given_.clear();
   RuleSpec r;
   r.at = place(peek());
   r.kind = kind;
   if (kind == RuleKind::block && !block_reply(r)) return false;
-  if (!head(r)) return false;
-  if (take("inet"))
-    r.af = Af::inet;
-  else if (take("inet6"))
-    r.af = Af::inet6;
+  if (!head(r) || !family(r)) return false;
   if (take("proto") && !protocols(r)) return false;
   if (!endpoints(r) || !filter_options(r)) return false;
   finish_rule(r);
@@ -43,6 +39,14 @@ void Reader::finish_rule(RuleSpec& r) {
   if (config::check_rule(c_, r)) config::expand_rule(c_, r, defaults_, path_);
 }
 
+bool Reader::family(RuleSpec& r) {
+  if (take("inet"))
+    r.af = Af::inet;
+  else if (take("inet6"))
+    r.af = Af::inet6;
+  return true;
+}
+
 // Direction, log, quick, on.
 bool Reader::head(RuleSpec& r) {
   r.direction_at = place(peek());
@@ -50,9 +54,15 @@ bool Reader::head(RuleSpec& r) {
     r.direction = Direction::in;
   else if (take("out"))
     r.direction = Direction::out;
-  if (take("log") && !log(r)) return false;
+  return log_and_quick(r) && (!take("on") || interfaces(r));
+}
+
+// In either order.
+bool Reader::log_and_quick(RuleSpec& r) {
   r.quick = take("quick");
-  return !take("on") || interfaces(r);
+  if (take("log") && !log(r)) return false;
+  if (!r.quick) r.quick = take("quick");
+  return true;
 }
 
 bool Reader::log(RuleSpec& r) {
@@ -117,33 +127,6 @@ bool Reader::code_of(Af af, uint8_t& out) {
   return true;
 }
 
-bool Reader::antispoof() {
-  RuleSpec r;
-  r.at = place(peek());
-  r.kind = RuleKind::antispoof;
-  if (take("log") && !log(r)) return false;
-  r.quick = take("quick");
-  if (!expect("for")) return false;
-  r.for_at = place(peek());
-  const bool good = list([&] {
-    if (sees("(")) return unsupported("dynamic interface addresses");
-    const config::Interface* i = c_.config.find_interface(peek().text);
-    if (i == nullptr) return wrong("an interface");
-    r.antispoof_for.push_back(i->id);
-    next();
-    return true;
-  });
-  if (!good) return false;
-  if (take("inet"))
-    r.af = Af::inet;
-  else if (take("inet6"))
-    r.af = Af::inet6;
-  if (take("label") && !label(r)) return false;
-  r.direction_at = nullptr;
-  finish_rule(r);
-  return true;
-}
-
 // "scrub on IF all fragment reassemble" asks for what is always done here.
 bool Reader::freebsd_scrub() {
   RuleSpec r;
@@ -157,14 +140,11 @@ bool Reader::freebsd_scrub() {
 }
 
 bool Reader::anchor() {
+  given_.clear();
   RuleSpec r;
   r.at = place(peek());
   r.kind = RuleKind::anchor;
-  static constexpr std::string_view kNext[] = {"in",    "out",   "quick", "on", "inet",
-                                               "inet6", "proto", "from",  "to", "all"};
-  const bool named = peek().kind == Token::Kind::quoted ||
-                     (peek().kind == Token::Kind::word &&
-                      std::find(std::begin(kNext), std::end(kNext), peek().text) == std::end(kNext));
+  const bool named = is_name(peek());
   if (named) {
     r.anchor_name = std::string(next().text);
     r.anchor_path = config::resolve_anchor(path_, r.anchor_name);
@@ -172,11 +152,8 @@ bool Reader::anchor() {
   } else {
     r.anchor_path = config::resolve_anchor(path_, fmt::format("_{}", ++unnamed_));
   }
-  if (!head(r)) return false;
-  if (take("inet"))
-    r.af = Af::inet;
-  else if (take("inet6"))
-    r.af = Af::inet6;
+  if (!head(r) || !family(r)) return false;
+  if (r.log) return refuse("an anchor logs nothing: 'log' belongs to the rules inside");
   if (take("proto") && !protocols(r)) return false;
   if (!endpoints(r)) return false;
   while (!at_line_end() && !sees("{"))

@@ -79,9 +79,9 @@ TEST(PfconfMacros, CannotMultiplyWithoutEnd) {
 }
 
 TEST(PfconfTables, HaveOptionsAndEntries) {
-  EXPECT_EQ(printed("table <a> persist counters\ntable <b> const { 10.0.0.0/8, !10.1.0.0/16 10.1.2.3,\n fd00::/8 }\n"
+  EXPECT_EQ(printed("table <a> persist\ntable <b> const { 10.0.0.0/8, !10.1.0.0/16 10.1.2.3,\n fd00::/8 }\n"
                     "table <c> { vio1 !self }\nblock from <b> to ! <a>\n"),
-            "table <a> persist counters\n"
+            "table <a> persist\n"
             "table <b> const { 10.0.0.0/8, !10.1.0.0/16, 10.1.2.3, fd00::/8 }\n"
             "table <c> { 10.30.1.1, !10.30.0.1, !fd00:30::1, !10.30.1.1 }\n"
             "block drop from <b> to ! <a>\n");

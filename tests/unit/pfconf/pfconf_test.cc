@@ -177,6 +177,8 @@ TEST(PfconfUnsupported, IsNamedByFeature) {
   const std::pair<const char*, const char*> kCases[] = {
       {"table <t> file \"/etc/t\"", "tables from files"},
       {"table <t> { (vio0) }", "dynamic interface addresses in tables"},
+      {"table <t> counters", "table counters"},
+      {"pass from fe80::1%vio0", "addresses of one link"},
       {"load anchor a from \"/etc/a\"", "load anchor"},
       {"pass to (vio0:peer)", ":peer"},
       {"pass to route customers", "route labels"},
@@ -189,9 +191,9 @@ TEST(PfconfUnsupported, IsNamedByFeature) {
       {"pass set queue std", "set queue"},
       {"pass keep state (pflow)", "pflow"},
       {"pass log (to pflog1)", "log to an interface"},
-      {"set ruleset-optimization none", "the ruleset optimizer"},
+      {"set ruleset-optimization profile", "the ruleset optimizer"},
       {"queue std on vio0", "queues"},
-      {"antispoof for (vio0)", "dynamic interface addresses"},
+      {"antispoof for vio0 rtable 1", "routing tables"},
       {"include \"/etc/x\"", "include"}};
   for (const auto& [text, want] : kCases) EXPECT_EQ(feature(text), want) << text;
 }
@@ -233,7 +235,8 @@ TEST(PfconfLexer, ContinuationCommentsAndBraces) {
 }
 
 TEST(PfconfLexer, StopsAtItsLimit) {
-  const auto tokens = tokenize("a b c d e", 3);
+  std::deque<std::string> quoted;
+  const auto tokens = tokenize("a b c d e", 3, quoted);
   ASSERT_EQ(tokens.size(), 5u);
   EXPECT_EQ(tokens[3].kind, Token::Kind::bad);
   EXPECT_EQ(tokens[4].kind, Token::Kind::end);
@@ -244,7 +247,10 @@ TEST(PfconfRobustness, DamagedTextsAreAnswered) {
   const std::string text =
       "set timeout { interval 1, tcp.closed 2 }\nblock return-icmp (net-unr, 3) in log (all) quick on { vio0 ! vio1 }\n"
       "pass in proto { tcp udp } from { 10.0.0.1 - 10.0.0.3 !fd00::/8 } port 1 >< 5 to any port { != 3 4:5 } "
-      "flags S/SA keep state (sloppy, udp.first 2) label \"x y\" rdr-to 10.0.0.9 port 81\nantispoof for vio0\n";
+      "flags S/SA keep state (sloppy, udp.first 2) label \"x y\" rdr-to 10.0.0.9 port 81\nantispoof for { (vio0) "
+      "egress }\n"
+      "table <t> { vio0:network '10/8' }\nmatch out nat-to { vio1:0 weight 2 egress } source-hash \"k\" static-port # "
+      "\\\n\n";
   for (size_t n = 0; n <= text.size(); ++n) {
     const Result r = read(text.substr(0, n));
     EXPECT_LE(r.config.rules.rules.size(), 200u);
