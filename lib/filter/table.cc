@@ -59,7 +59,6 @@ bool TableContent::contains(Af af, const Address& address) const noexcept {
 Table::Table(Table&& other) noexcept
     : persist(other.persist),
       constant(other.constant),
-      counters(other.counters),
       overload(other.overload),
       in_pool(other.in_pool),
       declared(other.declared),

@@ -95,7 +95,6 @@ class Table {
 
   bool persist = false;
   bool constant = false;
-  bool counters = false;
   bool overload = false;   // rules add hosts to it
   bool in_pool = false;    // rules translate or route to its addresses: it changes by a reload only
   bool declared = false;   // else only referred to: it matches nothing until it is made
