@@ -54,6 +54,10 @@ std::string RandomRules::ruleset() {
   add(options());
   if (!chance(5)) add(chance(2) ? "block return\n" : "block\n");
   for (uint32_t n = random_.below(4); n > 0; --n) add(match());
+  static constexpr const char* kBinat[] = {"inet from 10.0.0.5 to any binat-to 192.0.2.55",
+                                           "inet6 from fd00:a::5 to any binat-to 2001:db8:b::55",
+                                           "inet proto tcp from 10.1.0.0/28 to any binat-to 192.0.2.48/28 bitmask"};
+  if (options_.translate && chance(3)) add((chance(2) ? "match on out0 " : "pass on out0 ") + one_of(kBinat) + "\n");
   for (InterfaceId on = 1; on <= kNetworks; ++on)
     for (const bool in : {true, false}) {
       if (!chance(8)) add("pass " + std::string(in ? "in" : "out") + " on " + kNames[on] + state({}) + "\n");

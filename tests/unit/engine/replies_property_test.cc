@@ -136,7 +136,17 @@ class World {
     if (first == nullptr || first->direction != Direction::in) return false;
     if (before.af != after.af) return true;
     const State* const second = node_->table().find(wire_key(after, Direction::out), Side::wire, out);
-    return second != nullptr && second->direction == Direction::out;
+    return second != nullptr && second->direction == Direction::out && !rivalled(*first, *second);
+  }
+
+  // Two connections between the same ends, one begun by each: what is said in the one may be taken for the other's.
+  bool rivalled(const State& first, const State& second) {
+    for (const State* s : node_->states()) {
+      if (s == &first || s == &second) continue;
+      for (const FlowKey* mine : {&first.stack, &second.stack})
+        if (s->stack == *mine || s->wire == *mine) return true;
+    }
+    return false;
   }
 
   void expect_same_ends(const Datagram& want, const Datagram& got) {

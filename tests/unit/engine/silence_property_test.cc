@@ -102,10 +102,14 @@ class Books {
       states += v.states;
       connected += v.connections;
     }
-    EXPECT_EQ(views.size(), sources.size());
-    EXPECT_EQ(states, references);
+    // A node that nobody finds any more is there until its last state ends.
+    EXPECT_GE(sources.size(), views.size());
+    EXPECT_LE(sources.size() - views.size(), references - states);
+    if (sources.size() == views.size()) {
+      EXPECT_EQ(states, references);
+    }
     EXPECT_EQ(connected, connections);
-    EXPECT_EQ(sources.inserts() - sources.removals(), sources.size());
+    EXPECT_EQ(sources.inserts() - sources.removals(), views.size());
     seen_.sources += views.empty() ? 0 : 1;
   }
 
