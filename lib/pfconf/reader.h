@@ -10,6 +10,7 @@
 //   tables.cc    table …
 //   hosts.cc     interfaces, protocols, addresses, ports
 //   interface_names.cc  what the name of an interface stands for
+//   keywords.cc  the words that name nothing
 // Private to lib/pfconf. A production returns false when it could not go on; the problem is noted by then and the rest
 // of the line is left out.
 #pragma once
