@@ -13,7 +13,7 @@ namespace twinwall {
 namespace {
 
 std::string rule_text(const LogRecord& r) {
-  const std::string number = r.rule_number == kNoRuleNumber ? "default" : std::to_string(r.rule_number);
+  std::string number = r.rule_number == kNoRuleNumber ? "default" : std::to_string(r.rule_number);
   if (r.anchor_number == kNoRuleNumber) return number;
   return fmt::format("{}.{}.{}", r.anchor_number, r.ruleset, number);
 }

@@ -89,12 +89,10 @@ std::shared_ptr<const TableContent> table_delete(Table& table, std::span<const T
   EntrySet gone;
   for (const TableEntry& e : entries) {
     const TableEntry* const known = now.find(e.prefix);
-    if (known != nullptr && known->negate == e.negate && gone.insert(e).second)
-      ++change.deleted;
-    else if (is_host(e) && now.hosts() != nullptr && now.hosts()->remove(e.prefix.af, e.prefix.addr))
-      ++change.deleted;
-    else
-      ++change.missing;
+    const bool written = known != nullptr && known->negate == e.negate && gone.insert(e).second;
+    const bool added =
+        !written && is_host(e) && now.hosts() != nullptr && now.hosts()->remove(e.prefix.af, e.prefix.addr);
+    ++(written || added ? change.deleted : change.missing);
   }
   if (gone.empty()) return nullptr;
   std::vector<TableEntry> left;

@@ -34,7 +34,8 @@ TEST(PfconfLists, MustHoldSomething) {
         "pass from {\n}\n", "pass keep state ()\n", "pass set ()\n", "set syncookies adaptive ()\n",
         "pass from { , 10.0.0.1 }\n", "pass from { 10.0.0.1,, 10.0.0.2 }\n", "pass from { 10.0.0.1, }\n"})
     EXPECT_FALSE(accepted(text)) << text;
-  EXPECT_TRUE(printed("anchor a {\n pass from { }\n}\n").starts_with("pf.conf:2:14: '}' where an address is expected\n"));
+  EXPECT_TRUE(
+      printed("anchor a {\n pass from { }\n}\n").starts_with("pf.conf:2:14: '}' where an address is expected\n"));
 }
 
 TEST(PfconfLists, MayBeLongAndATableEmpty) {
