@@ -94,7 +94,7 @@ class Dataplane {
   virtual void publish(std::shared_ptr<const CarpRoles> roles) = 0;
   // Keeps what was replaced inside a published object (a table's content) until every worker has passed a quiescent
   // point.
-  virtual void retire(std::shared_ptr<const void> /*object*/) {}
+  virtual void retire(std::shared_ptr<const void> object) = 0;
   // Makes the port take frames to this virtual MAC (a MAC filter where the port has them, else promiscuous mode).
   virtual void add_mac(InterfaceId interface, const Mac& mac) = 0;
   // The table that the daemon's snapshots route with (rte_fib). Snapshots made with it must be gone before the

@@ -73,6 +73,7 @@ class FakeDataplane final : public Dataplane {
 
   void publish(std::shared_ptr<const Snapshot> s) override { snapshot = std::move(s); }
   void publish(std::shared_ptr<const NeighborTable> n) override { neighbors = std::move(n); }
+  void retire(std::shared_ptr<const void> /*object*/) override {}
   void publish(std::shared_ptr<const CarpRoles> r) override {
     roles = std::move(r);
     log.push_back("roles");
