@@ -159,6 +159,11 @@ void add_engine(Families& f, const Node& node) {
     f.counter("source_node_inserts_total", "Source nodes made.").add({}, s->inserts());
     f.counter("source_node_removals_total", "Source nodes taken away.").add({}, s->removals());
   }
+  f.gauge("table_entries", "Entries of a table of the ruleset.");
+  for (const auto& table : node.snapshot().rules.tables)
+    if (!table->name().starts_with('(')) f.add({{"table", table->name()}}, uint64_t{table->content()->size()});
+  f.gauge("table_entries_limit", "Greatest number of entries of all tables together.")
+      .add({}, uint64_t{node.config().options.limit_table_entries});
   const auto sum = [&](auto counter) {
     uint64_t total = 0;
     for (unsigned w = 0; w < node.workers(); ++w) total += counter(d.counters(w));

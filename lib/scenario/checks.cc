@@ -166,14 +166,17 @@ void check_counter(const ExpectedCounter& want, Node& node, Lines& out) {
 std::string describe_log(const LogRecord& l, const Node& node) {
   static constexpr const char* kActions[] = {"pass", "block", "match"};
   const std::string rule = l.rule_number == kNoRuleNumber ? "default" : std::to_string(l.rule_number);
-  return "logged: rule " + rule + " " + kActions[static_cast<size_t>(l.action)] +
-         (l.direction == Direction::in ? " in on " : " out on ") + name_of(l.interface, node);
+  return "logged: rule " + rule + "/" + std::string(reason_name(l.reason)) + " " +
+         kActions[static_cast<size_t>(l.action)] + (l.direction == Direction::in ? " in on " : " out on ") +
+         name_of(l.interface, node) + (l.rewritten ? ", translated" : "");
 }
 
 bool log_fits(const ExpectedLog& want, const LogRecord& got, const Node& node) {
   if (want.action && *want.action != got.action) return false;
   if (want.direction && *want.direction != got.direction) return false;
   if (want.interface && *want.interface != name_of(got.interface, node)) return false;
+  if (want.reason && *want.reason != got.reason) return false;
+  if (want.rewritten && *want.rewritten != got.rewritten) return false;
   if (!want.rule) return true;
   const auto rules = rules_named(*want.rule, node);
   return std::any_of(rules.begin(), rules.end(), [&](const Rule* r) { return r->number == got.rule_number; });

@@ -128,6 +128,9 @@ constexpr Key<ExpectedLog> kLogKeys[] = {
      [](Context& c, const YamlNode& n, ExpectedLog& l) { l.direction = read_word(c, n, "direction", kDirections); }},
     {"interface",
      [](Context& c, const YamlNode& n, ExpectedLog& l) { read_text_field(c, n, "interface", l.interface); }},
+    {"reason", [](Context& c, const YamlNode& n, ExpectedLog& l) { l.reason = read_reason(c, n, "reason"); }},
+    {"rewritten",
+     [](Context& c, const YamlNode& n, ExpectedLog& l) { l.rewritten = config::read_bool(c, n, "rewritten"); }},
 };
 
 void read_log(Context& c, const YamlNode& n, Expectation& e) {

@@ -64,6 +64,8 @@ struct ExpectedLog {
   std::optional<Action> action;
   std::optional<Direction> direction;
   std::optional<std::string> interface;
+  std::optional<DropReason> reason;
+  std::optional<bool> rewritten;  // its addresses or ports were translated
 };
 
 // What a table holds, in any order: these entries, or so many.
