@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <map>
 #include <sstream>
 
 #include "control/loop_call.h"
@@ -159,9 +160,11 @@ void add_engine(Families& f, const Node& node) {
     f.counter("source_node_inserts_total", "Source nodes made.").add({}, s->inserts());
     f.counter("source_node_removals_total", "Source nodes taken away.").add({}, s->removals());
   }
-  f.gauge("table_entries", "Entries of a table of the ruleset.");
+  std::map<std::string, uint64_t> tables;
   for (const auto& table : node.snapshot().rules.tables)
-    if (!table->name().starts_with('(')) f.add({{"table", table->name()}}, uint64_t{table->content()->size()});
+    if (!table->name().starts_with('(')) tables[table->name()] = table->content()->size();
+  if (!tables.empty()) f.gauge("table_entries", "Entries of a table of the ruleset.");
+  for (const auto& [name, entries] : tables) f.add({{"table", name}}, entries);
   f.gauge("table_entries_limit", "Greatest number of entries of all tables together.")
       .add({}, uint64_t{node.config().options.limit_table_entries});
   const auto sum = [&](auto counter) {

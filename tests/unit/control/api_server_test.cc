@@ -133,7 +133,8 @@ TEST_F(ApiTest, TheLogIsACaptureOrText) {
 }
 
 TEST_F(ApiTest, WhoFollowsTheLogIsServedUntilTheEnd) {
-  std::promise<void> begun;
+  constexpr size_t kFile = 24, kPacket = 16 + 100;
+  std::promise<void> begun, served;
   std::string got;
   std::thread reader([&] {
     auto c = client();
@@ -141,14 +142,16 @@ TEST_F(ApiTest, WhoFollowsTheLogIsServedUntilTheEnd) {
     (void)c.Get("/v1/log?follow=1", [&](const char* data, size_t length) {
       if (got.empty()) begun.set_value();
       got.append(data, length);
+      if (got.size() == kFile + kPacket) served.set_value();
       return true;
     });
   });
   begun.get_future().wait();
   node->logged().push({});
+  served.get_future().wait();
   api->stop();
   reader.join();
-  EXPECT_EQ(got.size(), 24u + 16 + 100);
+  EXPECT_EQ(got.size(), kFile + kPacket);
 }
 
 TEST_F(ApiTest, FlushedCountersBeginAnew) {
