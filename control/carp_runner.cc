@@ -43,7 +43,7 @@ carp::VhostConfig vhost_config(const config::CarpGroup& g, bool preempt) {
   c.advbase = g.advbase;
   c.advskew = g.advskew;
   c.preempt = preempt;
-  c.answer_bow_out = true;
+  c.answer_masters = true;
   for (const auto& a : g.addresses) (a.af == Af::inet ? c.families.inet : c.families.inet6) = true;
   return c;
 }

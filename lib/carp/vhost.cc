@@ -98,9 +98,13 @@ Actions Vhost::receive(Time now, Af af, const Advertised& peer) {
           now, {.inet = af == Af::inet && config_.families.inet, .inet6 = af == Af::inet6 && config_.families.inet6});
       break;
     case Decision::stay_master:
-      // A bow-out comes once per family, from the virtual MAC: one that follows our first advertisement turns the
-      // switches' tables back to the node that is leaving. Ours has to be the last word.
-      if (config_.answer_bow_out && peer.advbase == kBowOut && peer.advskew == kBowOut) advertise(now, actions);
+      // What another master sends comes from the virtual MAC: a bow-out's second frame, or an advertisement that was
+      // on its way when we took over, turns the switches' tables back to the other node. Ours has to be the last word.
+      // Two that stay master of one group, which is a mistake of theirs, are not to answer each other without end.
+      if (config_.answer_masters && ((peer.advbase == kBowOut && peer.advskew == kBowOut) || now >= next_answer_)) {
+        next_answer_ = now + kAnswerGap;
+        advertise(now, actions);
+      }
       break;
     case Decision::ignore: break;
   }

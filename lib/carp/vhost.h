@@ -37,8 +37,9 @@ struct VhostConfig {
   Families families;     // of the virtual addresses; none keeps the vhost in INIT
   bool announce = true;  // false for balanced nodes, whose MAC address never moves
   Rules rules = Rules::openbsd;
-  // As master, answer a bow-out with an advertisement at once; the originals keep quiet until the next is due.
-  bool answer_bow_out = false;
+  // As master, answer what another master still says with an advertisement at once; the originals keep quiet until the
+  // next is due.
+  bool answer_masters = false;
   friend bool operator==(const VhostConfig&, const VhostConfig&) = default;
 };
 
@@ -94,6 +95,7 @@ class Vhost {
 
  private:
   static constexpr Time kNever = Time::max();
+  static constexpr Duration kAnswerGap = std::chrono::seconds(1);
 
   [[nodiscard]] Priority priority() const { return {config_.advbase, config_.advskew, demotion_}; }
   void enter(Time now, Role role, Cause cause, Actions& actions);
@@ -113,6 +115,7 @@ class Vhost {
   uint8_t adverts_until_repeat_ = 0;  // 0: the announcement is not repeated any more
   Time advert_due_ = kNever;
   Time last_advert_{};
+  Time next_answer_{};  // to another master
   Time inet_down_ = kNever;
   Time inet6_down_ = kNever;
   uint64_t transitions_to_master_ = 0;

@@ -331,7 +331,7 @@ TEST(VhostFreebsd, SendsNoBowOutAnnouncesOnceAndTellsEveryDemotion) {
 // our first advertisement. Switches then send everything to the node that is gone until we are heard again.
 TEST(VhostMaster, ABowOutHeardAsMasterIsAnsweredAtOnce) {
   auto c = dual();
-  c.answer_bow_out = true;
+  c.answer_masters = true;
   Vhost v = backup(c);
   EXPECT_TRUE(v.receive(kStart + 1s, Af::inet, {255, 255, 0}).send_advert);
   ASSERT_EQ(v.role(), Role::master);
@@ -339,6 +339,22 @@ TEST(VhostMaster, ABowOutHeardAsMasterIsAnsweredAtOnce) {
   EXPECT_EQ(a, (Actions{.send_advert = true}));
   EXPECT_EQ(v.role(), Role::master);
   EXPECT_GT(v.next_deadline(), kStart + 2s);
+}
+
+// The better node has taken over; an advertisement of the other that was on its way then arrives behind ours. Two that
+// both stay master answer each other once a second, not without end.
+TEST(VhostMaster, AnAdvertisementOfASlowerMasterIsAnsweredOnceASecond) {
+  auto c = dual();
+  c.answer_masters = true;
+  Vhost v = backup(c);
+  EXPECT_TRUE(v.receive(kStart + 1s, Af::inet, {255, 255, 0}).send_advert);
+  ASSERT_EQ(v.role(), Role::master);
+  const Advertised slower{1, 200, 0};
+  EXPECT_EQ(v.receive(kStart + 1005ms, Af::inet, slower), (Actions{.send_advert = true}));
+  EXPECT_TRUE(v.receive(kStart + 1006ms, Af::inet6, slower).none());
+  EXPECT_TRUE(v.receive(kStart + 2004ms, Af::inet, slower).none());
+  EXPECT_TRUE(v.receive(kStart + 2005ms, Af::inet, slower).send_advert);
+  EXPECT_EQ(v.role(), Role::master);
 }
 
 }  // namespace
