@@ -130,7 +130,9 @@ void add_engine(Families& f, const Node& node) {
     for (unsigned w = 0; w < node.workers(); ++w) f.add({{"worker", std::to_string(w)}}, value(d.counters(w)));
   };
   each("packets_total", "Packets taken into the filter.", [](const auto& c) { return c.packets.get(); });
-  each("forwarded_packets_total", "Packets sent on.", [](const auto& c) { return c.forwarded.get(); });
+  each("forwarded_packets_total",
+       "Packets that the worker sent on; those that waited for a neighbour are counted there.",
+       [](const auto& c) { return c.forwarded.get(); });
   each("punted_packets_total", "Packets passed to the control core.", [](const auto& c) { return c.punted.get(); });
   each("icmp_sent_total", "ICMP errors and resets made here.", [](const auto& c) { return c.icmp_sent.get(); });
   each("icmp_limited_total", "ICMP errors not sent because of the limit.",
@@ -269,6 +271,10 @@ void add_neighbors(Families& f, const Node& node) {
       .add({{"protocol", "arp"}, {"direction", "out"}}, c.arp_requests_sent + c.arp_replies_sent)
       .add({{"protocol", "nd"}, {"direction", "in"}}, c.nd_received)
       .add({{"protocol", "nd"}, {"direction", "out"}}, c.nd_solicits_sent + c.nd_adverts_sent);
+  f.counter("neighbor_queued_packets_total", "Packets that had to wait until their next hop was known.")
+      .add({}, c.queued);
+  f.counter("neighbor_released_packets_total", "Packets sent on after their next hop became known.")
+      .add({}, c.released);
   f.counter("neighbor_dropped_packets_total", "Packets given up for want of a neighbour, by reason.")
       .add({{"reason", "unreachable"}}, c.dropped_unreachable)
       .add({{"reason", "queue_full"}}, c.dropped_queue_full)
