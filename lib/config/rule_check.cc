@@ -15,10 +15,10 @@ bool has_protocol(const RuleSpec& r, uint8_t proto) {
                      [proto](const ProtocolSpec& p) { return p.proto == proto; });
 }
 
-// Every protocol of the rule is one of those with ports, and there is at least one.
-bool only_tcp_udp(const RuleSpec& r) {
-  return !r.protocols.empty() && std::all_of(r.protocols.begin(), r.protocols.end(), [](const ProtocolSpec& p) {
-    return p.proto == kProtoTcp || p.proto == kProtoUdp;
+// Every protocol of the rule is TCP, UDP or the third, and there is at least one.
+bool only_tcp_udp(const RuleSpec& r, uint8_t third = kProtoTcp) {
+  return !r.protocols.empty() && std::all_of(r.protocols.begin(), r.protocols.end(), [third](const ProtocolSpec& p) {
+    return p.proto == kProtoTcp || p.proto == kProtoUdp || p.proto == third;
   });
 }
 
@@ -64,8 +64,8 @@ class Check {
 
   void protocols() {
     for (const Node* ports : {r_.from.ports_at, r_.to.ports_at})
-      if (ports != nullptr && !only_tcp_udp(r_))
-        c_.error(*ports, "ports belong to TCP and UDP: add 'proto: tcp', 'proto: udp' or both and nothing else");
+      if (ports != nullptr && !only_tcp_udp(r_, kProtoSctp))
+        c_.error(*ports, "ports belong to TCP, UDP and SCTP: name one or more of them in 'proto' and nothing else");
     if (r_.flags_at != nullptr && !r_.protocols.empty() && !has_protocol(r_, kProtoTcp))
       c_.error(*r_.flags_at, "'flags' belongs to TCP: add 'proto: tcp' or remove it");
     if (r_.af == Af::none) return;

@@ -285,7 +285,7 @@ bool Engine::Impl::af_to_key(const Rule& rule, const Packet& p, FlowKey& stack) 
   stack.proto = q.proto;
   stack.addr[0] = t.dst;
   stack.addr[1] = t.src;
-  if (q.proto == kProtoTcp || q.proto == kProtoUdp) {
+  if (q.proto == kProtoTcp || q.proto == kProtoUdp || (q.proto == kProtoSctp && rule.names_ports())) {
     stack.port[0] = t.dport;
     stack.port[1] = t.sport;
   } else if (is_echo(q)) {

@@ -6,6 +6,8 @@ namespace twinwall {
 
 namespace {
 
+bool keyed_by_ports(uint8_t proto) { return proto == kProtoTcp || proto == kProtoUdp || proto == kProtoSctp; }
+
 // 16-bit fold of the xor of an IPv6 address' four words, as PF keys neighbour discovery and MLD.
 uint16_t fold_address(const uint8_t* a) {
   uint32_t x = 0;
@@ -68,7 +70,7 @@ FlowKey flow_key(const Packet& p, Direction dir) {
   key.proto = p.proto;
   key.addr[s] = p.src;
   key.addr[1 - s] = p.dst;
-  if (p.proto == kProtoTcp || p.proto == kProtoUdp) {
+  if (keyed_by_ports(p.proto)) {
     key.port[s] = p.sport;
     key.port[1 - s] = p.dport;
   } else if (p.proto == kProtoIcmp || p.proto == kProtoIcmp6) {
@@ -85,6 +87,11 @@ FlowKey flow_key(const Packet& p, Direction dir) {
   return key;
 }
 
+FlowKey without_ports(FlowKey key) {
+  key.port[0] = key.port[1] = 0;
+  return key;
+}
+
 FlowKey quoted_key(Af af, const Quote& quote, Direction error_dir) {
   FlowKey key;
   // The sender of the quoted packet sits where the error goes to.
@@ -93,7 +100,7 @@ FlowKey quoted_key(Af af, const Quote& quote, Direction error_dir) {
   key.proto = quote.proto;
   key.addr[s] = quote.src;
   key.addr[1 - s] = quote.dst;
-  if (quote.proto == kProtoTcp || quote.proto == kProtoUdp) {
+  if (keyed_by_ports(quote.proto)) {
     key.port[s] = quote.sport;
     key.port[1 - s] = quote.dport;
   } else if (quote.proto == kProtoIcmp || quote.proto == kProtoIcmp6) {

@@ -20,8 +20,12 @@ struct IcmpFlow {
 // Neighbour discovery is keyed by its target; needs the message behind the header.
 [[nodiscard]] IcmpFlow icmp_flow(const Packet& p);
 
-// The key of a whole packet crossing a hook in direction `dir`.
+// The key of a whole packet crossing a hook in direction `dir`. That of SCTP has its ports, which only states have that
+// a rule with ports made (`without_ports`).
 [[nodiscard]] FlowKey flow_key(const Packet& p, Direction dir);
+
+// PF's key of SCTP: an address pair is one connection, whatever its ports.
+[[nodiscard]] FlowKey without_ports(FlowKey key);
 
 // The key of the packet that an ICMP error quotes: it travelled the other way, which puts its ends in the slots of the
 // error's own direction.

@@ -62,7 +62,11 @@ RuleInput rule_input(const Packet& p, Direction dir, InterfaceId interface) {
 
 State* Engine::Impl::find_state(const FlowKey& key, Side side, InterfaceId interface) const {
   table.counters(options.worker).searches.add();
-  return table.find(key, side, interface);
+  State* const s = table.find(key, side, interface);
+  if (s != nullptr || key.proto != kProtoSctp) [[likely]]
+    return s;
+  // Most states of SCTP know no ports.
+  return table.find(without_ports(key), side, interface);
 }
 
 void Engine::Impl::count_hook(const Packet& p, Direction dir, InterfaceId interface, bool passed) {

@@ -81,6 +81,11 @@ DropReason parse_quote(Packet& error, Quote& q) {
       q.sport = load_raw<uint16_t>(q.l4);
       q.dport = load_raw<uint16_t>(q.l4 + 2);
       return kParsed;
+    case kProtoSctp:
+      if (q.l4_available < 8) return kParsed;
+      q.sport = load_raw<uint16_t>(q.l4);
+      q.dport = load_raw<uint16_t>(q.l4 + 2);
+      return kParsed;
     case kProtoIcmp:
     case kProtoIcmp6:
       if (q.l4_available < 8) return DropReason::too_short;

@@ -15,7 +15,7 @@ struct Quote {
   size_t l4_available = 0;
   uint8_t proto = 0;
   Address src, dst;
-  uint16_t sport = 0, dport = 0;  // network order, TCP and UDP
+  uint16_t sport = 0, dport = 0;  // network order; TCP, UDP and SCTP
   uint8_t icmp_type = 0;
   uint16_t icmp_id = 0;
 };

@@ -76,7 +76,8 @@ void Engine::Impl::log_known(const Packet& p, const State& s, Direction dir, Int
   Translation5 to{p.src, p.dst, p.sport, p.dport, p.icmp_id};
   if (s.translated && (s.flags & kStateAfTo) == 0) {
     const Endpoints e = endpoints_of(dir == Direction::in ? s.stack : s.wire, dir, initiator_slot_of(s.direction));
-    to = {e.src, e.dst, e.sport, e.dport, e.icmp_id};
+    const bool ports = p.proto != kProtoSctp;  // those of SCTP stay as they are
+    to = {e.src, e.dst, ports ? e.sport : p.sport, ports ? e.dport : p.dport, e.icmp_id};
   }
   if (const Rule* const rule = find_rule(s); rule == nullptr || rule->log_all)
     log_packet(p, dir, interface, rule_of(s), to);

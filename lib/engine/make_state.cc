@@ -62,8 +62,10 @@ bool Engine::Impl::insert(State& s) {
 }
 
 HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interface, const Decision& decision,
-                                    const FlowKey& key, const Translation5& to) {
+                                    const FlowKey& flow, const Translation5& to) {
   const Rule& rule = *decision.rule;
+  // What is allowed one port of SCTP must not open the others.
+  const FlowKey key = p.proto == kProtoSctp && !rule.names_ports() ? without_ports(flow) : flow;
   IpAddress route{p.af, {}};
   PoolSearch search;
   if (rule.route.kind != RouteKind::none &&

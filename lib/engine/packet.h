@@ -62,7 +62,7 @@ struct Packet {
   uint32_t l4_length = 0;  // from l4 to the end of the IP packet
   uint32_t payload = 0;    // TCP: bytes behind the header
   Address src, dst;
-  uint16_t sport = 0, dport = 0;  // network order, TCP and UDP
+  uint16_t sport = 0, dport = 0;  // network order; TCP, UDP and SCTP
   int16_t icmp_type = -1, icmp_code = -1;
   uint16_t icmp_id = 0;         // network order
   TagId tag = 0;                // set by rules, carried from hook to hook

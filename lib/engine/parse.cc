@@ -248,6 +248,12 @@ DropReason parse_transport(Packet& p) {
       if (length > p.l4_length && !p.is_fragment) return DropReason::too_short;
       return kParsed;
     }
+    case kProtoSctp:
+      // As other protocols it may be of any length; one without a header of its own has no ports.
+      if (p.l4_length < kSctpHeader) return kParsed;
+      p.sport = load_raw<uint16_t>(t);
+      p.dport = load_raw<uint16_t>(t + 2);
+      return kParsed;
     case kProtoIcmp:
     case kProtoIcmp6: return parse_icmp(p);
     default: return kParsed;

@@ -1,5 +1,6 @@
 // nat-to and rdr-to: which addresses and ports a new connection gets (pf.conf(5) "Translation").
 #include "lib/engine/engine_impl.h"
+#include "lib/engine/flow.h"
 #include "lib/net/headers.h"
 
 namespace twinwall {
@@ -89,8 +90,12 @@ bool Engine::Impl::choose_port(const Rule& rule, const Packet& p, FlowKey& key, 
     (echo ? to.icmp_id : to.sport) = bswap(port);
     return true;
   };
-  // Without ports there is one connection between two addresses.
-  if (!has_ports(p) && !echo) return !table.key_in_use(key);
+  // Without ports there is one connection between two addresses. The ports of SCTP stay: its checksum is a CRC of the
+  // whole packet, and its ends may tell each other their ports. Neither a state with them nor one without may be there.
+  if (!has_ports(p) && !echo) {
+    key.port[s] = p.sport;
+    return !table.key_in_use(key) && !table.key_in_use(without_ports(key));
+  }
   const Translation& t = rule.nat_to;
   PortRange range;
   if (echo) {

@@ -36,19 +36,15 @@ bool address_matches(const AddressMatch& match, const RuleInput& input, const Ad
   return inside != match.negate;
 }
 
-bool has_ports(const Rule& rule) noexcept {
-  return rule.from.port.op != PortOperator::any || rule.to.port.op != PortOperator::any;
-}
-
 bool tests_icmp(const Rule& rule) noexcept { return rule.icmp_type >= 0 || rule.icmp_code >= 0; }
 
 bool transport_matches(const Rule& rule, const RuleInput& input) noexcept {
   const bool tcp = input.proto == kProtoTcp;
   if (rule.fragment && !input.is_fragment) return false;
-  if (input.is_fragment) return !has_ports(rule) && !tests_icmp(rule) && !(tcp && rule.flag_mask != 0);
+  if (input.is_fragment) return !rule.names_ports() && !tests_icmp(rule) && !(tcp && rule.flag_mask != 0);
   if (tcp && (input.tcp_flags & rule.flag_mask) != rule.flags) return false;
-  if (has_ports(rule)) {
-    if (!tcp && input.proto != kProtoUdp) return false;
+  if (rule.names_ports()) {
+    if (!tcp && input.proto != kProtoUdp && input.proto != kProtoSctp) return false;
     if (!rule.from.port.matches(input.sport) || !rule.to.port.matches(input.dport)) return false;
   }
   const bool icmp = input.proto == kProtoIcmp || input.proto == kProtoIcmp6;

@@ -214,6 +214,9 @@ struct Rule {
   uint64_t identity = 0;  // hash of everything that decides what the rule does
 
   // It stands here once more because its anchor is called from several places; whoever adds up counters leaves it out.
+  [[nodiscard]] bool names_ports() const {
+    return from.port.op != PortOperator::any || to.port.op != PortOperator::any;
+  }
   [[nodiscard]] bool repeated() const { return origin != kNoRuleNumber && origin != position; }
 };
 

@@ -41,6 +41,7 @@ inline constexpr uint8_t kProtoPfsync = 240;
 
 inline constexpr size_t kTcpHeader = 20;
 inline constexpr size_t kUdpHeader = 8;
+inline constexpr size_t kSctpHeader = 12;  // the common header, RFC 9260 section 3.1
 inline constexpr size_t kIcmpHeader = 8;
 
 inline constexpr uint8_t kTcpFin = 0x01;
