@@ -7,6 +7,7 @@
 
 #include "lib/net/headers.h"
 #include "tests/unit/engine/chaos.h"
+#include "tests/unit/rounds.h"
 
 namespace twinwall::test {
 namespace {
@@ -64,7 +65,7 @@ class Checker {
 
 TEST(ChecksumsProperty, NothingLeavesWithAWrongChecksumThatCameWithARightOne) {
   Seen seen;
-  for (uint64_t seed = 1; seed <= 200; ++seed) {
+  for (uint64_t seed = 1; seed <= test::rounds(200); ++seed) {
     const std::string rules = RandomRules(seed, {.stateless = true, .limits = true, .routes = true}).ruleset();
     const auto node = make_node(rules);
     ASSERT_NE(node, nullptr);

@@ -9,6 +9,7 @@
 #include "lib/net/headers.h"
 #include "tests/unit/engine/random_network.h"
 #include "tests/unit/engine/tcp_end.h"
+#include "tests/unit/rounds.h"
 
 namespace twinwall::test {
 namespace {
@@ -204,7 +205,7 @@ class Conversation {
 };
 
 void talk(bool bad_links, uint64_t first_seed, Seen& seen) {
-  for (uint64_t seed = first_seed; seed < first_seed + 150; ++seed) {
+  for (uint64_t seed = first_seed; seed < first_seed + test::rounds(150); ++seed) {
     const std::string rules = RandomRules(seed, {}).ruleset();
     const auto node = make_node(rules);
     ASSERT_NE(node, nullptr);

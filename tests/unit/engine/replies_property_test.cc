@@ -7,6 +7,7 @@
 #include "lib/net/headers.h"
 #include "lib/scenario/packet_spec.h"
 #include "tests/unit/engine/random_network.h"
+#include "tests/unit/rounds.h"
 
 namespace twinwall::test {
 namespace {
@@ -232,7 +233,7 @@ class World {
 
 TEST(RepliesProperty, WhatAStatePassedIsAnsweredInItsOwnAddresses) {
   Seen seen;
-  for (uint64_t seed = 1; seed <= 160; ++seed) {
+  for (uint64_t seed = 1; seed <= test::rounds(160); ++seed) {
     World world(seed, seen);
     ASSERT_TRUE(world.ready());
     for (int i = 0; i < 40; ++i) {

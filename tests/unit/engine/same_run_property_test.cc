@@ -5,6 +5,7 @@
 #include "lib/frag/reassembly.h"
 #include "lib/net/headers.h"
 #include "tests/unit/engine/chaos.h"
+#include "tests/unit/rounds.h"
 
 namespace twinwall::test {
 namespace {
@@ -95,7 +96,7 @@ class Record {
 
 TEST(SameRunProperty, ARunCanBeRepeatedByteForByte) {
   size_t lines = 0;
-  for (uint64_t seed = 1; seed <= 40; ++seed) {
+  for (uint64_t seed = 1; seed <= test::rounds(40); ++seed) {
     const Record a(seed), b(seed);
     ASSERT_EQ(a.lines.size(), b.lines.size()) << "seed " << seed;
     for (size_t i = 0; i < a.lines.size(); ++i) ASSERT_EQ(a.lines[i], b.lines[i]) << "seed " << seed << ", line " << i;

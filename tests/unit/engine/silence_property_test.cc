@@ -8,6 +8,7 @@
 #include "lib/net/headers.h"
 #include "lib/state/tcp_track.h"
 #include "tests/unit/engine/chaos.h"
+#include "tests/unit/rounds.h"
 
 namespace twinwall::test {
 namespace {
@@ -132,7 +133,7 @@ class Books {
 
 TEST(SilenceProperty, TheBooksAreRightAndInTheEndThereIsNothing) {
   Seen seen;
-  for (uint64_t seed = 1; seed <= 200; ++seed) {
+  for (uint64_t seed = 1; seed <= test::rounds(200); ++seed) {
     const std::string rules = counted_ruleset(
         RandomRules(seed, {.stateless = true, .limits = true, .routes = true, .short_times = true}).ruleset());
     const auto node = make_node(rules);

@@ -7,6 +7,7 @@
 #include "lib/base/random.h"
 #include "lib/filter/evaluate.h"
 #include "tests/unit/filter/rules.h"
+#include "tests/unit/rounds.h"
 
 namespace twinwall {
 namespace {
@@ -98,7 +99,7 @@ struct Walk {
 
 TEST(AnchorsProperty, TheLinkedListDecidesAsTheTree) {
   size_t decided = 0, deep = 0;
-  for (uint64_t seed = 1; seed <= 5000; ++seed) {
+  for (uint64_t seed = 1; seed <= test::rounds(5000); ++seed) {
     Trees trees(seed);
     const std::vector<Branch> tree = trees.tree(0);
     Ruleset rules;

@@ -11,6 +11,7 @@
 #include "lib/filter/evaluate.h"
 #include "lib/filter/print.h"
 #include "tests/unit/filter/rules.h"
+#include "tests/unit/rounds.h"
 
 namespace twinwall {
 namespace {
@@ -298,7 +299,7 @@ class World {
 
 TEST(EvaluateProperty, DecidesAsTheNaiveFormulationDoes) {
   size_t decided_by_rule = 0, with_matches = 0, translated = 0;
-  for (uint64_t seed = 1; seed <= 4000; ++seed) {
+  for (uint64_t seed = 1; seed <= test::rounds(4000); ++seed) {
     World world(seed);
     const Ruleset rules = world.ruleset();
     for (int i = 0; i < 25; ++i) {
@@ -339,7 +340,7 @@ TEST(EvaluateProperty, IsDeterministicAndLeavesTheRulesetAlone) {
 }
 
 TEST(EvaluateProperty, AnUnconditionalQuickBlockInFrontDecidesEverything) {
-  for (uint64_t seed = 1; seed <= 300; ++seed) {
+  for (uint64_t seed = 1; seed <= test::rounds(300); ++seed) {
     World world(seed);
     Ruleset rules = world.ruleset();
     Rule first = testing_rules::block();

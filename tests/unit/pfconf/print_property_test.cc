@@ -12,6 +12,7 @@
 #include "lib/filter/print_ruleset.h"
 #include "lib/pfconf/pfconf.h"
 #include "tests/unit/pfconf/interfaces.h"
+#include "tests/unit/rounds.h"
 
 namespace twinwall::pfconf {
 namespace {
@@ -168,7 +169,7 @@ class Writer {
 
 TEST(PrintProperty, WhatIsPrintedReadsAsItself) {
   size_t accepted = 0, with_anchors = 0;
-  for (uint64_t seed = 1; seed <= 20000; ++seed) {
+  for (uint64_t seed = 1; seed <= test::rounds(20000); ++seed) {
     const std::string text = Writer(seed).ruleset();
     const Result first = parse(text, test_interfaces());
     if (!first.ok()) continue;

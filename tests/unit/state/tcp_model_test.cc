@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lib/base/random.h"
+#include "tests/unit/rounds.h"
 
 namespace twinwall::test {
 namespace {
@@ -211,7 +212,7 @@ class Both {
 
 TEST(TcpModel, TheTrackerJudgesAsTheModelDoes) {
   std::array<unsigned, 6> verdicts{};  // by TcpVerdict; the last: passed loosely
-  for (uint64_t seed = 1; seed <= 12000; ++seed) {
+  for (uint64_t seed = 1; seed <= test::rounds(12000); ++seed) {
     Both both(seed);
     for (int i = 0; i < 40; ++i) {
       both.step(verdicts);

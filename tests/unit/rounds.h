@@ -1,0 +1,17 @@
+// How often a property test repeats itself. Under the address sanitizer a round takes some twenty times as long and
+// looks for other faults, which few rounds show as well as many.
+#pragma once
+
+#include <cstdint>
+
+namespace twinwall::test {
+
+constexpr uint64_t rounds(uint64_t n) {
+#ifdef __SANITIZE_ADDRESS__
+  return n < 10 ? 1 : n / 10;
+#else
+  return n;
+#endif
+}
+
+}  // namespace twinwall::test
