@@ -16,6 +16,11 @@ struct RuleCounters {
   Counter bytes[2];
   Counter states;  // current
   Counter creations;
+
+  void count(Direction dir, uint32_t length) {
+    packets[dir == Direction::in ? 0 : 1].add();
+    bytes[dir == Direction::in ? 0 : 1].add(length);
+  }
 };
 
 struct InterfaceCounters {
@@ -33,6 +38,7 @@ struct EngineCounters {
   std::unique_ptr<RuleCounters[]> rules = std::make_unique<RuleCounters[]>(kMaxRuleSlots);
   Counter packets;  // taken into process()
   Counter forwarded;
+  Counter fast;  // of them: those of established connections that took the fast path
   Counter punted;
   Counter handed_off;
   Counter half_open;     // TCP states whose handshake is not complete, created here

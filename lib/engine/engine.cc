@@ -62,6 +62,10 @@ Engine::Impl::Impl(const EngineOptions& o, StateTable& t, EngineHost& h)
 }
 
 void Engine::Impl::set_time(const View& v, Time t) {
+  if (v.snapshot != nullptr && (v.snapshot != snapshot || v.snapshot->generation != ways_of)) {
+    ways_of = v.snapshot->generation;
+    new_ways();
+  }
   view = v;
   snapshot = v.snapshot;
   now = t;
@@ -287,11 +291,20 @@ void Engine::Impl::stage_lookup(size_t n) {
 }
 
 void Engine::Impl::stage_in_hook(size_t n) {
+  long_way = 0;
   for (size_t i = 0; i < n; ++i) {
     Lane& lane = lanes[i];
     if (!lane.active) continue;
     Packet& p = *lane.packet;
     if (snapshot->interface(p.in).skip) continue;
+    if (lane.state != nullptr) {
+      const uint64_t bit = uint64_t{1} << (table.index_of(*lane.state) & 63);
+      if (options.fast_path && (long_way & bit) == 0 && fast_path(p, *lane.state)) {
+        lane.active = false;
+        continue;
+      }
+      long_way |= bit;
+    }
     const HookResult r = filter(p, Direction::in, p.in, kNoState, lane.state, lane.looked_up ? &lane.key : nullptr);
     count_hook(p, Direction::in, p.in, r.fate == Fate::pending);
     if (r.fate == Fate::pending) {

@@ -1,6 +1,7 @@
 // The inside of the Engine, split over the files of this folder by topic:
 //   engine.cc      bursts in stages, upkeep
 //   hook.cc        one hook of the filter: state, else rules
+//   fast_path.cc   the way of an established connection's packets, in one piece
 //   make_state.cc  states made, removed, turned into records and back
 //   translate.cc   nat-to and rdr-to: choosing addresses and ports
 //   modulate.cc    sequence numbers nobody can guess
@@ -94,6 +95,14 @@ class Engine::Impl {
   void log_packet(const Packet& p, Direction dir, InterfaceId interface, const Rule& rule, const Translation5& to);
   // Of a packet that is dropped for what it is, whether a rule asks for a log or not.
   void log_forced(const Packet& p, Direction dir, InterfaceId interface, const Rule& rule, DropReason reason);
+
+  // fast_path.cc
+  // True: the packet has gone its whole way. False: it takes the long one, and nothing has changed.
+  [[nodiscard]] bool fast_path(Packet& p, State& in_state);
+  // What the in hook's state lets in goes to `hop` from here on.
+  void note_way(const Packet& p, State& in_state, NextHopIndex hop) const;
+  void new_ways();
+  void account(const Packet& p, State& s, Direction dir, InterfaceId interface);
 
   // make_state.cc
   HookResult make_state(Packet& p, Direction dir, InterfaceId interface, const Decision& decision, const FlowKey& key,
@@ -258,6 +267,10 @@ class Engine::Impl {
   const Snapshot* snapshot = nullptr;
   Time now{};
   uint32_t now_s = 0;
+  uint64_t ways_of = 0;    // the snapshot's number
+  uint16_t way_epoch = 1;  // of State::way: 0 is none
+  // States that went the long way in this burst, as bits: what follows in them must not overtake.
+  uint64_t long_way = 0;
   uint64_t next_id = 0;
   uint16_t next_ip_id = 0;
 

@@ -145,6 +145,7 @@ void Engine::Impl::forward(Packet& p, NextHopIndex hop_index, State* in_state) {
       if (again.kind != HopKind::connected && again.kind != HopKind::gateway) return drop(p, DropReason::no_route);
       return emit(p, again);
     }
+    if (by_table && in_state != nullptr && r.state != nullptr && in_state->in_use) note_way(p, *in_state, hop_index);
   }
   emit(p, hop);
 }

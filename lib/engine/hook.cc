@@ -78,11 +78,6 @@ void Engine::Impl::count_hook(const Packet& p, Direction dir, InterfaceId interf
 
 namespace {
 
-void count_rule(RuleCounters& c, Direction dir, uint32_t length) {
-  c.packets[dir == Direction::in ? 0 : 1].add();
-  c.bytes[dir == Direction::in ? 0 : 1].add(length);
-}
-
 HookResult keep(State& s) { return HookResult::pass(&s); }
 
 }  // namespace
@@ -205,7 +200,7 @@ void Engine::Impl::apply_state_actions(Packet& p, const State& s, Direction dir)
 
 // The `match` rules that a connection met when it began count all of it.
 void Engine::Impl::count_matches(const State& s, Direction dir, uint32_t length) {
-  for (const RuleSlot slot : match_sets.slots(s.match_set)) count_rule(counters.rules[slot], dir, length);
+  for (const RuleSlot slot : match_sets.slots(s.match_set)) counters.rules[slot].count(dir, length);
 }
 
 HookResult Engine::Impl::pass_error(Packet& p, Quote& quote, State& s, Direction dir, InterfaceId interface) {
@@ -227,7 +222,7 @@ HookResult Engine::Impl::pass_error(Packet& p, Quote& quote, State& s, Direction
              static_cast<uint32_t>(p.af == Af::inet ? kIpv6Header : kIpv4Header);
   s.packets[slot] += 1;
   s.bytes[slot] += length;
-  count_rule(counters.rules[s.rule], dir, length);
+  counters.rules[s.rule].count(dir, length);
   if ((s.log & kHasMatchSet) != 0) count_matches(s, dir, length);
   if (quote.proto == kProtoTcp) {
     const uint32_t drawn = (quoted_forward ? s.src : s.dst).seqdiff;
@@ -309,7 +304,7 @@ HookResult Engine::Impl::pass_known(Packet& p, State& s, Direction dir, Interfac
   const unsigned slot = forward ? 0 : 1;
   s.packets[slot] += 1;
   s.bytes[slot] += p.l3_length;
-  count_rule(counters.rules[s.rule], dir, p.l3_length);
+  counters.rules[s.rule].count(dir, p.l3_length);
   if ((s.log & kHasMatchSet) != 0) count_matches(s, dir, p.l3_length);
   if (options.sync) touched(s, pfsync::SyncEvent::packet, urgent);
   const bool crosses = (s.flags & kStateAfTo) != 0;
@@ -331,8 +326,8 @@ HookResult Engine::Impl::drop_options(const Packet& p, Direction dir, InterfaceI
 }
 
 void Engine::Impl::count_stateless(const Rule& rule, Direction dir, uint32_t length) {
-  count_rule(counters.rules[rule.slot], dir, length);
-  if (rule.anchor != kNoRuleNumber) count_rule(counters.rules[snapshot->rules.rules[rule.anchor].slot], dir, length);
+  counters.rules[rule.slot].count(dir, length);
+  if (rule.anchor != kNoRuleNumber) counters.rules[snapshot->rules.rules[rule.anchor].slot].count(dir, length);
 }
 
 HookResult Engine::Impl::filter_by_rules(Packet& p, Direction dir, InterfaceId interface, const FlowKey& key,

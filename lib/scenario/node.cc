@@ -17,7 +17,7 @@ constexpr uint32_t kMostFragments = 2048;
 constexpr uint32_t kMostSourceNodes = 4096;
 }  // namespace
 
-Node::Node(config::Config config) : config_(std::move(config)) {
+Node::Node(config::Config config, bool fast_path) : config_(std::move(config)) {
   compile();
   StateTableOptions table;
   table.capacity = std::min(config_.options.limit_states, kMostStates);
@@ -31,6 +31,7 @@ Node::Node(config::Config config) : config_(std::move(config)) {
   options.fragment_limit = std::min(config_.options.limit_fragments, kMostFragments);
   options.source_nodes = kMostSourceNodes;  // the limit itself may change with a reload
   options.sync = config_.pfsync.has_value();
+  options.fast_path = fast_path;
   engine_ = std::make_unique<Engine>(options, *table_, *this);
   for (const auto& g : config_.carp.groups) roles_.master[g.interface - 1u].set(g.vhid);
   engine_->tick(view(), now_);
@@ -47,7 +48,9 @@ void Node::compile() {
     before = snapshot_->rules.retired;
     before.insert(before.end(), snapshot_->rules.rules.begin(), snapshot_->rules.rules.end());
   }
+  const uint64_t number = snapshot_ == nullptr ? 1 : snapshot_->generation + 1;
   snapshot_ = make_snapshot(config_, macs, make_plain_routes);
+  snapshot_->generation = number;
   for (auto& rule : snapshot_->rules.rules) {
     rule.slot = slots_.emplace(rule.identity, static_cast<RuleSlot>(slots_.size() + 1)).first->second;
     labels_[rule.slot] = rule.label;

@@ -33,7 +33,8 @@ struct Outcome {
 
 class Node final : public EngineHost {
  public:
-  explicit Node(config::Config config);
+  // `fast_path`: see EngineOptions.
+  explicit Node(config::Config config, bool fast_path = true);
   ~Node() override;
 
   // New rules and options; states stay.

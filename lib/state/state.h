@@ -129,7 +129,7 @@ struct alignas(64) State {
   Peer src, dst;
   uint64_t packets[2] = {0, 0};   // [0] in the state's direction, [1] the other
   uint32_t sync_peer_update = 0;  // seconds of the peer's last word on it, 0: never
-  uint32_t creation = 0;          // seconds
+  uint32_t way = 0;               // where the last packet went that this state let in: the engine's own
   // Line 2.
   FlowKey stack;
   uint64_t bytes[2] = {0, 0};
@@ -152,6 +152,7 @@ struct alignas(64) State {
   // which one was last moved.
   uint32_t anchor_base[2] = {0, 0};
   uint32_t anchor_time = 0;
+  uint32_t creation = 0;  // seconds
 };
 static_assert(sizeof(State) == 256);
 

@@ -14,4 +14,13 @@ constexpr uint64_t rounds(uint64_t n) {
 #endif
 }
 
+// How often all rounds together must have met something that a full run meets n times at least.
+constexpr uint64_t often(uint64_t n) {
+#ifdef __SANITIZE_ADDRESS__
+  return n / 20;
+#else
+  return n;
+#endif
+}
+
 }  // namespace twinwall::test

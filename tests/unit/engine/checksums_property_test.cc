@@ -80,12 +80,12 @@ TEST(ChecksumsProperty, NothingLeavesWithAWrongChecksumThatCameWithARightOne) {
     }
   }
   // Of every kind there was enough.
-  EXPECT_GT(seen.out, 10000u);
-  EXPECT_GT(seen.changed, 3000u);
-  EXPECT_GT(seen.errors, 2000u);
-  EXPECT_GT(seen.resets, 600u);
-  EXPECT_GT(seen.pieces, 60u);
-  EXPECT_GT(seen.damaged, 250u);
+  EXPECT_GE(seen.out, test::often(10000));
+  EXPECT_GE(seen.changed, test::often(3000));
+  EXPECT_GE(seen.errors, test::often(2000));
+  EXPECT_GE(seen.resets, test::often(600));
+  EXPECT_GE(seen.pieces, test::often(60));
+  EXPECT_GE(seen.damaged, test::often(250));
 }
 
 }  // namespace

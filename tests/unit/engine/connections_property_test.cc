@@ -222,12 +222,12 @@ void talk(bool bad_links, uint64_t first_seed, Seen& seen) {
 // The rulesets are such that nothing was left out.
 void expect_all_exercised(const Seen& seen) {
   EXPECT_EQ(seen.done, seen.demanded);
-  EXPECT_GT(seen.demanded, 500u);
-  EXPECT_GT(seen.translated, 100u);
-  EXPECT_GT(seen.crossed, 20u);
-  EXPECT_GT(seen.proxied, 75u);
-  EXPECT_GT(seen.modulated, 125u);
-  EXPECT_GT(seen.compared, 10000u);
+  EXPECT_GE(seen.demanded, test::often(500));
+  EXPECT_GE(seen.translated, test::often(100));
+  EXPECT_GE(seen.crossed, test::often(20));
+  EXPECT_GE(seen.proxied, test::often(75));
+  EXPECT_GE(seen.modulated, test::often(125));
+  EXPECT_GE(seen.compared, test::often(10000));
 }
 
 TEST(ConnectionsProperty, HonestEndsAlwaysGetThrough) {

@@ -14,7 +14,7 @@ inline constexpr InterfaceId kInside = 1, kOutside = 2, kMiddle = 3;
 inline constexpr InterfaceId kNetworks = 3;
 
 // The network with these rules; null and a failed test when they cannot be read.
-[[nodiscard]] std::unique_ptr<scenario::Node> make_node(const std::string& rules);
+[[nodiscard]] std::unique_ptr<scenario::Node> make_node(const std::string& rules, bool fast_path = true);
 
 struct RulesetOptions {
   bool translate = true;

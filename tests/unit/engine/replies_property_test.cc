@@ -242,14 +242,14 @@ TEST(RepliesProperty, WhatAStatePassedIsAnsweredInItsOwnAddresses) {
     }
   }
   // The rulesets are such that all of it was exercised.
-  EXPECT_GT(seen.passed, 2000u);
-  EXPECT_GT(seen.translated, 400u);
-  EXPECT_GT(seen.crossed, 75u);
-  EXPECT_GT(seen.errors, 4000u);
-  EXPECT_GT(seen.echoes, 300u);
-  EXPECT_GT(seen.handshakes, 600u);
-  EXPECT_GT(seen.run_out, 2000u);
-  EXPECT_GT(seen.large, 200u);
+  EXPECT_GE(seen.passed, test::often(2000));
+  EXPECT_GE(seen.translated, test::often(400));
+  EXPECT_GE(seen.crossed, test::often(75));
+  EXPECT_GE(seen.errors, test::often(4000));
+  EXPECT_GE(seen.echoes, test::often(300));
+  EXPECT_GE(seen.handshakes, test::often(600));
+  EXPECT_GE(seen.run_out, test::often(2000));
+  EXPECT_GE(seen.large, test::often(200));
 }
 
 }  // namespace

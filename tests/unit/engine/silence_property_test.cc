@@ -156,13 +156,13 @@ TEST(SilenceProperty, TheBooksAreRightAndInTheEndThereIsNothing) {
     ASSERT_FALSE(HasFailure()) << "seed " << seed << "\n" << rules << show_states(*node);
   }
   // Of every kind there was something to count.
-  EXPECT_GT(seen.states, 2000u);
-  EXPECT_GT(seen.sources, 1750u);
-  EXPECT_GT(seen.fragments, 300u);
-  EXPECT_GT(seen.pools, 50u);
-  EXPECT_GT(seen.connections, 600u);
-  EXPECT_GT(seen.overloads, 1u);
-  EXPECT_GT(seen.limited, 20u);
+  EXPECT_GE(seen.states, test::often(2000));
+  EXPECT_GE(seen.sources, test::often(1750));
+  EXPECT_GE(seen.fragments, test::often(300));
+  EXPECT_GE(seen.pools, test::often(50));
+  EXPECT_GE(seen.connections, test::often(600));
+  EXPECT_GE(seen.overloads, test::often(2));
+  EXPECT_GE(seen.limited, test::often(20));
 }
 
 }  // namespace

@@ -125,8 +125,8 @@ TEST(AnchorsProperty, TheLinkedListDecidesAsTheTree) {
       deep += d.rule->anchor != kNoRuleNumber ? 1 : 0;
     }
   }
-  EXPECT_GT(decided, 20000u);
-  EXPECT_GT(deep, 5000u);
+  EXPECT_GE(decided, test::often(20000));
+  EXPECT_GE(deep, test::often(5000));
 }
 
 TEST(AnchorsProperty, MoreThanPfAllowsIsTooDeep) {

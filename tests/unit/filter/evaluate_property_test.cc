@@ -322,9 +322,9 @@ TEST(EvaluateProperty, DecidesAsTheNaiveFormulationDoes) {
       translated += d.nat_rule != nullptr || d.rdr_rule != nullptr ? 1 : 0;
     }
   }
-  EXPECT_GT(decided_by_rule, 20000u);  // the worlds are small enough that all of it was exercised
-  EXPECT_GT(with_matches, 10000u);
-  EXPECT_GT(translated, 5000u);
+  EXPECT_GE(decided_by_rule, test::often(20000));  // the worlds are small enough that all of it was exercised
+  EXPECT_GE(with_matches, test::often(10000));
+  EXPECT_GE(translated, test::often(5000));
 }
 
 TEST(EvaluateProperty, IsDeterministicAndLeavesTheRulesetAlone) {

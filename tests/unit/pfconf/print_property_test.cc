@@ -182,8 +182,8 @@ TEST(PrintProperty, WhatIsPrintedReadsAsItself) {
     // Equal in print and equal in effect: the identity is made of all that a rule does.
     ASSERT_EQ(second.config.rules.rules.size(), first.config.rules.rules.size());
   }
-  EXPECT_GT(accepted, 2000u);
-  EXPECT_GT(with_anchors, 200u);
+  EXPECT_GE(accepted, test::often(2000));
+  EXPECT_GE(with_anchors, test::often(200));
 }
 
 TEST(PrintProperty, RulesOfYamlReadAsThemselves) {

@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
+
+#include "lib/base/random.h"
 #include "lib/net/headers.h"
+#include "lib/state/ordinary.h"
 #include "lib/state/pseudo_track.h"
 
 namespace twinwall {
@@ -93,6 +97,26 @@ TEST(PseudoTrack, UdpGoesFromFirstOverSingleToMultiple) {
   EXPECT_EQ(s.timeout, TimeoutClass::udp_multiple);
   EXPECT_EQ(s.last_update, 103u);
   EXPECT_FALSE(pseudo_track(s, false, 104));
+}
+
+TEST(PseudoTrack, WhatIsOrdinaryOnlyNotesTheTime) {
+  Random random(1);
+  unsigned ordinary = 0;
+  for (int run = 0; run < 200; ++run) {
+    State s = started(kProtoUdp);
+    for (uint32_t i = 0; i < 6; ++i) {
+      const bool forward = random.below(2) == 0;
+      State shortened = s;
+      shortened.last_update = 101 + i;
+      const bool is_ordinary = udp_ordinary(s, forward);
+      const bool changed = pseudo_track(s, forward, 101 + i);
+      if (!is_ordinary) continue;
+      ++ordinary;
+      EXPECT_FALSE(changed);
+      EXPECT_EQ(std::memcmp(&shortened, &s, sizeof s), 0);
+    }
+  }
+  EXPECT_GT(ordinary, 300u);
 }
 
 TEST(PseudoTrack, OtherProtocolsHaveTheirOwnTimeouts) {
