@@ -29,7 +29,7 @@ constexpr size_t kTableMax = 32 * 1024 * 1024;  // a body of table entries: abou
 constexpr size_t kDefaultLimit = 10000;
 constexpr size_t kMaxLimit = 100000;
 constexpr size_t kTableRows = 10'000'000;
-constexpr std::chrono::milliseconds kPatience{5000};
+constexpr std::chrono::milliseconds kAnswerPatience{5000};
 constexpr std::chrono::milliseconds kWalkPatience{15000};
 constexpr int kPrecondition = 422;
 constexpr size_t kLogBatch = 64;
@@ -232,7 +232,7 @@ void ApiServer::add_routes(Node& node) {
     put(r, in_loop(kWalkPatience, [&node, w = words_of(q)](const Respond& reply) { answer_states(node, w, reply); }));
   });
   server_->Get(R"(/v1/show/([a-z-]+))", [in_loop, &node](const Request& q, Response& r) {
-    put(r, in_loop(kPatience, [&node, what = q.matches[1].str()](const Respond& reply) {
+    put(r, in_loop(kAnswerPatience, [&node, what = q.matches[1].str()](const Respond& reply) {
           Json view = show(node, what, EventLoop::now());
           reply(view.is_null() ? error(404, "show " + what + ": no such view") : Answer{200, std::move(view)});
         }));
@@ -253,17 +253,17 @@ void ApiServer::add_routes(Node& node) {
     put(r, in_loop(kWalkPatience, [&node](const Respond& reply) { flush(node, reply); }));
   });
   server_->Post("/v1/flush/sources", [in_loop, &node](const Request&, Response& r) {
-    put(r, in_loop(kPatience, [&node](const Respond& reply) { flush_sources(node, reply); }));
+    put(r, in_loop(kAnswerPatience, [&node](const Respond& reply) { flush_sources(node, reply); }));
   });
   server_->Post("/v1/flush/counters", [in_loop, &node](const Request&, Response& r) {
-    put(r, in_loop(kPatience, [&node](const Respond& reply) {
+    put(r, in_loop(kAnswerPatience, [&node](const Respond& reply) {
           node.flush_counters();
           spdlog::info("api: counters flushed");
           reply({200, {{"flushed", true}}});
         }));
   });
   server_->Get(R"(/v1/table/([A-Za-z0-9_-]+))", [in_loop, &node](const Request& q, Response& r) {
-    put(r, in_loop(kPatience, [&node, name = q.matches[1].str(), w = words_of(q)](const Respond& reply) mutable {
+    put(r, in_loop(kAnswerPatience, [&node, name = q.matches[1].str(), w = words_of(q)](const Respond& reply) mutable {
           size_t limit = kDefaultLimit;
           std::string problem;
           if (!take_number(w, "limit", kTableRows, limit, problem)) return reply(error(400, problem));
@@ -282,7 +282,7 @@ void ApiServer::add_routes(Node& node) {
   });
   server_->Get("/v1/log", [&node](const Request& q, Response& r) { stream_log(node.logged(), q, r); });
   server_->Post("/v1/carp/demote", [in_loop, &node](const Request& q, Response& r) {
-    put(r, in_loop(kPatience, [&node, w = words_of(q)](const Respond& reply) { demote(node, w, reply); }));
+    put(r, in_loop(kAnswerPatience, [&node, w = words_of(q)](const Respond& reply) { demote(node, w, reply); }));
   });
   server_->set_error_handler([](const Request& q, Response& r) {
     if (r.body.empty()) put(r, error(r.status, q.method + " " + q.path + ": no such request"));

@@ -24,7 +24,7 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
-constexpr std::chrono::milliseconds kPatience{5000};
+constexpr std::chrono::milliseconds kScrapePatience{5000};
 
 // Builds the families in the order of their first mention.
 class Families {
@@ -316,7 +316,7 @@ std::vector<MetricFamily> collect_metrics(const Node& node, Time now) {
 std::vector<MetricFamily> NodeMetrics::Collect() const {
   using Result = std::vector<MetricFamily>;
   auto got = call_in_loop<Result>(
-      loop_, stopping_, kPatience,
+      loop_, stopping_, kScrapePatience,
       [node = &node_](const std::function<void(Result)>& reply) { reply(collect_metrics(*node, EventLoop::now())); });
   return got ? std::move(*got) : Result{};
 }

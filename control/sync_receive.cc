@@ -19,7 +19,7 @@ constexpr size_t kFramesPerTurn = 64;
 // A frame makes at most some 120 commands for every worker; no frame is taken unless that many fit.
 constexpr size_t kBacklogFull = 8192;
 constexpr size_t kBacklogHigh = kBacklogFull / 2;
-constexpr size_t kRepliesPerTurn = 1024;
+constexpr size_t kExportsPerTurn = 1024;
 // Requests for unknown states: how many may be open, and how soon one is asked for again.
 constexpr size_t kMaxAsked = 4096;
 constexpr Duration kAskAgain = 1s;
@@ -146,7 +146,7 @@ void SyncEngine::import(Command::Kind kind, const pfsync::StateRecord& record) {
 void SyncEngine::take_replies(Time now) {
   // An export waits with the workers while enough of it waits here to be sent.
   size_t taken = 0;
-  while (taken < kRepliesPerTurn && bulk_queue_.size() < 256) {
+  while (taken < kExportsPerTurn && bulk_queue_.size() < 256) {
     const size_t n = dataplane_.sync_take_replies(32, [&](const Reply& r) {
       switch (r.kind) {
         case Reply::Kind::state: return exported(r);

@@ -24,14 +24,14 @@ bool read_into(const std::string& path, std::string& out) {
   return !file.bad();
 }
 
-int failed(const Response& r) {
+int table_failed(const Response& r) {
   fmt::print(stderr, "twinctl: {}\n", r.error);
   return r.status >= 400 && r.status < 500 ? kBadUsage : kFailed;
 }
 
 int show(const Client& client, const TableOptions& o) {
   const Response r = client.get("/v1/table/" + o.name, {{"limit", "10000000"}});
-  if (!r.error.empty()) return failed(r);
+  if (!r.error.empty()) return table_failed(r);
   if (o.json) {
     fmt::print("{}\n", r.body.dump(2));
     return kOk;
@@ -68,7 +68,7 @@ int table(const Client& client, const TableOptions& o) {
   Query query;
   if (!o.age.empty()) query.emplace_back("age", o.age);
   const Response r = client.post("/v1/table/" + o.name + "/" + o.verb, query, lines);
-  if (!r.error.empty()) return failed(r);
+  if (!r.error.empty()) return table_failed(r);
   if (o.json) {
     fmt::print("{}\n", r.body.dump(2));
     return kOk;

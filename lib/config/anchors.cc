@@ -43,11 +43,11 @@ bool define_anchor(Context& c, const Node& at, const std::string& path) {
   return false;
 }
 
-struct Reading {
+struct AnchorReading {
   const Node* rules = nullptr;
 };
-constexpr Key<Reading> kKeys[] = {
-    {"rules", [](Context&, const Node& n, Reading& r) { r.rules = &n; }, true},
+constexpr Key<AnchorReading> kAnchorBodyKeys[] = {
+    {"rules", [](Context&, const Node& n, AnchorReading& r) { r.rules = &n; }, true},
 };
 
 }  // namespace
@@ -85,8 +85,8 @@ void read_anchors(Context& c, const Node& node, const RuleDefaults& defaults) {
                           key.text));
       continue;
     }
-    Reading r;
-    read_mapping(c, node.items[i], "an anchor", kKeys, r);
+    AnchorReading r;
+    read_mapping(c, node.items[i], "an anchor", kAnchorBodyKeys, r);
     if (define_anchor(c, key, key.text) && r.rules != nullptr) read_rule_list(c, *r.rules, defaults, key.text);
   }
 }

@@ -167,7 +167,7 @@ constexpr Key<Carp> kDemotionKeys[] = {
      [](Context& c, const Node& n, Carp& carp) { assign_number(c, n, "bulk-sync", 0, 255, carp.demotion_bulk_sync); }},
 };
 
-constexpr Key<Carp> kKeys[] = {
+constexpr Key<Carp> kCarpKeys[] = {
     {"preempt", [](Context& c, const Node& n, Carp& carp) { assign(carp.preempt, read_bool(c, n, "preempt")); }},
     {"demotion", [](Context& c, const Node& n, Carp& carp) { read_mapping(c, n, "'demotion'", kDemotionKeys, carp); }},
     {"groups",
@@ -185,7 +185,7 @@ constexpr Key<Carp> kKeys[] = {
 }  // namespace
 
 void read_carp(Context& c, const Node& node) {
-  if (!node.is_null()) read_mapping(c, node, "'carp'", kKeys, c.config.carp);
+  if (!node.is_null()) read_mapping(c, node, "'carp'", kCarpKeys, c.config.carp);
 }
 
 }  // namespace twinwall::config

@@ -20,9 +20,7 @@ AddressMatch match_prefix(const Prefix& p, bool negate) {
   return m;
 }
 
-AddressMatch match_host(const IpAddress& ip, bool negate) {
-  return match_prefix({ip.af, ip.addr, static_cast<uint8_t>(address_bits(ip.af))}, negate);
-}
+AddressMatch match_host(const IpAddress& ip, bool negate) { return match_prefix(host_prefix(ip), negate); }
 
 // What may follow an interface's name.
 enum class Part : uint8_t { addresses, network, broadcast };

@@ -33,7 +33,7 @@ bool is_kernel_name(std::string_view text) {
   return true;
 }
 
-void read_port(Context& c, const Node& n, Interface& i) {
+void read_device(Context& c, const Node& n, Interface& i) {
   const auto text = read_text(c, n, "port");
   if (!text) return;
   i.port_at = c.position(n);
@@ -89,8 +89,8 @@ void read_addresses(Context& c, const Node& n, Interface& i) {
   });
 }
 
-constexpr Key<Interface> kKeys[] = {
-    {"port", read_port},
+constexpr Key<Interface> kInterfaceKeys[] = {
+    {"port", read_device},
     {"queues",
      [](Context& c, const Node& n, Interface& i) {
        if (n.is_scalar() && n.text == "auto") return;
@@ -174,7 +174,7 @@ void read_interfaces(Context& c, const Node& node) {
     i.name = key.text;
     i.at = c.position(key);
     check_name(c, key);
-    read_mapping(c, node.items[k], fmt::format("interface '{}'", i.name), kKeys, i);
+    read_mapping(c, node.items[k], fmt::format("interface '{}'", i.name), kInterfaceKeys, i);
     check_interface(c, key, node.items[k], i);
     c.config.interfaces.push_back(std::move(i));
   }

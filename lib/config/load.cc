@@ -18,7 +18,7 @@ struct Sections {
              *options = nullptr, *tables = nullptr, *anchors = nullptr, *rules = nullptr;
 };
 
-constexpr Key<Sections> kKeys[] = {
+constexpr Key<Sections> kSectionKeys[] = {
     {"include", [](Context&, const Node&, Sections&) {}},  // read while the document was put together
     {"system", [](Context&, const Node& n, Sections& s) { s.system = &n; }},
     {"interfaces", [](Context&, const Node& n, Sections& s) { s.interfaces = &n; }},
@@ -41,7 +41,7 @@ constexpr Key<Sections> kKeys[] = {
 void read_all(Context& c, Node& root) {
   substitute_macros(c, root);
   Sections s;
-  read_mapping(c, root, "the configuration", kKeys, s);
+  read_mapping(c, root, "the configuration", kSectionKeys, s);
   if (s.system != nullptr && !s.system->is_null()) read_system(c, *s.system);
   if (s.interfaces != nullptr)
     read_interfaces(c, *s.interfaces);

@@ -9,7 +9,7 @@ namespace twinwall::config {
 
 namespace {
 
-struct Reading {
+struct OptionsReading {
   Options options;
   RuleDefaults* defaults = nullptr;
   const Node* timeouts = nullptr;
@@ -26,34 +26,36 @@ constexpr Word<Optimization> kOptimizations[] = {{"normal", Optimization::normal
                                                  {"high-latency", Optimization::high_latency},
                                                  {"satellite", Optimization::satellite}};
 
-constexpr Key<Reading> kLimitKeys[] = {
+constexpr Key<OptionsReading> kLimitKeys[] = {
     {"states",
-     [](Context& c, const Node& n, Reading& r) {
+     [](Context& c, const Node& n, OptionsReading& r) {
        r.states_given = true;
        assign_number(c, n, "states", 100, 100'000'000, r.options.limit_states);
      }},
-    {"fragments", [](Context& c, const Node& n,
-                     Reading& r) { assign_number(c, n, "fragments", 16, 10'000'000, r.options.limit_fragments); }},
+    {"fragments",
+     [](Context& c, const Node& n, OptionsReading& r) {
+       assign_number(c, n, "fragments", 16, 10'000'000, r.options.limit_fragments);
+     }},
     {"source-nodes",
-     [](Context& c, const Node& n, Reading& r) {
+     [](Context& c, const Node& n, OptionsReading& r) {
        assign_number(c, n, "source-nodes", 1, 100'000'000, r.options.limit_source_nodes);
      }},
     {"table-entries",
-     [](Context& c, const Node& n, Reading& r) {
+     [](Context& c, const Node& n, OptionsReading& r) {
        assign_number(c, n, "table-entries", 1, 10'000'000, r.options.limit_table_entries);
      }},
     {"tables"},
     {"anchors"},
 };
 
-constexpr Key<Reading> kReassembleKeys[] = {
+constexpr Key<OptionsReading> kReassembleKeys[] = {
     {"enabled",
-     [](Context& c, const Node& n, Reading& r) { assign(r.options.reassemble, read_bool(c, n, "enabled")); }},
-    {"no-df",
-     [](Context& c, const Node& n, Reading& r) { assign(r.options.reassemble_no_df, read_bool(c, n, "no-df")); }},
+     [](Context& c, const Node& n, OptionsReading& r) { assign(r.options.reassemble, read_bool(c, n, "enabled")); }},
+    {"no-df", [](Context& c, const Node& n,
+                 OptionsReading& r) { assign(r.options.reassemble_no_df, read_bool(c, n, "no-df")); }},
 };
 
-void read_skip(Context& c, const Node& n, Reading& r) {
+void read_skip(Context& c, const Node& n, OptionsReading& r) {
   for_each_item(c, n, "skip", [&](const Node& item) {
     if (item.is_scalar() && item.text.starts_with('!')) {
       c.error(item, fmt::format("'skip' cannot negate: list the interfaces instead of '{}'", item.text));
@@ -79,14 +81,15 @@ void read_percent(Context& c, const Node& n, std::string_view what, uint8_t& out
     c.error(n, fmt::format("'{}' is '{}': write a percentage of the state limit, such as 25%", what, *text));
 }
 
-constexpr Key<Reading> kAdaptiveKeys[] = {
-    {"start", [](Context& c, const Node& n, Reading& r) { read_percent(c, n, "start", r.options.syncookies_start); }},
-    {"end", [](Context& c, const Node& n, Reading& r) { read_percent(c, n, "end", r.options.syncookies_end); }},
+constexpr Key<OptionsReading> kAdaptiveKeys[] = {
+    {"start",
+     [](Context& c, const Node& n, OptionsReading& r) { read_percent(c, n, "start", r.options.syncookies_start); }},
+    {"end", [](Context& c, const Node& n, OptionsReading& r) { read_percent(c, n, "end", r.options.syncookies_end); }},
 };
 
-constexpr Key<Reading> kSyncookieKeys[] = {
+constexpr Key<OptionsReading> kSyncookieKeys[] = {
     {"adaptive",
-     [](Context& c, const Node& n, Reading& r) {
+     [](Context& c, const Node& n, OptionsReading& r) {
        r.options.syncookies = Syncookies::adaptive;
        read_mapping(c, n, "'adaptive'", kAdaptiveKeys, r);
        // Only one of them written: the other keeps its distance, as PF's end is half of the start.
@@ -103,41 +106,41 @@ constexpr Key<Reading> kSyncookieKeys[] = {
 constexpr Word<Syncookies> kSyncookies[] = {
     {"never", Syncookies::never}, {"always", Syncookies::always}, {"adaptive", Syncookies::adaptive}};
 
-void read_syncookies(Context& c, const Node& n, Reading& r) {
+void read_syncookies(Context& c, const Node& n, OptionsReading& r) {
   if (n.is_mapping())
     read_mapping(c, n, "'syncookies'", kSyncookieKeys, r);
   else
     assign(r.options.syncookies, read_word(c, n, "syncookies", kSyncookies));
 }
 
-constexpr Key<Reading> kKeys[] = {
+constexpr Key<OptionsReading> kOptionKeys[] = {
     {"state-policy",
-     [](Context& c, const Node& n, Reading& r) {
+     [](Context& c, const Node& n, OptionsReading& r) {
        assign(r.options.state_policy, read_word(c, n, "state-policy", kStatePolicies));
      }},
     {"block-policy",
-     [](Context& c, const Node& n, Reading& r) {
+     [](Context& c, const Node& n, OptionsReading& r) {
        assign(r.options.block_policy, read_word(c, n, "block-policy", kBlockPolicies));
      }},
     {"optimization",
-     [](Context& c, const Node& n, Reading& r) {
+     [](Context& c, const Node& n, OptionsReading& r) {
        assign(r.options.optimization, read_word(c, n, "optimization", kOptimizations));
      }},
     {"skip", read_skip},
-    {"limits", [](Context& c, const Node& n, Reading& r) { read_mapping(c, n, "'limits'", kLimitKeys, r); }},
-    {"timeouts", [](Context&, const Node& n, Reading& r) { r.timeouts = &n; }},
+    {"limits", [](Context& c, const Node& n, OptionsReading& r) { read_mapping(c, n, "'limits'", kLimitKeys, r); }},
+    {"timeouts", [](Context&, const Node& n, OptionsReading& r) { r.timeouts = &n; }},
     {"reassemble",
-     [](Context& c, const Node& n, Reading& r) { read_mapping(c, n, "'reassemble'", kReassembleKeys, r); }},
+     [](Context& c, const Node& n, OptionsReading& r) { read_mapping(c, n, "'reassemble'", kReassembleKeys, r); }},
     {"syncookies", read_syncookies},
     {"state-defaults",
-     [](Context& c, const Node& n, Reading& r) { read_state(c, n, "state-defaults", r.defaults->state); }},
+     [](Context& c, const Node& n, OptionsReading& r) { read_state(c, n, "state-defaults", r.defaults->state); }},
     {"hostid",
-     [](Context& c, const Node& n, Reading& r) {
+     [](Context& c, const Node& n, OptionsReading& r) {
        if (const auto id = read_number(c, n, "hostid", 1, UINT32_MAX)) r.options.hostid = static_cast<uint32_t>(*id);
      }},
 };
 
-void settle_timeouts(Context& c, Reading& r) {
+void settle_timeouts(Context& c, OptionsReading& r) {
   Timeouts& t = r.options.timeouts;
   const auto slot = [&t](TimeoutClass k) -> uint32_t& { return t[static_cast<size_t>(k)]; };
   t = profile_timeouts(r.options.optimization);
@@ -156,10 +159,10 @@ void settle_timeouts(Context& c, Reading& r) {
 }  // namespace
 
 void read_options(Context& c, const Node& node, RuleDefaults& defaults) {
-  Reading r;
+  OptionsReading r;
   r.options = c.config.options;
   r.defaults = &defaults;
-  if (!node.is_null()) read_mapping(c, node, "'options'", kKeys, r);
+  if (!node.is_null()) read_mapping(c, node, "'options'", kOptionKeys, r);
   settle_timeouts(c, r);
   r.options.default_no_sync = defaults.state.no_sync;
   defaults.state_policy = r.options.state_policy;

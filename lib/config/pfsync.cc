@@ -12,7 +12,7 @@ struct Link {
   const Node* peer = nullptr;
 };
 
-constexpr Key<Link> kKeys[] = {
+constexpr Key<Link> kPfsyncKeys[] = {
     {"interface",
      [](Context& c, const Node& n, Link& l) {
        l.interface = &n;
@@ -58,7 +58,7 @@ void read_pfsync(Context& c, const Node& node) {
   if (node.is_null()) return;
   Link l;
   l.value.at = c.position(node);
-  read_mapping(c, node, "'pfsync'", kKeys, l);
+  read_mapping(c, node, "'pfsync'", kPfsyncKeys, l);
   if (l.value.interface != kNoInterface) {
     const Interface& i = c.config.interface(l.value.interface);
     bool has_v4 = false;

@@ -19,8 +19,6 @@ void add_target(const Prefix& p, uint16_t weight, PoolSpec& out) {
   if (!known) out.entries.push_back(entry);
 }
 
-Prefix host_prefix(const IpAddress& ip) { return {ip.af, ip.addr, static_cast<uint8_t>(address_bits(ip.af))}; }
-
 // "wan" or "wan:0": the interface's addresses. Link-local ones are of no use to anybody behind the next router.
 void add_interface(Context& c, const Node& node, const Interface& i, bool first_only, uint16_t weight, PoolSpec& out) {
   bool v4 = false, v6 = false;

@@ -34,7 +34,7 @@ void read_to(Context& c, const Node& n, RouteText& r) {
     c.error(n, fmt::format("{} has bits set behind its prefix length: write {}", *text, to_string(r.route.to)));
 }
 
-constexpr Key<RouteText> kKeys[] = {
+constexpr Key<RouteText> kStaticRouteKeys[] = {
     {"to", read_to, true},
     {"via",
      [](Context& c, const Node& n, RouteText& r) {
@@ -111,7 +111,7 @@ void check_via(Context& c, RouteText& r) {
 void read_route(Context& c, const Node& node, std::map<std::string, int>& seen) {
   RouteText r;
   const size_t before = c.errors();
-  read_mapping(c, node, "a route", kKeys, r);
+  read_mapping(c, node, "a route", kStaticRouteKeys, r);
   if (!node.is_mapping() || r.bad) return;
   r.route.at = c.position(node);
   if (r.route.blackhole && (r.via != nullptr || r.interface != nullptr))

@@ -10,8 +10,6 @@ namespace twinwall::config {
 
 namespace {
 
-constexpr Word<Af> kFamilies[] = {{"inet", Af::inet}, {"inet6", Af::inet6}};
-
 constexpr Key<RuleSpec> kAfToKeys[] = {
     {"family", [](Context& c, const Node& n, RuleSpec& r) { assign(r.af_to, read_word(c, n, "family", kFamilies)); },
      true},
@@ -56,7 +54,7 @@ bool is_on_link(const Context& c, InterfaceId id, const Prefix& p) {
 }
 
 // The next hop decides where a packet leaves; a named interface is what the file's author believes.
-void check_interface(Context& c, const RouteReading& r) {
+void check_route_interface(Context& c, const RouteReading& r) {
   if (r.interface == kNoInterface) return;
   const std::string& name = c.config.interface(r.interface).name;
   if (r.pool.table != nullptr) {
@@ -95,7 +93,7 @@ void read_route(Context& c, const Node& node, RouteKind kind, RuleSpec& rule) {
   else
     read_targets(c, node, r.what, r.pool);
   settle_pool(c, r.pool, r.what);
-  check_interface(c, r);
+  check_route_interface(c, r);
   rule.route = kind;
   rule.route_pool = std::move(r.pool);
 }

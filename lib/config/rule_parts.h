@@ -4,8 +4,11 @@
 #pragma once
 
 #include "lib/config/rule_spec.h"
+#include "lib/config/values.h"
 
 namespace twinwall::config {
+
+inline constexpr Word<Af> kFamilies[] = {{"inet", Af::inet}, {"inet6", Af::inet6}};
 
 // hosts.cc: an address, network, range, table or interface's addresses; a list of them. Also counts negated elements.
 void read_hosts(Context& c, const Node& node, std::string_view what, EndpointSpec& out);

@@ -17,7 +17,6 @@ constexpr Word<RuleKind> kKinds[] = {{"pass", RuleKind::pass},
                                      {"anchor", RuleKind::anchor},
                                      {"antispoof", RuleKind::antispoof}};
 constexpr Word<Direction> kDirections[] = {{"in", Direction::in}, {"out", Direction::out}};
-constexpr Word<Af> kFamilies[] = {{"inet", Af::inet}, {"inet6", Af::inet6}};
 
 void read_log(Context& c, const Node& n, RuleSpec& r) {
   if (n.is_scalar() && (n.text == "true" || n.text == "false")) {
@@ -84,7 +83,7 @@ void read_endpoint(Context& c, const Node& n, std::string_view what, EndpointSpe
     read_mapping(c, n, "'to'", kToKeys, e);
 }
 
-constexpr Key<RuleSpec> kKeys[] = {
+constexpr Key<RuleSpec> kRuleKeys[] = {
     {"action", [](Context& c, const Node& n, RuleSpec& r) { r.kind = read_word(c, n, "action", kKinds); }, true},
     {"direction",
      [](Context& c, const Node& n, RuleSpec& r) {
@@ -197,7 +196,7 @@ void read_rule(Context& c, const Node& item, const RuleDefaults& defaults, const
   RuleSpec rule;
   rule.at = &item;
   const size_t before = c.errors();
-  read_mapping(c, item, "a rule", kKeys, rule);
+  read_mapping(c, item, "a rule", kRuleKeys, rule);
   if (rule.kind && item.is_mapping()) refuse_keys(c, item, rule);
   if (rule.kind == RuleKind::anchor) read_anchor_rule(c, rule, anchor);
   if (c.errors() == before && !has_broken(item) && check_rule(c, rule)) expand_rule(c, rule, defaults, anchor);

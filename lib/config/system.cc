@@ -92,7 +92,7 @@ void read_api(Context& c, const Node& n, System& s) {
   s.api_socket = *text;
 }
 
-constexpr Key<System> kKeys[] = {
+constexpr Key<System> kSystemKeys[] = {
     {"hostname", read_hostname},
     {"cores",
      [](Context& c, const Node& n, System& s) {
@@ -119,7 +119,7 @@ constexpr Key<System> kKeys[] = {
 
 void read_system(Context& c, const Node& node) {
   c.config.system.at = c.position(node);
-  read_mapping(c, node, "'system'", kKeys, c.config.system);
+  read_mapping(c, node, "'system'", kSystemKeys, c.config.system);
 }
 
 }  // namespace twinwall::config

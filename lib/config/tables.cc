@@ -18,14 +18,12 @@ constexpr size_t kMaxTables = 1000;        // as PF's
 constexpr size_t kMaxBadLines = 20;        // of one file that are told apart
 constexpr size_t kMaxEntries = 5'000'000;  // of one table
 
-struct Reading {
+struct TableReading {
   std::shared_ptr<Table> table;
   std::map<std::tuple<Af, uint8_t, Address>, bool> signs;  // what the table says of each prefix so far
 };
 
-Prefix host_prefix(const IpAddress& ip) { return {ip.af, ip.addr, static_cast<uint8_t>(address_bits(ip.af))}; }
-
-void add(Context& c, const Node& at, const Prefix& prefix, bool negate, Reading& r) {
+void add(Context& c, const Node& at, const Prefix& prefix, bool negate, TableReading& r) {
   const Prefix network{prefix.af, prefix.network(), prefix.length};
   const auto [known, fresh] = r.signs.try_emplace({network.af, network.length, network.addr}, negate);
   if (!fresh) {
@@ -42,7 +40,7 @@ void add(Context& c, const Node& at, const Prefix& prefix, bool negate, Reading&
 }
 
 // An address or network, with its sign. False when it is none.
-bool add_written(Context& c, const Node& at, std::string_view text, bool negate, Reading& r) {
+bool add_written(Context& c, const Node& at, std::string_view text, bool negate, TableReading& r) {
   const auto prefix = parse_prefix(text);
   if (!prefix) return false;
   if (prefix->network() != prefix->addr)
@@ -57,7 +55,7 @@ std::string_view without_sign(std::string_view text, bool& negate) {
   return trim(negate ? text.substr(1) : text);
 }
 
-void read_entry(Context& c, const Node& n, Reading& r) {
+void read_entry(Context& c, const Node& n, TableReading& r) {
   const auto whole = read_text(c, n, "addresses");
   if (!whole) return;
   bool negate = false;
@@ -88,7 +86,7 @@ void read_entry(Context& c, const Node& n, Reading& r) {
 }
 
 // One entry a line; what follows a '#' is a comment.
-void read_lines(Context& c, uint32_t file, std::string_view text, Reading& r) {
+void read_lines(Context& c, uint32_t file, std::string_view text, TableReading& r) {
   Node at;
   at.file = file;
   size_t bad = 0;
@@ -114,7 +112,7 @@ void read_lines(Context& c, uint32_t file, std::string_view text, Reading& r) {
   }
 }
 
-void read_table_file(Context& c, const Node& n, Reading& r) {
+void read_table_file(Context& c, const Node& n, TableReading& r) {
   r.table->addressed = true;
   for_each_item(c, n, "file", [&](const Node& item) {
     const auto name = read_text(c, item, "file");
@@ -129,12 +127,13 @@ void read_table_file(Context& c, const Node& n, Reading& r) {
   });
 }
 
-constexpr Key<Reading> kKeys[] = {
-    {"persist", [](Context& c, const Node& n, Reading& r) { assign(r.table->persist, read_bool(c, n, "persist")); }},
-    {"const", [](Context& c, const Node& n, Reading& r) { assign(r.table->constant, read_bool(c, n, "const")); }},
+constexpr Key<TableReading> kTableKeys[] = {
+    {"persist",
+     [](Context& c, const Node& n, TableReading& r) { assign(r.table->persist, read_bool(c, n, "persist")); }},
+    {"const", [](Context& c, const Node& n, TableReading& r) { assign(r.table->constant, read_bool(c, n, "const")); }},
     {"counters", nullptr, false, "false"},
     {"addresses",
-     [](Context& c, const Node& n, Reading& r) {
+     [](Context& c, const Node& n, TableReading& r) {
        r.table->addressed = true;
        if (n.is_sequence() && n.items.empty()) return;  // an empty table is of use: others may fill it
        for_each_item(c, n, "addresses", [&](const Node& item) { read_entry(c, item, r); });
@@ -162,10 +161,10 @@ void read_tables(Context& c, const Node& node) {
       c.error(key, fmt::format("there are more than {} tables: use fewer", kMaxTables));
       return;
     }
-    Reading r;
+    TableReading r;
     r.table = c.table(key.text);
     r.table->declared = true;
-    read_mapping(c, node.items[i], "a table", kKeys, r);
+    read_mapping(c, node.items[i], "a table", kTableKeys, r);
   }
 }
 

@@ -100,6 +100,9 @@ struct Prefix {
   [[nodiscard]] IpAddress address() const { return {af, addr}; }
 };
 [[nodiscard]] std::string to_string(const Prefix& p);
+[[nodiscard]] constexpr Prefix host_prefix(const IpAddress& ip) {
+  return {ip.af, ip.addr, static_cast<uint8_t>(address_bits(ip.af))};
+}
 // "10.0.0.0/8"; a lone address is a /32 or /128.
 [[nodiscard]] std::optional<Prefix> parse_prefix(std::string_view text);
 

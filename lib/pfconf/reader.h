@@ -197,8 +197,4 @@ class Reader {
 
 [[nodiscard]] AddressMatch match_prefix(const Prefix& p, bool negate);
 
-[[nodiscard]] inline Prefix host_prefix(const IpAddress& ip) {
-  return {ip.af, ip.addr, static_cast<uint8_t>(address_bits(ip.af))};
-}
-
 }  // namespace twinwall::pfconf

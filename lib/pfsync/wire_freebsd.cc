@@ -6,23 +6,23 @@
 namespace twinwall::pfsync::parts {
 namespace {
 
-constexpr size_t kWireKey = 24, kStackKey = 60, kMiddle = 96, kCreator = 228, kTail = 232;
+constexpr size_t kFrontWireKey = 24, kFrontStackKey = 60, kFrontMiddle = 96, kCreator = 228, kTail = 232;
 
 void read_front(const uint8_t* p, StateRecord& out) {
   out.id = load_be64(p);
   std::memcpy(out.ifname.data(), p + 8, kIfNameSize);
-  read_endpoints(p + kWireKey, out.wire);
-  read_endpoints(p + kStackKey, out.stack);
-  read_middle(p + kMiddle, out);
+  read_endpoints(p + kFrontWireKey, out.wire);
+  read_endpoints(p + kFrontStackKey, out.stack);
+  read_middle(p + kFrontMiddle, out);
   out.creator = load_be32(p + kCreator);
 }
 
 void write_front(const StateRecord& r, uint8_t* p) {
   store_be64(p, r.id);
   std::memcpy(p + 8, r.ifname.data(), kIfNameSize);
-  write_endpoints(r.wire, p + kWireKey);
-  write_endpoints(r.stack, p + kStackKey);
-  write_middle(r, p + kMiddle);
+  write_endpoints(r.wire, p + kFrontWireKey);
+  write_endpoints(r.stack, p + kFrontStackKey);
+  write_middle(r, p + kFrontMiddle);
   store_be32(p + kCreator, r.creator);
 }
 

@@ -29,10 +29,10 @@ std::string endpoint(const PacketSpec& s, const std::string& host_key, const std
 }
 
 // Order in which attributes are printed; what is not listed is printed elsewhere.
-constexpr std::array<const char*, 24> kKeys = {"seq",  "ack",  "win",     "urg",    "mss",  "wscale",
-                                               "id",   "mtu",  "pointer", "target", "ttl",  "tos",
-                                               "dscp", "vlan", "rthdr",   "smac",   "dmac", "len"};
-constexpr std::array<const char*, 6> kWords = {"sackok", "df", "hbh", "dstopt", "badsum", "badlen"};
+constexpr std::array<const char*, 24> kPrintedKeys = {"seq",  "ack",  "win",     "urg",    "mss",  "wscale",
+                                                      "id",   "mtu",  "pointer", "target", "ttl",  "tos",
+                                                      "dscp", "vlan", "rthdr",   "smac",   "dmac", "len"};
+constexpr std::array<const char*, 6> kPrintedWords = {"sackok", "df", "hbh", "dstopt", "badsum", "badlen"};
 
 // What a reader fills in besides the fields that say the same already.
 bool redundant(const PacketSpec& s, const std::string& key) {
@@ -71,7 +71,7 @@ std::string print_packet(const PacketSpec& s) {
     out += " " + (f == "A" ? std::string(".") : f);
   }
   const bool error = s.has("orig");
-  for (const char* key : kKeys) {
+  for (const char* key : kPrintedKeys) {
     if (key == nullptr || !s.has(key) || redundant(s, key)) continue;
     if (std::string(key) == "mtu" && error && print_value(s.fields.at(key)) == "0") continue;
     if (std::string(key) == "len" && print_value(s.fields.at(key)) == "0") continue;
@@ -87,7 +87,7 @@ std::string print_packet(const PacketSpec& s) {
       at = comma + 1;
     }
   }
-  for (const char* word : kWords)
+  for (const char* word : kPrintedWords)
     if (s.has(word) && !redundant(s, word)) out += " " + std::string(word);
   if (error) {
     out += " orig=" + print_value(s.fields.at("orig"));

@@ -253,7 +253,7 @@ void read_steps(Context& c, const YamlNode& n, Reading& r) {
   }
 }
 
-constexpr Key<Reading> kKeys[] = {
+constexpr Key<Reading> kScenarioKeys[] = {
     {"name", [](Context& c, const YamlNode& n, Reading& r) { assign(r.out.name, read_text(c, n, "name")); }, true},
     {"config",
      [](Context& c, const YamlNode& n, Reading& r) {
@@ -278,7 +278,7 @@ std::variant<Scenario, std::vector<config::Diagnostic>> read_scenario(const std:
   r.out.file = file;
   r.out.directory = directory;
   r.text = &text;
-  if (c.errors() == 0) read_mapping(c, root, "a scenario", kKeys, r);
+  if (c.errors() == 0) read_mapping(c, root, "a scenario", kScenarioKeys, r);
   if (c.errors() != 0) return c.take_diagnostics();
   return std::move(r.out);
 }

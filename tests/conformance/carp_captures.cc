@@ -211,7 +211,7 @@ void check_neighbor_adverts(const Capture& capture, Report& report) {
   }
 }
 
-bool run(const json& file, const std::filesystem::path& path, Report& report) {
+bool run_carp_captures(const json& file, const std::filesystem::path& path, Report& report) {
   if (!file.is_object() || !file.contains("carp_frames") || !file.contains("facts")) return false;
   auto pcap = path;
   const auto capture_file = read_pcap(pcap.replace_extension(".pcap"));
@@ -232,7 +232,7 @@ bool run(const json& file, const std::filesystem::path& path, Report& report) {
   return true;
 }
 
-const Registration kCarpCaptures{"CARP captures", &run};
+const Registration kCarpCaptures{"CARP captures", &run_carp_captures};
 
 }  // namespace
 

@@ -175,7 +175,7 @@ void run_case(const Recorded& r, const json& c, Report& report) {
   if (!freebsd) compare_with_own_receiver(got, packet, receiver, report);
 }
 
-bool run(const json& file, const std::filesystem::path&, Report& report) {
+bool run_carp_cases(const json& file, const std::filesystem::path&, Report& report) {
   if (!file.is_object() || !file.contains("receiver") || !file.contains("cases")) return false;
   if (!file["receiver"].is_object() || !file["receiver"].contains("vhid")) return false;
   const auto recorded = load(file);
@@ -189,7 +189,7 @@ bool run(const json& file, const std::filesystem::path&, Report& report) {
   return true;
 }
 
-const Registration kCarpCases{"CARP input cases", &run};
+const Registration kCarpCases{"CARP input cases", &run_carp_cases};
 
 }  // namespace
 

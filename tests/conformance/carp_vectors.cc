@@ -282,7 +282,7 @@ void ucarp_capture(const json& file, const std::filesystem::path& path, Report& 
     report.unsupported("ucarp's gratuitous ARP without a virtual MAC");
 }
 
-bool run(const json& file, const std::filesystem::path& path, Report& report) {
+bool run_carp_vectors(const json& file, const std::filesystem::path& path, Report& report) {
   const auto format = format_of(file);
   using One = void (*)(const json&, Report&);
   static const std::map<std::string, One> kFormats{
@@ -300,7 +300,7 @@ bool run(const json& file, const std::filesystem::path& path, Report& report) {
   return true;
 }
 
-const Registration kCarpVectors{"CARP vectors", &run};
+const Registration kCarpVectors{"CARP vectors", &run_carp_vectors};
 
 }  // namespace
 

@@ -112,7 +112,7 @@ void count_case(const Recording& recording, const json& c, Report& report) {
   report.check(outcome.difference.empty(), recording.topic, [&] { return name + ": " + outcome.difference; });
 }
 
-bool run(const json& file, const std::filesystem::path& path, Report& report) {
+bool run_pf_cases(const json& file, const std::filesystem::path& path, Report& report) {
   const std::string name = path.filename().string();
   if (name.find("tcp-window-cases") == std::string::npos && name.find("pf-cases-") == std::string::npos) return false;
   if (!file.is_object() || !file.contains("cases") || !file.contains("origin")) return false;
@@ -127,7 +127,7 @@ bool run(const json& file, const std::filesystem::path& path, Report& report) {
   return true;
 }
 
-const Registration kPfCases{"PF cases", &run};
+const Registration kPfCases{"PF cases", &run_pf_cases};
 
 }  // namespace
 

@@ -155,7 +155,7 @@ wire::System system_of(const json& frames) {
   return largest == wire::state_size(wire::StateFormat::v1400) ? wire::System::freebsd14 : wire::System::freebsd13;
 }
 
-bool run(const json& file, const std::filesystem::path& path, Report& report) {
+bool run_pfsync_captures(const json& file, const std::filesystem::path& path, Report& report) {
   if (!file.is_object() || !file.contains("pfsync_frames") || !file["pfsync_frames"].is_array()) return false;
   auto pcap_path = path;
   const auto pcap = read_pcap(pcap_path.replace_extension(".pcap"));
@@ -189,7 +189,7 @@ bool run(const json& file, const std::filesystem::path& path, Report& report) {
   return true;
 }
 
-const Registration kRegistration{"pfsync-captures", &run};
+const Registration kPfsyncCaptures{"pfsync-captures", &run_pfsync_captures};
 
 }  // namespace
 }  // namespace sync

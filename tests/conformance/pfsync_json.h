@@ -31,6 +31,8 @@ struct Item {
   wire::TdbRecord tdb;
 };
 
+// What a vector is called.
+[[nodiscard]] inline std::string id_of(const json& v) { return v.is_object() ? v.value("id", std::string("?")) : "?"; }
 [[nodiscard]] std::vector<uint8_t> hex(const json& object, const char* name);
 [[nodiscard]] IpAddress address(const std::string& text);
 

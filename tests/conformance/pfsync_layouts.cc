@@ -8,10 +8,9 @@
 #include "tests/conformance/pfsync_json.h"
 #include "tests/conformance/runner.h"
 
-namespace twinwall::conformance {
+namespace twinwall::conformance::sync {
 namespace {
 
-using namespace sync;
 using wire::Dialect;
 using wire::ItemKind;
 using wire::StateFormat;
@@ -190,7 +189,7 @@ void layout_vector(const json& layout, Report& report) {
   for (const json& field : layout.at("fields")) compare_field(*known, field, bytes, report);
 }
 
-bool run(const json& file, const std::filesystem::path&, Report& report) {
+bool run_pfsync_layouts(const json& file, const std::filesystem::path&, Report& report) {
   if (format_of(file) != "pfsync-layouts") return false;
   for (const json& layout : file.at("layouts")) {
     try {
@@ -202,7 +201,7 @@ bool run(const json& file, const std::filesystem::path&, Report& report) {
   return true;
 }
 
-const Registration kRegistration{"pfsync-layouts", &run};
+const Registration kPfsyncLayouts{"pfsync-layouts", &run_pfsync_layouts};
 
 }  // namespace
-}  // namespace twinwall::conformance
+}  // namespace twinwall::conformance::sync

@@ -11,15 +11,12 @@
 #include "tests/conformance/pfsync_json.h"
 #include "tests/conformance/runner.h"
 
-namespace twinwall::conformance {
+namespace twinwall::conformance::sync {
 namespace {
 
-using namespace sync;
 using wire::System;
 
 constexpr uint32_t kNow = 100000;
-
-std::string id_of(const json& v) { return v.is_object() ? v.value("id", std::string("?")) : "?"; }
 
 // Compares every field that `want` names, but for those that only explain.
 void compare(Report& report, const std::string& kind, const json& v, const json& got, const json& want) {
@@ -293,7 +290,7 @@ void bulk_vector(const json& v, Report& report) {
   report.unsupported("bulk " + kind);
 }
 
-bool run(const json& file, const std::filesystem::path&, Report& report) {
+bool run_pfsync_rules(const json& file, const std::filesystem::path&, Report& report) {
   const auto format = format_of(file);
   void (*one)(const json&, Report&) = nullptr;
   if (format == "pfsync-merge") one = merge_vector;
@@ -312,7 +309,7 @@ bool run(const json& file, const std::filesystem::path&, Report& report) {
   return true;
 }
 
-const Registration kRegistration{"pfsync-rules", &run};
+const Registration kPfsyncRules{"pfsync-rules", &run_pfsync_rules};
 
 }  // namespace
-}  // namespace twinwall::conformance
+}  // namespace twinwall::conformance::sync

@@ -6,15 +6,12 @@
 #include "tests/conformance/pfsync_json.h"
 #include "tests/conformance/runner.h"
 
-namespace twinwall::conformance {
+namespace twinwall::conformance::sync {
 namespace {
 
-using namespace sync;
 using wire::Dialect;
 using wire::ItemKind;
 using wire::System;
-
-std::string id_of(const json& v) { return v.is_object() ? v.value("id", std::string("?")) : "?"; }
 
 // ---------------------------------------------------------------------------------------------------- pfsync-packets
 // One section of the packet as walked against the vector's; false when its action is not known here.
@@ -162,7 +159,7 @@ void malformed_vector(const json& v, Report& report) {
   }
 }
 
-bool run(const json& file, const std::filesystem::path&, Report& report) {
+bool run_pfsync_vectors(const json& file, const std::filesystem::path&, Report& report) {
   const auto format = format_of(file);
   void (*one)(const json&, Report&) = nullptr;
   if (format == "pfsync-packets") one = packet_vector;
@@ -178,7 +175,7 @@ bool run(const json& file, const std::filesystem::path&, Report& report) {
   return true;
 }
 
-const Registration kRegistration{"pfsync-vectors", &run};
+const Registration kPfsyncVectors{"pfsync-vectors", &run_pfsync_vectors};
 
 }  // namespace
-}  // namespace twinwall::conformance
+}  // namespace twinwall::conformance::sync

@@ -1,4 +1,4 @@
-// Precompiled for what reads configuration, rules and scenarios: the headers that nearly every file there asks for.
+// Precompiled for what reads the configuration: the headers that nearly every file there asks for.
 // Each file still includes what it uses (-Db_pch=false builds).
 #include <fmt/format.h>
 

@@ -12,7 +12,7 @@ namespace twinwall::carp {
 
 namespace {
 
-constexpr Time kStart{std::chrono::hours(1)};
+constexpr Time kWireStart{std::chrono::hours(1)};
 constexpr Duration kWireDelay = 1ms;
 
 struct Node {
@@ -37,7 +37,7 @@ class Wire {
 
   void act(size_t from, const Actions& actions) {
     auto& machine = nodes_[from].machine;
-    log_.push_back({now_ - kStart, from, static_cast<int>(machine.role()), actions.cause});
+    log_.push_back({now_ - kWireStart, from, static_cast<int>(machine.role()), actions.cause});
     check(actions, machine);
     if (actions.send_bow_out) send(from, machine.bow_out());
     if (actions.send_advert) send(from, machine.advertised());
@@ -124,18 +124,18 @@ class Wire {
   std::vector<Node> nodes_;
   std::deque<InFlight> wire_;
   std::vector<Line> log_;
-  Time now_ = kStart;
+  Time now_ = kWireStart;
   Time double_since_ = Time::max();
   Duration longest_double_{};
   bool cut_ = false;
 };
 
-VhostConfig config(uint8_t advskew, bool preempt = false, bool both = false) {
+VhostConfig member(uint8_t advskew, bool preempt = false, bool both = false) {
   return {.advbase = 1, .advskew = advskew, .preempt = preempt, .families = {.inet = true, .inet6 = both}};
 }
 
 TEST(Pair, TheBetterNodeBecomesMasterAndTheOtherStays) {
-  Wire w({config(0), config(100)});
+  Wire w({member(0), member(100)});
   w.run(10s);
   EXPECT_EQ(w[0].role(), Role::master);
   EXPECT_EQ(w[1].role(), Role::backup);
@@ -143,7 +143,7 @@ TEST(Pair, TheBetterNodeBecomesMasterAndTheOtherStays) {
 }
 
 TEST(Pair, ADeadMasterIsReplacedAfterTheMasterDownTime) {
-  Wire w({config(0), config(100)});
+  Wire w({member(0), member(100)});
   w.run(std::chrono::milliseconds(10100));
   w.kill(0);
   w.run(std::chrono::milliseconds(3200));
@@ -153,7 +153,7 @@ TEST(Pair, ADeadMasterIsReplacedAfterTheMasterDownTime) {
 }
 
 TEST(Pair, APlannedHandOverTakesOneAdvertisement) {
-  Wire w({config(0, true), config(100, true)});
+  Wire w({member(0, true), member(100, true)});
   w.run(10s);
   w.act(0, w[0].set_demotion(w.now(), 240));
   w.run(2 * kWireDelay);
@@ -167,7 +167,7 @@ TEST(Pair, APlannedHandOverTakesOneAdvertisement) {
 }
 
 TEST(Pair, AShutdownIsTakenOverAtOnce) {
-  Wire w({config(0), config(100)});
+  Wire w({member(0), member(100)});
   w.run(10s);
   w.act(0, w[0].shutdown(w.now()));
   w.run(2 * kWireDelay);
@@ -175,7 +175,7 @@ TEST(Pair, AShutdownIsTakenOverAtOnce) {
 }
 
 TEST(Pair, AfterASplitTheBetterOneRemains) {
-  Wire w({config(0, true), config(100, true)});
+  Wire w({member(0, true), member(100, true)});
   w.run(10s);
   w.cut(true);
   w.run(10s);
@@ -187,15 +187,15 @@ TEST(Pair, AfterASplitTheBetterOneRemains) {
 }
 
 TEST(Pair, EqualSkewsStillLeaveOneMaster) {
-  Wire w({config(50), config(50)});
+  Wire w({member(50), member(50)});
   w.run(30s);
   EXPECT_LE(w.masters(), 1u);
 }
 
 TEST(Pair, AFreebsdPeerAndATwinwallAgree) {
-  auto freebsd = config(90, true);
+  auto freebsd = member(90, true);
   freebsd.rules = Rules::freebsd;
-  Wire w({config(10, true), freebsd});
+  Wire w({member(10, true), freebsd});
   w.run(10s);
   EXPECT_EQ(w[0].role(), Role::master);
   w.act(0, w[0].shutdown(w.now()));
@@ -235,7 +235,7 @@ void random_event(Wire& w, Random& random, size_t nodes) {
 Wire simulate(uint64_t seed, size_t nodes, int events) {
   std::vector<VhostConfig> configs;
   for (size_t i = 0; i < nodes; ++i)
-    configs.push_back(config(static_cast<uint8_t>(i * 64), seed % 2 == 0, seed % 3 == 0));
+    configs.push_back(member(static_cast<uint8_t>(i * 64), seed % 2 == 0, seed % 3 == 0));
   Wire w(configs);
   Random random(seed);
   for (int i = 0; i < events; ++i) {

@@ -8,30 +8,18 @@
 #include <set>
 #include <string>
 
-#include "lib/config/load.h"
 #include "lib/filter/evaluate.h"
 #include "lib/filter/print.h"
+#include "tests/unit/config/loading.h"
 
 namespace twinwall::config {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kInterfaces = R"(
-interfaces:
-  lan: {port: "kernel:lan", addresses: [10.0.0.2/24, "2001:db8:a::2/64"]}
-  wan: {port: "kernel:wan", addresses: [192.0.2.2/24], groups: [egress]}
-)";
-
-Config load_good(const std::string& text) {
-  LoadResult result = load_text(kInterfaces + text, "test.yaml", "");
-  EXPECT_EQ(to_string(result.diagnostics), "");
-  return std::move(result.config);
-}
-
-std::string problems(const std::string& text) {
-  return to_string(load_text(kInterfaces + text, "test.yaml", "").diagnostics);
-}
+// What stands behind kInterfaces.
+Config load_sections(const std::string& text) { return load_good(kInterfaces + text); }
+std::string section_problems(const std::string& text) { return problems(kInterfaces + text); }
 
 bool holds(const Table& t, std::string_view address) {
   const auto ip = parse_ip(address);
@@ -39,7 +27,7 @@ bool holds(const Table& t, std::string_view address) {
 }
 
 TEST(Tables, AreSealedWithTheirFlags) {
-  const Config c = load_good(R"(
+  const Config c = load_sections(R"(
 tables:
   a: {persist: true, addresses: [10.0.0.0/8, "!10.1.0.0/16"]}
   b: {const: true, addresses: 2001:db8::/32}
@@ -111,7 +99,7 @@ TEST(Tables, ManyEntriesAreReadInTime) {
 }
 
 TEST(Anchors, StandWhereTheyAreCalled) {
-  const Config c = load_good(R"(
+  const Config c = load_sections(R"(
 anchors:
   a: {rules: [{action: pass, label: "in-a:$nr"}]}
 rules:
@@ -138,13 +126,13 @@ rules:
 }
 
 TEST(Anchors, ARuleIsAnotherInAnotherAnchor) {
-  const Config a = load_good("rules: [{action: pass}]\n");
-  const Config b = load_good("rules: [{action: anchor, name: x, rules: [{action: pass}]}]\n");
+  const Config a = load_sections("rules: [{action: pass}]\n");
+  const Config b = load_sections("rules: [{action: anchor, name: x, rules: [{action: pass}]}]\n");
   EXPECT_NE(a.rules.rules[0].identity, b.rules.rules[1].identity);
 }
 
 TEST(Anchors, OnceIsOnceWhereverItIsCalledFrom) {
-  const Config c = load_good(R"(
+  const Config c = load_sections(R"(
 anchors: {a: {rules: [{action: pass, once: true}]}}
 rules: [{action: anchor, name: a}, {action: anchor, name: a}]
 )");
@@ -153,14 +141,14 @@ rules: [{action: anchor, name: a}, {action: anchor, name: a}]
 }
 
 TEST(Anchors, ThatMultiplyAreRefused) {
-  EXPECT_NE(problems("anchors: {a: {rules: [{action: anchor, name: /a}, {action: anchor, name: /a}]}}\n"
-                     "rules: [{action: anchor, name: a}]\n")
+  EXPECT_NE(section_problems("anchors: {a: {rules: [{action: anchor, name: /a}, {action: anchor, name: /a}]}}\n"
+                             "rules: [{action: anchor, name: a}]\n")
                 .find("with its anchors the ruleset has more than 65535 rules"),
             std::string::npos);
 }
 
 TEST(Tags, OfOneNameAreOneNumber) {
-  const Config c = load_good(R"(
+  const Config c = load_sections(R"(
 rules:
   - {action: match, tag: A}
   - {action: match, set: {tag: "$proto"}, proto: udp}
@@ -175,7 +163,7 @@ rules:
 }
 
 TEST(Conditions, ProbabilityIsAThreshold) {
-  const Config c = load_good(
+  const Config c = load_sections(
       "rules: [{action: pass, probability: 50%}, {action: pass, probability: 0.5}, {action: pass, probability: "
       "100%}]\n");
   EXPECT_EQ(c.rules.rules[0].probability, 0x80000000u);
@@ -184,7 +172,7 @@ TEST(Conditions, ProbabilityIsAThreshold) {
 }
 
 TEST(Limits, ReachTheRule) {
-  const Config c = load_good(R"(
+  const Config c = load_sections(R"(
 tables: {full: {persist: true}}
 rules:
   - action: pass
@@ -207,23 +195,23 @@ rules:
 }
 
 TEST(Options, SyncookiesAndLimits) {
-  Config c = load_good("options: {syncookies: always, limits: {source-nodes: 7, table-entries: 9}}\n");
+  Config c = load_sections("options: {syncookies: always, limits: {source-nodes: 7, table-entries: 9}}\n");
   EXPECT_EQ(c.options.syncookies, Syncookies::always);
   EXPECT_EQ(c.options.limit_source_nodes, 7u);
   EXPECT_EQ(c.options.limit_table_entries, 9u);
-  c = load_good("options: {syncookies: {adaptive: {start: 40%}}}\n");
+  c = load_sections("options: {syncookies: {adaptive: {start: 40%}}}\n");
   EXPECT_EQ(c.options.syncookies, Syncookies::adaptive);
   EXPECT_EQ(c.options.syncookies_start, 40);
   EXPECT_EQ(c.options.syncookies_end, 20);
-  c = load_good("options: {syncookies: adaptive, timeouts: {src.track: 60}}\n");
+  c = load_sections("options: {syncookies: adaptive, timeouts: {src.track: 60}}\n");
   EXPECT_EQ(c.options.syncookies_start, 25);
   EXPECT_EQ(c.options.syncookies_end, 12);
   EXPECT_EQ(c.options.timeouts[static_cast<size_t>(TimeoutClass::src_track)], 60u);
-  EXPECT_EQ(load_good("").options.syncookies, Syncookies::never);
+  EXPECT_EQ(load_sections("").options.syncookies, Syncookies::never);
 }
 
 TEST(Pools, ChooseFromWhatIsWritten) {
-  const Config c = load_good(R"(
+  const Config c = load_sections(R"(
 rules:
   - {action: match, direction: out, nat-to: 192.0.2.9}
   - {action: match, direction: out, nat-to: [192.0.2.9, {address: 192.0.2.10, weight: 4}]}
@@ -242,7 +230,7 @@ rules:
 }
 
 TEST(Fragments, HaveNoFlagsToTest) {
-  const Config c = load_good("rules: [{action: pass, proto: tcp, fragment: true}]\n");
+  const Config c = load_sections("rules: [{action: pass, proto: tcp, fragment: true}]\n");
   EXPECT_EQ(c.rules.rules[0].flag_mask, 0);
   EXPECT_TRUE(c.rules.rules[0].fragment);
 }

@@ -11,27 +11,12 @@
 #include <string>
 
 #include "lib/filter/print.h"
+#include "tests/unit/config/loading.h"
 
 namespace twinwall::config {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* kInterfaces = R"(
-interfaces:
-  lan: {port: "kernel:lan", addresses: [10.0.0.2/24, "2001:db8:a::2/64"]}
-  wan: {port: "kernel:wan", addresses: [192.0.2.2/24], groups: [egress]}
-)";
-
-Config load_good(const std::string& text) {
-  LoadResult result = load_text(text, "test.yaml", "");
-  EXPECT_EQ(to_string(result.diagnostics), "");
-  return std::move(result.config);
-}
-
-std::string problems(const std::string& text, const std::string& directory = "") {
-  return to_string(load_text(text, "test.yaml", directory).diagnostics);
-}
 
 uint32_t timeout(const Config& c, TimeoutClass k) { return c.options.timeouts[static_cast<size_t>(k)]; }
 

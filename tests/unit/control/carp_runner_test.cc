@@ -12,8 +12,8 @@ namespace {
 
 using carp::Role;
 using Frame = std::vector<uint8_t>;
-constexpr InterfaceId kWan = 1;
-constexpr InterfaceId kLan = 2;
+constexpr InterfaceId kOutside = 1;
+constexpr InterfaceId kInside = 2;
 
 struct Event {
   std::string what;  // "roles", "advert", "arp", "na", "changed"
@@ -70,14 +70,14 @@ std::vector<InterfaceInfo> interfaces(uint8_t node) {
 config::Carp carp_config(uint8_t skew, bool preempt = true) {
   config::Carp c;
   c.preempt = preempt;
-  for (const InterfaceId id : {kWan, kLan}) {
+  for (const InterfaceId id : {kOutside, kInside}) {
     config::CarpGroup g;
     g.vhid = static_cast<uint8_t>(id);
     g.interface = id;
     g.advskew = skew;
     g.key = {'k', 'e', 'y'};
-    g.addresses = {*parse_prefix(id == kWan ? "192.0.2.1/24" : "192.0.3.1/24")};
-    if (id == kWan) g.addresses.push_back(*parse_prefix("2001:db8::1/64"));
+    g.addresses = {*parse_prefix(id == kOutside ? "192.0.2.1/24" : "192.0.3.1/24")};
+    if (id == kOutside) g.addresses.push_back(*parse_prefix("2001:db8::1/64"));
     c.groups.push_back(g);
   }
   return c;
@@ -150,9 +150,9 @@ TEST_F(Pair, BetterNodeBecomesMasterOfBothGroups) {
   advance(60s);
   EXPECT_EQ(role(b), Role::backup);
   EXPECT_EQ(b.runner.status(now)[0].transitions, 1u);
-  EXPECT_TRUE(a.side.roles->is_master(kWan, 1));
-  EXPECT_TRUE(a.side.roles->is_master(kLan, 2));
-  EXPECT_FALSE(b.side.roles->is_master(kWan, 1));
+  EXPECT_TRUE(a.side.roles->is_master(kOutside, 1));
+  EXPECT_TRUE(a.side.roles->is_master(kInside, 2));
+  EXPECT_FALSE(b.side.roles->is_master(kOutside, 1));
 }
 
 TEST_F(Pair, RoleIsPublishedBeforeTheAdvertisementAndTheAnnouncementFollows) {
@@ -175,7 +175,7 @@ TEST_F(Pair, AnnouncementComesFromTheVirtualMacAndIsRepeated) {
   int arps = 0;
   for (int second = 0; second < 5; ++second) {
     for (const auto& e : a.side.take()) {
-      if (e.what != "arp" || e.interface != kWan) continue;
+      if (e.what != "arp" || e.interface != kOutside) continue;
       ++arps;
       EXPECT_EQ(Mac::from_wire(&e.frame[6]), virtual_mac(1));
       const auto m = parse_arp(Bytes(e.frame).subspan(14));
@@ -217,7 +217,7 @@ TEST_F(Pair, ReturningNodePreemptsOnlyWhenItsBulkTransferIsComplete) {
   EXPECT_EQ(role(b), Role::backup);
   // The old master forwards for a moment longer, then no more.
   advance(CarpRunner::kLinger);
-  EXPECT_FALSE(b.side.roles->is_master(kWan, 1));
+  EXPECT_FALSE(b.side.roles->is_master(kOutside, 1));
 }
 
 TEST_F(Pair, LosingMasterForwardsAMomentLonger) {
@@ -226,10 +226,10 @@ TEST_F(Pair, LosingMasterForwardsAMomentLonger) {
   begin(a, 1, carp_config(0));
   while (role(a) != Role::master) advance(1ms);
   EXPECT_EQ(role(b), Role::backup);
-  EXPECT_TRUE(b.side.roles->is_master(kWan, 1));
+  EXPECT_TRUE(b.side.roles->is_master(kOutside, 1));
   advance(CarpRunner::kLinger + 1ms);
-  EXPECT_FALSE(b.side.roles->is_master(kWan, 1));
-  EXPECT_TRUE(a.side.roles->is_master(kWan, 1));
+  EXPECT_FALSE(b.side.roles->is_master(kOutside, 1));
+  EXPECT_TRUE(a.side.roles->is_master(kOutside, 1));
 }
 
 TEST_F(Pair, WithoutPreemptTheReturningNodeStaysBackup) {
@@ -245,15 +245,15 @@ TEST_F(Pair, LostLinkGivesUpAllGroupsAndItsReturnTakesThemBack) {
   begin(a, 1, carp_config(0));
   begin(b, 2, carp_config(100));
   advance(10s);
-  a.runner.link_change(now, kWan, false);
+  a.runner.link_change(now, kOutside, false);
   EXPECT_EQ(role(a, 0), Role::init);
   EXPECT_EQ(a.runner.demotion(), 240);
-  EXPECT_FALSE(a.side.roles->is_master(kWan, 1));  // nothing can arrive there any more
+  EXPECT_FALSE(a.side.roles->is_master(kOutside, 1));  // nothing can arrive there any more
   advance(5s);
   EXPECT_EQ(role(b, 0), Role::master);
   EXPECT_EQ(role(b, 1), Role::master);
   EXPECT_EQ(role(a, 1), Role::backup);
-  a.runner.link_change(now, kWan, true);
+  a.runner.link_change(now, kOutside, true);
   advance(5s);
   EXPECT_EQ(a.runner.demotion(), 0);
   for (size_t g : {0u, 1u}) {
@@ -270,19 +270,19 @@ TEST_F(Pair, BowOutHandsOverAtOnceAndWorkersForwardUntilReleased) {
   EXPECT_TRUE(a.runner.had_masters_at_bow_out());
   EXPECT_FALSE(a.runner.successors_heard());
   EXPECT_EQ(role(a), Role::init);
-  EXPECT_TRUE(a.side.roles->is_master(kWan, 1));
+  EXPECT_TRUE(a.side.roles->is_master(kOutside, 1));
   exchange();
   EXPECT_EQ(role(b, 0), Role::master);
   EXPECT_EQ(role(b, 1), Role::master);
   EXPECT_TRUE(a.runner.successors_heard());
   advance(5s);
   EXPECT_EQ(role(a), Role::init);
-  EXPECT_TRUE(a.side.roles->is_master(kWan, 1));
+  EXPECT_TRUE(a.side.roles->is_master(kOutside, 1));
   a.side.take();
   a.runner.repeat_bow_out(now);
   EXPECT_TRUE(a.side.take().empty());  // a frame from the virtual MAC would turn the switches back
   a.runner.release(now);
-  EXPECT_FALSE(a.side.roles->is_master(kWan, 1));
+  EXPECT_FALSE(a.side.roles->is_master(kOutside, 1));
 }
 
 TEST_F(Pair, LostBowOutIsRepeated) {
@@ -311,9 +311,9 @@ TEST_F(Pair, RefusedAdvertisementsAreCountedByReasonAndHaveNoEffect) {
   EXPECT_GT(b.runner.verdicts()[static_cast<size_t>(carp::Verdict::badauth)], 0u);
   EXPECT_EQ(b.runner.verdicts()[static_cast<size_t>(carp::Verdict::accept)], 0u);
   Frame damaged(70, 0);
-  b.runner.receive(now, kWan, damaged, kEthernetHeader);
+  b.runner.receive(now, kOutside, damaged, kEthernetHeader);
   EXPECT_EQ(b.runner.verdicts()[static_cast<size_t>(carp::Verdict::not_carp)], 1u);
-  b.runner.receive(now, kWan, Bytes(damaged).first(3), kEthernetHeader);
+  b.runner.receive(now, kOutside, Bytes(damaged).first(3), kEthernetHeader);
   EXPECT_EQ(b.runner.verdicts()[static_cast<size_t>(carp::Verdict::not_carp)], 2u);
 }
 
@@ -343,7 +343,7 @@ TEST_F(Pair, ReloadKeepsRolesTakesNewSkewAndDropsVanishedGroups) {
   ASSERT_EQ(a.runner.status(now).size(), 1u);
   advance(100ms);
   EXPECT_EQ(role(b, 1), Role::master);  // the vanished group bowed out
-  EXPECT_FALSE(a.side.roles->is_master(kLan, 2));
+  EXPECT_FALSE(a.side.roles->is_master(kInside, 2));
   advance(5s);
   EXPECT_EQ(role(a), Role::backup);  // 200 is slower than 100
   EXPECT_EQ(role(b), Role::master);
@@ -361,8 +361,8 @@ TEST_F(Pair, ReloadThatAddsAGroupNeverTakesTheOthersRolesFromTheWorkers) {
   a.side.published.clear();
   a.runner.configure(now, more, interfaces(1), [](InterfaceId) { return true; });
   EXPECT_EQ(role(a, 0), Role::backup);
-  for (const auto& r : a.side.published) EXPECT_TRUE(r->is_master(kWan, 1) && r->is_master(kLan, 2));
-  EXPECT_TRUE(a.side.roles->is_master(kWan, 1) && a.side.roles->is_master(kLan, 2));
+  for (const auto& r : a.side.published) EXPECT_TRUE(r->is_master(kOutside, 1) && r->is_master(kInside, 2));
+  EXPECT_TRUE(a.side.roles->is_master(kOutside, 1) && a.side.roles->is_master(kInside, 2));
 }
 
 TEST_F(Pair, NewAddressOfAMasterIsAnnounced) {
@@ -413,7 +413,7 @@ TEST_F(Pair, UnicastPeerNeedsItsMacAndIsSentFromOurOwn) {
 
 TEST_F(Pair, VirtualMacsAreAskedOfThePorts) {
   begin(a, 1, carp_config(0));
-  const std::vector<std::pair<InterfaceId, Mac>> expected = {{kWan, virtual_mac(1)}, {kLan, virtual_mac(2)}};
+  const std::vector<std::pair<InterfaceId, Mac>> expected = {{kOutside, virtual_mac(1)}, {kInside, virtual_mac(2)}};
   EXPECT_EQ(a.side.macs, expected);
 }
 

@@ -37,7 +37,7 @@ class Recorder final : public NeighborOutput {
 const Mac kOurs{{2, 0, 0, 0, 0, 1}};
 const Mac kHost{{2, 0, 0, 0, 0, 9}};
 const Mac kOther{{2, 0, 0, 0, 0, 8}};
-constexpr InterfaceId kLan = 1;
+constexpr InterfaceId kLink = 1;
 constexpr uint8_t kVhid = 7;
 
 IpAddress ip(const char* text) { return *parse_ip(text); }
@@ -48,7 +48,7 @@ class NeighborsTest : public testing::Test {
 
   void configure() {
     NeighborInterface i;
-    i.id = kLan;
+    i.id = kLink;
     i.mac = kOurs;
     i.link_local = link_local_of(kOurs);
     i.own = {*parse_prefix("10.0.0.2/24"), *parse_prefix("2001:db8::2/64")};
@@ -65,12 +65,12 @@ class NeighborsTest : public testing::Test {
     std::array<uint8_t, kLinkMessageMax> f;
     const size_t n =
         build_arp(kBroadcastMac, sender_mac, {operation, sender_mac, {}, ip(sender).addr, ip(target).addr}, f);
-    neighbors.receive_arp(now, kLan, Bytes(f).first(n), kEthernetHeader);
+    neighbors.receive_arp(now, kLink, Bytes(f).first(n), kEthernetHeader);
   }
   void nd(const Mac& from, const DiscoveryMessage& m) {
     std::array<uint8_t, kLinkMessageMax> f;
     const size_t n = build_discovery(kOurs, from, m, f);
-    neighbors.receive_discovery(now, kLan, Bytes(f).first(n), kEthernetHeader);
+    neighbors.receive_discovery(now, kLink, Bytes(f).first(n), kEthernetHeader);
   }
   static DiscoveryMessage solicit(const char* source, const char* target, std::optional<Mac> mac) {
     DiscoveryMessage m;
@@ -100,7 +100,7 @@ class NeighborsTest : public testing::Test {
     now = end;
     neighbors.poll(now);
   }
-  const Mac* known(const char* address) { return out.table == nullptr ? nullptr : out.table->find(kLan, ip(address)); }
+  const Mac* known(const char* address) { return out.table == nullptr ? nullptr : out.table->find(kLink, ip(address)); }
 
   Time now = Time(1000s);
   Recorder out;
@@ -108,7 +108,7 @@ class NeighborsTest : public testing::Test {
 };
 
 TEST_F(NeighborsTest, UnknownNextHopIsAskedForAndTheFrameFollowsTheAnswer) {
-  neighbors.resolve(now, kLan, ip("10.0.0.9"), data(1));
+  neighbors.resolve(now, kLink, ip("10.0.0.9"), data(1));
   auto sent = out.take();
   ASSERT_EQ(sent.size(), 1u);
   const auto question = parse_arp(Bytes(sent[0].frame).subspan(14));
@@ -129,7 +129,7 @@ TEST_F(NeighborsTest, UnknownNextHopIsAskedForAndTheFrameFollowsTheAnswer) {
 }
 
 TEST_F(NeighborsTest, Ipv6IsAskedForByTheSolicitedNodeGroup) {
-  neighbors.resolve(now, kLan, ip("2001:db8::9"), data(1));
+  neighbors.resolve(now, kLink, ip("2001:db8::9"), data(1));
   auto sent = out.take();
   ASSERT_EQ(sent.size(), 1u);
   DiscoveryMessage m;
@@ -145,8 +145,8 @@ TEST_F(NeighborsTest, Ipv6IsAskedForByTheSolicitedNodeGroup) {
 }
 
 TEST_F(NeighborsTest, ThreeQuestionsASecondApartThenTheFramesAreDroppedAndCounted) {
-  neighbors.resolve(now, kLan, ip("10.0.0.9"), data(1));
-  neighbors.resolve(now, kLan, ip("10.0.0.9"), data(2));
+  neighbors.resolve(now, kLink, ip("10.0.0.9"), data(1));
+  neighbors.resolve(now, kLink, ip("10.0.0.9"), data(2));
   EXPECT_EQ(out.take().size(), 1u);
   advance(999ms);
   EXPECT_EQ(out.take().size(), 0u);
@@ -166,7 +166,7 @@ TEST_F(NeighborsTest, ThreeQuestionsASecondApartThenTheFramesAreDroppedAndCounte
 
 TEST_F(NeighborsTest, QueueKeepsTheNewestFrames) {
   const size_t room = NeighborLimits{}.queue;
-  for (uint8_t i = 1; i <= room + 3; ++i) neighbors.resolve(now, kLan, ip("10.0.0.9"), data(i));
+  for (uint8_t i = 1; i <= room + 3; ++i) neighbors.resolve(now, kLink, ip("10.0.0.9"), data(i));
   EXPECT_EQ(neighbors.waiting_frames(), room);
   EXPECT_EQ(neighbors.counters().dropped_queue_full, 3u);
   out.take();
@@ -183,13 +183,13 @@ TEST(NeighborLimitsTest, AllQueuesTogetherAndTheTableAreBounded) {
   limits.queue_total = 15;
   Neighbors n(out, limits);
   NeighborInterface i;
-  i.id = kLan;
+  i.id = kLink;
   i.mac = kOurs;
   i.own = {*parse_prefix("10.0.0.2/16")};
   n.configure({i});
   const Frame f(60);
   for (uint32_t k = 0; k < 100; ++k)
-    for (int twice = 0; twice < 2; ++twice) n.resolve(Time(1s), kLan, {Af::inet, Address::v4(0x0a000100 + k)}, f);
+    for (int twice = 0; twice < 2; ++twice) n.resolve(Time(1s), kLink, {Af::inet, Address::v4(0x0a000100 + k)}, f);
   EXPECT_EQ(n.size(), 10u);
   EXPECT_EQ(n.waiting_frames(), 15u);
   EXPECT_EQ(n.counters().dropped_table_full, 180u);
@@ -217,7 +217,7 @@ TEST_F(NeighborsTest, VirtualAddressIsAnsweredFromTheVirtualMacWhileMasterOnly) 
   nd(kHost, solicit("2001:db8::9", "2001:db8::1", kHost));
   EXPECT_TRUE(out.take().empty());
 
-  neighbors.set_master(kLan, kVhid, true);
+  neighbors.set_master(kLink, kVhid, true);
   arp(kArpRequest, kHost, "10.0.0.9", "10.0.0.1");
   nd(kHost, solicit("2001:db8::9", "2001:db8::1", kHost));
   const auto sent = out.take();
@@ -230,7 +230,7 @@ TEST_F(NeighborsTest, VirtualAddressIsAnsweredFromTheVirtualMacWhileMasterOnly) 
   EXPECT_TRUE(m.solicited && m.override_entry && m.router);
   EXPECT_EQ(m.destination, ip("2001:db8::9").addr);
 
-  neighbors.set_master(kLan, kVhid, false);
+  neighbors.set_master(kLink, kVhid, false);
   arp(kArpRequest, kHost, "10.0.0.9", "10.0.0.1");
   EXPECT_TRUE(out.take().empty());
 }
@@ -254,7 +254,7 @@ TEST_F(NeighborsTest, DuplicateDetectionOfOthersIsAnsweredToAllNodes) {
 }
 
 TEST_F(NeighborsTest, WhatThePeerSendsFromTheSharedVirtualMacIsIgnored) {
-  neighbors.set_master(kLan, kVhid, true);
+  neighbors.set_master(kLink, kVhid, true);
   arp(kArpRequest, virtual_mac(kVhid), "10.0.0.1", "10.0.0.1");
   arp(kArpRequest, virtual_mac(kVhid), "10.0.0.2", "10.0.0.2");
   EXPECT_TRUE(out.take().empty());
@@ -344,17 +344,17 @@ TEST_F(NeighborsTest, UnusedEntryIsNotProbedAndForgottenInTheEnd) {
 }
 
 TEST_F(NeighborsTest, LookupForTheControlCoreAsksAndThenKnows) {
-  EXPECT_EQ(neighbors.lookup(now, kLan, ip("10.0.0.9")), nullptr);
+  EXPECT_EQ(neighbors.lookup(now, kLink, ip("10.0.0.9")), nullptr);
   EXPECT_EQ(out.take().size(), 1u);
   arp(kArpReply, kHost, "10.0.0.9", "10.0.0.2");
-  ASSERT_NE(neighbors.lookup(now, kLan, ip("10.0.0.9")), nullptr);
-  EXPECT_EQ(*neighbors.lookup(now, kLan, ip("10.0.0.9")), kHost);
+  ASSERT_NE(neighbors.lookup(now, kLink, ip("10.0.0.9")), nullptr);
+  EXPECT_EQ(*neighbors.lookup(now, kLink, ip("10.0.0.9")), kHost);
 }
 
 TEST_F(NeighborsTest, FrameForAResolvedNextHopIsSentAtOnce) {
   arp(kArpRequest, kHost, "10.0.0.9", "10.0.0.2");
   out.take();
-  neighbors.resolve(now, kLan, ip("10.0.0.9"), data(5));
+  neighbors.resolve(now, kLink, ip("10.0.0.9"), data(5));
   const auto sent = out.take();
   ASSERT_EQ(sent.size(), 1u);
   EXPECT_EQ(Mac::from_wire(sent[0].frame.data()), kHost);
@@ -365,7 +365,7 @@ TEST_F(NeighborsTest, ReconfigurationForgetsNetworksThatAreGone) {
   nd(kHost, solicit("2001:db8::9", "2001:db8::2", kHost));
   EXPECT_EQ(neighbors.size(), 2u);
   NeighborInterface i;
-  i.id = kLan;
+  i.id = kLink;
   i.mac = kOurs;
   i.link_local = link_local_of(kOurs);
   i.own = {*parse_prefix("10.9.0.2/24"), *parse_prefix("2001:db8::2/64")};
@@ -377,11 +377,11 @@ TEST_F(NeighborsTest, ReconfigurationForgetsNetworksThatAreGone) {
 
 TEST_F(NeighborsTest, WithoutAnAddressOfTheFamilyNobodyCanBeAsked) {
   NeighborInterface i;
-  i.id = kLan;
+  i.id = kLink;
   i.mac = kOurs;
   i.link_local = link_local_of(kOurs);
   neighbors.configure({i});
-  neighbors.resolve(now, kLan, ip("10.0.0.9"), data(1));
+  neighbors.resolve(now, kLink, ip("10.0.0.9"), data(1));
   EXPECT_EQ(neighbors.counters().dropped_no_source, 1u);
   EXPECT_TRUE(out.take().empty());
 }

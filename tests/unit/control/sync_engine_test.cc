@@ -11,7 +11,7 @@ namespace {
 
 using test::FakeDataplane;
 using test::Frame;
-constexpr InterfaceId kSync = 1;
+constexpr InterfaceId kSyncLink = 1;
 
 class Host final : public SyncHost {
  public:
@@ -45,7 +45,7 @@ class SyncPair : public testing::Test {
     Side(uint8_t number, unsigned workers = 1) : plane(number, 1, workers) {
       SyncOptions o;
       o.hostid = number;
-      o.interface = kSync;
+      o.interface = kSyncLink;
       o.mac = plane.macs()[0];
       o.source = {Af::inet, Address::v4(0x0aff0000u + number)};
       o.peer = IpAddress{Af::inet, Address::v4(0x0aff0000u + 3u - number)};
@@ -76,7 +76,7 @@ class SyncPair : public testing::Test {
   void cross(Side& from, Side& to) {
     for (auto& f : from.plane.take_sync_sent()) {
       ++crossed;
-      if (to.running && !cut) to.plane.receive_sync(kSync, f);
+      if (to.running && !cut) to.plane.receive_sync(kSyncLink, f);
     }
   }
   void both() {
@@ -361,13 +361,13 @@ TEST_F(SyncPair, ForeignFramesAreCountedByReason) {
   ttl[14 + 8] = 64;
   store_raw<uint16_t>(&ttl[14 + 10], 0);
   store_raw(&ttl[14 + 10], checksum(&ttl[14], kIpv4Header));
-  b.plane.receive_sync(kSync, ttl);
-  b.plane.receive_sync(kSync + 1, good);
+  b.plane.receive_sync(kSyncLink, ttl);
+  b.plane.receive_sync(kSyncLink + 1, good);
   Frame version = good;
   version[34] = 9;
-  b.plane.receive_sync(kSync, version);
-  b.plane.receive_sync(kSync, Frame(good.begin(), good.begin() + 30));
-  b.plane.receive_sync(kSync, Frame(10, 0));
+  b.plane.receive_sync(kSyncLink, version);
+  b.plane.receive_sync(kSyncLink, Frame(good.begin(), good.begin() + 30));
+  b.plane.receive_sync(kSyncLink, Frame(10, 0));
   b.engine->poll(now);
   const SyncStatus s = b.engine->status();
   EXPECT_EQ(s.received.fault(pfsync::Fault::badttl), 1u);
@@ -383,7 +383,7 @@ TEST(SyncWorkers, RecordsWithKeysGoToTheirOwnerAndIdsToAll) {
   Host host, peer_host;
   SyncOptions o;
   o.hostid = 1;
-  o.interface = kSync;
+  o.interface = kSyncLink;
   o.mac = plane.macs()[0];
   o.source = {Af::inet, Address::v4(1)};
   o.workers = 3;
@@ -400,8 +400,8 @@ TEST(SyncWorkers, RecordsWithKeysGoToTheirOwnerAndIdsToAll) {
     for (int i = 0; i < turns; ++i, now += 1ms) {
       engine.poll(now);
       peer.poll(now);
-      for (auto& f : plane.take_sync_sent()) peer_plane.receive_sync(kSync, f);
-      for (auto& f : peer_plane.take_sync_sent()) plane.receive_sync(kSync, f);
+      for (auto& f : plane.take_sync_sent()) peer_plane.receive_sync(kSyncLink, f);
+      for (auto& f : peer_plane.take_sync_sent()) plane.receive_sync(kSyncLink, f);
     }
   };
   run(50);
@@ -439,7 +439,7 @@ TEST(SyncWorkers, UpdateReachesAStateThatAnotherWorkerOwns) {
   Host host;
   SyncOptions o;
   o.hostid = 1;
-  o.interface = kSync;
+  o.interface = kSyncLink;
   o.source = {Af::inet, Address::v4(1)};
   o.workers = 2;
   SyncEngine engine(o, plane, host);
@@ -459,7 +459,7 @@ TEST(SyncWorkers, UpdateReachesAStateThatAnotherWorkerOwns) {
   newer.src.seqlo = 77;
   ASSERT_TRUE(builder.add_update(newer));
   buffer.resize(14 + builder.finish(1));
-  plane.receive_sync(kSync, buffer);
+  plane.receive_sync(kSyncLink, buffer);
   engine.poll(now);
   ASSERT_NE(plane.find(1, 1), nullptr);
   EXPECT_EQ(plane.find(1, 1)->src.seqlo, 77u);

@@ -12,13 +12,13 @@
 namespace twinwall::test {
 namespace {
 
-struct Seen {
+struct SeenSums {
   unsigned out = 0, changed = 0, errors = 0, resets = 0, pieces = 0, damaged = 0;
 };
 
 class Checker {
  public:
-  explicit Checker(Seen& seen) : seen_(seen) {}
+  explicit Checker(SeenSums& seen) : seen_(seen) {}
 
   void check(const Happening& h) {
     std::map<InterfaceId, std::vector<Frame>> by_interface;
@@ -60,11 +60,11 @@ class Checker {
     EXPECT_NE(wrong & kWrongTransportSum, 0u) << "damage is hidden\n" << show(f);
   }
 
-  Seen& seen_;
+  SeenSums& seen_;
 };
 
 TEST(ChecksumsProperty, NothingLeavesWithAWrongChecksumThatCameWithARightOne) {
-  Seen seen;
+  SeenSums seen;
   for (uint64_t seed = 1; seed <= test::rounds(200); ++seed) {
     const std::string rules = RandomRules(seed, {.stateless = true, .limits = true, .routes = true}).ruleset();
     const auto node = make_node(rules);

@@ -14,13 +14,13 @@
 namespace twinwall::test {
 namespace {
 
-struct Seen {
+struct SeenConnections {
   unsigned demanded = 0, done = 0, translated = 0, crossed = 0, proxied = 0, modulated = 0, compared = 0;
 };
 
 class Conversation {
  public:
-  Conversation(scenario::Node& node, const Opening& o, uint64_t seed, bool bad_links, Seen& seen)
+  Conversation(scenario::Node& node, const Opening& o, uint64_t seed, bool bad_links, SeenConnections& seen)
       : node_(node), random_(seed), at_(o.at), bad_links_(bad_links), repeats_(bad_links), seen_(seen) {
     client_ = std::make_unique<TcpEnd>(
         TcpEnd::Names{o.packet.af, o.packet.src, o.packet.dst, o.packet.word(0), o.packet.word(2)}, random_.next(),
@@ -196,7 +196,7 @@ class Conversation {
   Random random_;
   InterfaceId at_, server_at_ = kNoInterface;
   bool bad_links_, repeats_;
-  Seen& seen_;
+  SeenConnections& seen_;
   std::unique_ptr<TcpEnd> client_, server_;
   std::deque<Flying> flying_;
   bool proxied_ = false;
@@ -204,7 +204,7 @@ class Conversation {
   std::vector<std::pair<std::string, Frame>> log_;
 };
 
-void talk(bool bad_links, uint64_t first_seed, Seen& seen) {
+void talk(bool bad_links, uint64_t first_seed, SeenConnections& seen) {
   for (uint64_t seed = first_seed; seed < first_seed + test::rounds(150); ++seed) {
     const std::string rules = RandomRules(seed, {}).ruleset();
     const auto node = make_node(rules);
@@ -220,7 +220,7 @@ void talk(bool bad_links, uint64_t first_seed, Seen& seen) {
 }
 
 // The rulesets are such that nothing was left out.
-void expect_all_exercised(const Seen& seen) {
+void expect_all_exercised(const SeenConnections& seen) {
   EXPECT_EQ(seen.done, seen.demanded);
   EXPECT_GE(seen.demanded, test::often(500));
   EXPECT_GE(seen.translated, test::often(100));
@@ -231,13 +231,13 @@ void expect_all_exercised(const Seen& seen) {
 }
 
 TEST(ConnectionsProperty, HonestEndsAlwaysGetThrough) {
-  Seen seen;
+  SeenConnections seen;
   talk(false, 1, seen);
   expect_all_exercised(seen);
 }
 
 TEST(ConnectionsProperty, HonestEndsGetThroughOverBadLinks) {
-  Seen seen;
+  SeenConnections seen;
   talk(true, 1001, seen);
   expect_all_exercised(seen);
 }

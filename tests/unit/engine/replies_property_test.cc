@@ -12,7 +12,7 @@
 namespace twinwall::test {
 namespace {
 
-struct Seen {
+struct SeenReplies {
   unsigned passed = 0, translated = 0, crossed = 0, errors = 0, echoes = 0, handshakes = 0, run_out = 0, large = 0;
 };
 
@@ -36,7 +36,7 @@ FlowKey wire_key(const Datagram& d, Direction dir) {
 
 class World {
  public:
-  World(uint64_t seed, Seen& seen) : seed_(seed), traffic_(seed * 7919), seen_(seen) {
+  World(uint64_t seed, SeenReplies& seen) : seed_(seed), traffic_(seed * 7919), seen_(seen) {
     rules_ = RandomRules(seed, {.proxies = false}).ruleset();
     node_ = make_node(rules_);
   }
@@ -225,14 +225,14 @@ class World {
   uint64_t seed_;
   uint16_t datagrams_ = 0;
   RandomTraffic traffic_;
-  Seen& seen_;
+  SeenReplies& seen_;
   std::string rules_;
   std::vector<std::pair<std::string, Frame>> last_;  // what happened to the connection
   std::unique_ptr<scenario::Node> node_;
 };
 
 TEST(RepliesProperty, WhatAStatePassedIsAnsweredInItsOwnAddresses) {
-  Seen seen;
+  SeenReplies seen;
   for (uint64_t seed = 1; seed <= test::rounds(160); ++seed) {
     World world(seed, seen);
     ASSERT_TRUE(world.ready());

@@ -24,13 +24,13 @@ std::string counted_ruleset(const std::string& rules) {
   return rules.substr(0, at) + kCounted + rules.substr(at);
 }
 
-struct Seen {
+struct SeenBooks {
   unsigned states = 0, sources = 0, fragments = 0, pools = 0, connections = 0, overloads = 0, limited = 0;
 };
 
 class Books {
  public:
-  Books(scenario::Node& node, Seen& seen) : node_(node), seen_(seen) {}
+  Books(scenario::Node& node, SeenBooks& seen) : node_(node), seen_(seen) {}
 
   // Everything that is counted, against what there is.
   void audit() {
@@ -128,11 +128,11 @@ class Books {
   }
 
   scenario::Node& node_;
-  Seen& seen_;
+  SeenBooks& seen_;
 };
 
 TEST(SilenceProperty, TheBooksAreRightAndInTheEndThereIsNothing) {
-  Seen seen;
+  SeenBooks seen;
   for (uint64_t seed = 1; seed <= test::rounds(200); ++seed) {
     const std::string rules = counted_ruleset(
         RandomRules(seed, {.stateless = true, .limits = true, .routes = true, .short_times = true}).ruleset());

@@ -12,8 +12,6 @@ namespace {
 
 using namespace testing_rules;
 
-const RuleInput kWeb = tcp("10.0.0.5", "198.51.100.7", 80);
-
 // PF's threshold as it is written down, in whole numbers.
 struct NaiveMeter {
   uint64_t count = 0, last = 0;
@@ -68,9 +66,9 @@ TEST(Rate, NeverOverflows) {
   EXPECT_FALSE(rate_exceeded(meter, most, 5) && rate_exceeded(meter, RateLimit{1, 1}, 9));
 }
 
-class World {
+class Surroundings {
  public:
-  World() {
+  Surroundings() {
     environment.context = this;
     environment.has_route = [](const void*, Af, const Address& a) { return a != parse_ip("203.0.113.1")->addr; };
     environment.urpf_failed = [](const void*, Af, const Address& a, InterfaceId in) {
@@ -93,55 +91,55 @@ Rule with_runtime(Rule r) {
 }
 
 TEST(Conditions, OnceIsForOnePacket) {
-  World world;
+  Surroundings around;
   Rule once = with_runtime(pass());
   once.once = true;
   const Ruleset rules = ruleset({block(), once});
-  EXPECT_EQ(world.decide(rules, kWeb)->number, 1u);
-  EXPECT_EQ(world.decide(rules, kWeb)->number, 0u);
+  EXPECT_EQ(around.decide(rules, kWeb)->number, 1u);
+  EXPECT_EQ(around.decide(rules, kWeb)->number, 0u);
 }
 
 TEST(Conditions, LookingUsesNothingUp) {
-  World world;
+  Surroundings around;
   Rule once = with_runtime(pass());
   once.once = true;
   once.max_pkt_rate = {1, 10};
   const Ruleset rules = ruleset({block(), once});
-  world.environment.looking = true;
-  for (int i = 0; i < 5; ++i) EXPECT_EQ(world.decide(rules, kWeb)->number, 1u);
-  EXPECT_EQ(evaluate(rules, kWeb).rule->number, 1u);  // and neither does asking without a world
-  world.environment.looking = false;
-  EXPECT_EQ(world.decide(rules, kWeb)->number, 1u);
-  EXPECT_EQ(world.decide(rules, kWeb)->number, 0u);
+  around.environment.looking = true;
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(around.decide(rules, kWeb)->number, 1u);
+  EXPECT_EQ(evaluate(rules, kWeb).rule->number, 1u);  // and neither does asking without a around
+  around.environment.looking = false;
+  EXPECT_EQ(around.decide(rules, kWeb)->number, 1u);
+  EXPECT_EQ(around.decide(rules, kWeb)->number, 0u);
 }
 
 TEST(Conditions, OnlyWhatElseMatchesIsMetered) {
-  World world;
+  Surroundings around;
   Rule limited = with_runtime(pass());
   limited.to.port = port(80);
   limited.proto = kProtoTcp;
   limited.max_pkt_rate = {2, 10};
   const Ruleset rules = ruleset({block(), limited});
-  for (int i = 0; i < 9; ++i) EXPECT_EQ(world.decide(rules, tcp("10.0.0.5", "198.51.100.7", 81))->number, 0u);
-  EXPECT_EQ(world.decide(rules, kWeb)->number, 1u);
-  EXPECT_EQ(world.decide(rules, kWeb)->number, 1u);
-  EXPECT_EQ(world.decide(rules, kWeb)->number, 0u);
-  world.environment.now_s += 20;
-  EXPECT_EQ(world.decide(rules, kWeb)->number, 1u);
+  for (int i = 0; i < 9; ++i) EXPECT_EQ(around.decide(rules, tcp("10.0.0.5", "198.51.100.7", 81))->number, 0u);
+  EXPECT_EQ(around.decide(rules, kWeb)->number, 1u);
+  EXPECT_EQ(around.decide(rules, kWeb)->number, 1u);
+  EXPECT_EQ(around.decide(rules, kWeb)->number, 0u);
+  around.environment.now_s += 20;
+  EXPECT_EQ(around.decide(rules, kWeb)->number, 1u);
 }
 
 TEST(Conditions, ProbabilityIsTheShareOfPackets) {
-  World world;
+  Surroundings around;
   Rule some = pass();
   some.probability = 858'993'459;  // 20%
   const Ruleset rules = ruleset({block(), some});
   int passed = 0;
-  for (int i = 0; i < 10000; ++i) passed += world.decide(rules, kWeb)->number == 1 ? 1 : 0;
+  for (int i = 0; i < 10000; ++i) passed += around.decide(rules, kWeb)->number == 1 ? 1 : 0;
   EXPECT_NEAR(passed, 2000, 200);
 }
 
 TEST(Conditions, TagsAreSetByEveryMatchAndAskedAfterwards) {
-  World world;
+  Surroundings around;
   Rule first = match(), second = block(), asks = pass(), asks_not = pass();
   first.tag = 1;
   second.tag = 2;
@@ -150,13 +148,13 @@ TEST(Conditions, TagsAreSetByEveryMatchAndAskedAfterwards) {
   asks_not.tagged = 1;
   asks_not.not_tagged = true;
   const Ruleset rules = ruleset({first, second, asks, asks_not});
-  EXPECT_EQ(world.decide(rules, kWeb)->number, 2u);
+  EXPECT_EQ(around.decide(rules, kWeb)->number, 2u);
   RuleInput udp = packet("10.0.0.5", "198.51.100.7", kProtoUdp);
-  EXPECT_EQ(world.decide(rules, udp)->number, 3u);
+  EXPECT_EQ(around.decide(rules, udp)->number, 3u);
 }
 
 TEST(Conditions, TosPriorityAndOrigin) {
-  World world;
+  Surroundings around;
   Rule tos = pass(), prio = pass(), from = pass();
   tos.tos = 0x10;
   prio.prio = 6;
@@ -164,17 +162,17 @@ TEST(Conditions, TosPriorityAndOrigin) {
   from.received_on.set(2);
   const Ruleset rules = ruleset({block(), tos, prio, from});
   RuleInput in = kWeb;
-  EXPECT_EQ(world.decide(rules, in)->number, 0u);
+  EXPECT_EQ(around.decide(rules, in)->number, 0u);
   in.tos = 0x10;
-  EXPECT_EQ(world.decide(rules, in)->number, 1u);
+  EXPECT_EQ(around.decide(rules, in)->number, 1u);
   in.prio = 6;
-  EXPECT_EQ(world.decide(rules, in)->number, 2u);
+  EXPECT_EQ(around.decide(rules, in)->number, 2u);
   in.received_on = 2;
-  EXPECT_EQ(world.decide(rules, in)->number, 3u);
+  EXPECT_EQ(around.decide(rules, in)->number, 3u);
 }
 
 TEST(Conditions, RoutesAndTheWayBack) {
-  World world;
+  Surroundings around;
   Rule unreachable = block(), reachable = pass(), wrong_side = block();
   unreachable.to.address.kind = AddressKind::no_route;
   reachable.to.address.kind = AddressKind::no_route;
@@ -183,12 +181,12 @@ TEST(Conditions, RoutesAndTheWayBack) {
   const Ruleset rules = ruleset({unreachable, reachable, wrong_side});
   RuleInput in = tcp("10.0.0.5", "203.0.113.1", 80);
   in.received_on = 1;
-  EXPECT_EQ(world.decide(rules, in)->number, 0u);
+  EXPECT_EQ(around.decide(rules, in)->number, 0u);
   in = kWeb;
   in.received_on = 1;
-  EXPECT_EQ(world.decide(rules, in)->number, 1u);
+  EXPECT_EQ(around.decide(rules, in)->number, 1u);
   in.received_on = 2;
-  EXPECT_EQ(world.decide(rules, in)->number, 2u);
+  EXPECT_EQ(around.decide(rules, in)->number, 2u);
 }
 
 TEST(Conditions, TablesAndTheirNegation) {

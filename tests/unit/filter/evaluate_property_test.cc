@@ -11,12 +11,13 @@
 #include "lib/filter/evaluate.h"
 #include "lib/filter/print.h"
 #include "tests/unit/filter/rules.h"
+#include "tests/unit/filter/tables.h"
 #include "tests/unit/rounds.h"
 
 namespace twinwall {
 namespace {
 
-bool bit(const Address& a, unsigned i) { return (a.bytes[i / 8] >> (7 - i % 8) & 1) != 0; }
+using testing_tables::bit;
 
 bool naive_address(const AddressMatch& m, Af af, const Address& a) {
   if (m.kind == AddressKind::any) return true;

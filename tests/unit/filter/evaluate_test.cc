@@ -18,8 +18,6 @@ int decided(const Ruleset& rules, const RuleInput& input) {
   return d.rule == &rules.default_rule ? -1 : static_cast<int>(d.rule->number);
 }
 
-const RuleInput kWeb = tcp("10.0.0.5", "198.51.100.7", 80);
-
 TEST(Evaluate, WithoutRulesTheDefaultRulePassesWithoutState) {
   const Ruleset rules;
   const Decision d = evaluate(rules, kWeb);

@@ -73,6 +73,7 @@ inline RuleInput tcp(std::string_view from, std::string_view to, uint16_t dport,
   in.tcp_flags = flags;
   return in;
 }
+inline const RuleInput kWeb = tcp("10.0.0.5", "198.51.100.7", 80);
 inline RuleInput icmp(std::string_view from, std::string_view to, int16_t type, int16_t code = 0) {
   RuleInput in = packet(from, to, parse_ip(from)->af == Af::inet ? kProtoIcmp : kProtoIcmp6);
   in.icmp_type = type;

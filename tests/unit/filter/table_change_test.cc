@@ -7,23 +7,19 @@
 #include <thread>
 
 #include "lib/base/random.h"
+#include "tests/unit/filter/tables.h"
 
 namespace twinwall {
 namespace {
 
-TableEntry entry(std::string_view text) { return *parse_table_entry(text); }
+using testing_tables::entry;
+using testing_tables::table;
+using testing_tables::v4;
+
 std::vector<TableEntry> entries(std::initializer_list<std::string_view> texts) {
   std::vector<TableEntry> out;
   for (const auto t : texts) out.push_back(entry(t));
   return out;
-}
-Address v4(std::string_view text) { return parse_ip(text)->addr; }
-
-Table table(std::initializer_list<std::string_view> texts, bool dynamic) {
-  Table t("t");
-  for (const auto text : texts) t.add_entry(entry(text));
-  t.seal(dynamic);
-  return t;
 }
 
 std::string all(const Table& t) {

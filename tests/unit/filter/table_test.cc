@@ -8,21 +8,14 @@
 #include <vector>
 
 #include "lib/base/random.h"
+#include "tests/unit/filter/tables.h"
 
 namespace twinwall {
 namespace {
 
-TableEntry entry(std::string_view text, bool negate = false) { return {*parse_prefix(text), negate}; }
-Address v4(std::string_view text) { return parse_ip(text)->addr; }
-
-Table table(std::initializer_list<TableEntry> entries, bool dynamic = false) {
-  Table t("t");
-  for (const TableEntry& e : entries) t.add_entry(e);
-  t.seal(dynamic);
-  return t;
-}
-
-bool bit(const Address& a, unsigned i) { return (a.bytes[i / 8] >> (7 - i % 8) & 1) != 0; }
+using testing_tables::bit;
+using testing_tables::table;
+using testing_tables::v4;
 
 // Of the entries that hold the address the longest, and of equal ones the last, decides.
 bool naive_contains(const std::vector<TableEntry>& entries, Af af, const Address& address) {
@@ -46,8 +39,7 @@ TEST(Table, AnEmptyTableHoldsNothing) {
 }
 
 TEST(Table, TheLongestEntryDecides) {
-  const Table t =
-      table({entry("10.0.0.0/8"), entry("10.1.0.0/16", true), entry("10.1.2.0/24"), entry("10.1.2.3", true)});
+  const Table t = table({"10.0.0.0/8", "!10.1.0.0/16", "10.1.2.0/24", "!10.1.2.3"});
   EXPECT_TRUE(t.contains(Af::inet, v4("10.9.9.9")));
   EXPECT_FALSE(t.contains(Af::inet, v4("10.1.9.9")));
   EXPECT_TRUE(t.contains(Af::inet, v4("10.1.2.4")));
@@ -56,15 +48,15 @@ TEST(Table, TheLongestEntryDecides) {
 }
 
 TEST(Table, APrefixGivenAgainReplacesItsSign) {
-  const Table t = table({entry("10.0.0.0/8"), entry("10.0.0.0/8", true)});
+  const Table t = table({"10.0.0.0/8", "!10.0.0.0/8"});
   EXPECT_FALSE(t.contains(Af::inet, v4("10.0.0.1")));
 }
 
 TEST(Table, FamiliesAreApart) {
-  const Table t = table({entry("0.0.0.0/0")});
+  const Table t = table({"0.0.0.0/0"});
   EXPECT_TRUE(t.contains(Af::inet, v4("1.2.3.4")));
   EXPECT_FALSE(t.contains(Af::inet6, parse_ip("2001:db8::1")->addr));
-  const Table six = table({entry("::/0")});
+  const Table six = table({"::/0"});
   EXPECT_FALSE(six.contains(Af::inet, v4("1.2.3.4")));
   EXPECT_TRUE(six.contains(Af::inet6, parse_ip("2001:db8::1")->addr));
 }
@@ -105,7 +97,7 @@ TEST(TableProperty, FindsWhatTheLinearSearchFinds) {
 }
 
 TEST(Table, HostsOfRunTimeAreBesideTheEntries) {
-  Table t = table({entry("10.0.0.0/24", true)}, true);
+  Table t = table({"!10.0.0.0/24"}, true);
   ASSERT_NE(t.hosts(), nullptr);
   EXPECT_FALSE(t.contains(Af::inet, v4("10.0.0.5")));
   EXPECT_EQ(t.hosts()->add(Af::inet, v4("10.0.0.5"), 7), HostSet::Added::added);
@@ -115,13 +107,13 @@ TEST(Table, HostsOfRunTimeAreBesideTheEntries) {
 }
 
 TEST(Table, WithoutAddressesItKeepsWhatItHeld) {
-  const Table t = table({entry("10.0.0.0/24", true)}, true);
+  const Table t = table({"!10.0.0.0/24"}, true);
   (void)t.hosts()->add(Af::inet, v4("10.0.0.5"), 7);
   Table next = table({}, true);
   next.take_over(t);
   EXPECT_TRUE(next.contains(Af::inet, v4("10.0.0.5")));
   EXPECT_NE(next.content()->find(*parse_prefix("10.0.0.0/24")), nullptr);
-  Table addressed = table({entry("192.0.2.0/24")}, true);
+  Table addressed = table({"192.0.2.0/24"}, true);
   addressed.addressed = true;
   addressed.take_over(t);
   EXPECT_FALSE(addressed.contains(Af::inet, v4("10.0.0.5")));

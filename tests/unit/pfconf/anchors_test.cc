@@ -10,23 +10,13 @@
 #include "lib/pfconf/macros.h"
 #include "lib/pfconf/pfconf.h"
 #include "tests/unit/filter/rules.h"
-#include "tests/unit/pfconf/interfaces.h"
+#include "tests/unit/pfconf/reading.h"
 
 namespace twinwall::pfconf {
 namespace {
 
 using testing_rules::icmp;
 using testing_rules::tcp;
-
-Result read(std::string_view text) { return parse(text, test_interfaces()); }
-
-std::string printed(std::string_view text) {
-  const Result r = read(text);
-  std::string out;
-  for (const auto& u : r.unsupported) out += "unsupported " + u.feature + "\n";
-  for (const auto& d : r.diagnostics) out += to_string(d) + "\n";
-  return out.empty() ? print_ruleset(r.config.rules, false) : out;
-}
 
 Action verdict(std::string_view text, const RuleInput& in) {
   const Result r = read(text);

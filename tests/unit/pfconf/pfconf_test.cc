@@ -5,14 +5,10 @@
 
 #include "lib/filter/print.h"
 #include "lib/pfconf/lexer.h"
-#include "tests/unit/pfconf/interfaces.h"
+#include "tests/unit/pfconf/reading.h"
 
 namespace twinwall::pfconf {
 namespace {
-
-std::vector<config::Interface> interfaces() { return test_interfaces(); }
-
-Result read(std::string_view text) { return parse(text, interfaces()); }
 
 // The rules in PF's notation; a problem instead where there is one.
 std::vector<std::string> rules(std::string_view text) {
@@ -201,8 +197,8 @@ TEST(PfconfUnsupported, IsNamedByFeature) {
 TEST(PfconfDialect, FreebsdsReassemblyIsWhatIsAlwaysDone) {
   Dialect freebsd;
   freebsd.scrub_rules = true;
-  EXPECT_TRUE(parse("scrub on vio0 all fragment reassemble\npass\n", interfaces(), freebsd).ok());
-  EXPECT_FALSE(parse("scrub on vio0 all reassemble tcp\n", interfaces(), freebsd).ok());
+  EXPECT_TRUE(parse("scrub on vio0 all fragment reassemble\npass\n", test_interfaces(), freebsd).ok());
+  EXPECT_FALSE(parse("scrub on vio0 all reassemble tcp\n", test_interfaces(), freebsd).ok());
   EXPECT_FALSE(read("scrub on vio0 all fragment reassemble\n").ok());
 }
 

@@ -10,6 +10,8 @@
 
 namespace twinwall::pfconf {
 
+inline Result read(std::string_view text) { return parse(text, test_interfaces()); }
+
 // The tables and rules in PF's notation; where there are problems, these instead.
 inline std::string printed(std::string_view text, const std::vector<config::Interface>& interfaces = test_interfaces(),
                            const std::string& directory = {}) {

@@ -91,14 +91,14 @@ class Generator {
 };
 
 TEST(NotationProperty, RandomPacketsSurviveTheRoundTrip) {
-  constexpr BuildDefaults kMacs{Mac{{2, 0, 0, 0, 0, 1}}, Mac{{2, 0, 0, 0, 0, 2}}};
+  constexpr BuildDefaults kEnds{Mac{{2, 0, 0, 0, 0, 1}}, Mac{{2, 0, 0, 0, 0, 2}}};
   Generator generator(20260101);
   for (int i = 0; i < 20000; ++i) {
     const std::string text = generator.packet();
     SCOPED_TRACE(text);
     auto parsed = parse_packet(text);
     ASSERT_TRUE(std::holds_alternative<PacketSpec>(parsed)) << std::get<NotationError>(parsed).message;
-    auto built = build_frame(std::get<PacketSpec>(parsed), {}, kMacs);
+    auto built = build_frame(std::get<PacketSpec>(parsed), {}, kEnds);
     ASSERT_TRUE(std::holds_alternative<std::vector<uint8_t>>(built)) << std::get<std::string>(built);
     const auto& frame = std::get<std::vector<uint8_t>>(built);
     ASSERT_EQ(verify_frame(frame), "");
@@ -110,7 +110,7 @@ TEST(NotationProperty, RandomPacketsSurviveTheRoundTrip) {
     const std::string printed = print_packet(read);
     auto again = parse_packet(printed);
     ASSERT_TRUE(std::holds_alternative<PacketSpec>(again)) << printed << ": " << std::get<NotationError>(again).message;
-    auto rebuilt = build_frame(std::get<PacketSpec>(again), {}, kMacs);
+    auto rebuilt = build_frame(std::get<PacketSpec>(again), {}, kEnds);
     ASSERT_TRUE(std::holds_alternative<std::vector<uint8_t>>(rebuilt));
     ASSERT_EQ(std::get<std::vector<uint8_t>>(rebuilt), frame) << printed;
   }

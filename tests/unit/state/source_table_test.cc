@@ -9,7 +9,7 @@ namespace {
 
 constexpr RuleSlot kRule = 7;
 
-SourceKey key(uint32_t host, RuleSlot rule = kRule, SourcePurpose purpose = SourcePurpose::track) {
+SourceKey source(uint32_t host, RuleSlot rule = kRule, SourcePurpose purpose = SourcePurpose::track) {
   return {rule, purpose, Af::inet, Address::v4(host)};
 }
 
@@ -24,45 +24,45 @@ void purge_all(SourceTable& t, uint32_t now_s) { (void)t.purge(now_s, t.buckets(
 TEST(SourceTable, CountsStatesOfASourceUpToTheLimit) {
   SourceTable t(16, 1);
   const SourceLimits limits{0, 2, {}};
-  const SourceResult first = t.acquire(key(1), kRule, limits, nullptr, 0);
+  const SourceResult first = t.acquire(source(1), kRule, limits, nullptr, 0);
   EXPECT_EQ(first.outcome, SourceOutcome::made);
-  EXPECT_EQ(t.acquire(key(1), kRule, limits, nullptr, 0).outcome, SourceOutcome::found);
-  EXPECT_EQ(t.acquire(key(1), kRule, limits, nullptr, 0).outcome, SourceOutcome::max_states);
-  EXPECT_EQ(t.acquire(key(2), kRule, limits, nullptr, 0).outcome, SourceOutcome::made);
+  EXPECT_EQ(t.acquire(source(1), kRule, limits, nullptr, 0).outcome, SourceOutcome::found);
+  EXPECT_EQ(t.acquire(source(1), kRule, limits, nullptr, 0).outcome, SourceOutcome::max_states);
+  EXPECT_EQ(t.acquire(source(2), kRule, limits, nullptr, 0).outcome, SourceOutcome::made);
   t.release(first.node, false, 0, false, 0);
-  EXPECT_EQ(t.acquire(key(1), kRule, limits, nullptr, 0).outcome, SourceOutcome::found);
+  EXPECT_EQ(t.acquire(source(1), kRule, limits, nullptr, 0).outcome, SourceOutcome::found);
 }
 
 TEST(SourceTable, LimitsTheSourcesOfARule) {
   SourceTable t(16, 1);
   const SourceLimits limits{1, 0, {}};
-  const SourceResult first = t.acquire(key(1), kRule, limits, nullptr, 0);
-  EXPECT_EQ(t.acquire(key(2), kRule, limits, nullptr, 0).outcome, SourceOutcome::max_nodes);
-  EXPECT_EQ(t.acquire(key(2, 8), 8, limits, nullptr, 0).outcome, SourceOutcome::made);
+  const SourceResult first = t.acquire(source(1), kRule, limits, nullptr, 0);
+  EXPECT_EQ(t.acquire(source(2), kRule, limits, nullptr, 0).outcome, SourceOutcome::max_nodes);
+  EXPECT_EQ(t.acquire(source(2, 8), 8, limits, nullptr, 0).outcome, SourceOutcome::made);
   // The place is free once the node is gone, not before.
   t.release(first.node, false, 5, false, 0);
-  EXPECT_EQ(t.acquire(key(2), kRule, limits, nullptr, 0).outcome, SourceOutcome::max_nodes);
+  EXPECT_EQ(t.acquire(source(2), kRule, limits, nullptr, 0).outcome, SourceOutcome::max_nodes);
   purge_all(t, 4);
   EXPECT_EQ(t.size(), 2u);
   purge_all(t, 5);
   EXPECT_EQ(t.size(), 1u);
-  EXPECT_EQ(t.acquire(key(2), kRule, limits, nullptr, 5).outcome, SourceOutcome::made);
+  EXPECT_EQ(t.acquire(source(2), kRule, limits, nullptr, 5).outcome, SourceOutcome::made);
 }
 
 TEST(SourceTable, AFullTableRefusesAndALowerLimitHolds) {
   SourceTable t(2, 1);
-  EXPECT_EQ(t.acquire(key(1), kRule, {}, nullptr, 0).outcome, SourceOutcome::made);
+  EXPECT_EQ(t.acquire(source(1), kRule, {}, nullptr, 0).outcome, SourceOutcome::made);
   t.set_limit(1);
-  EXPECT_EQ(t.acquire(key(2), kRule, {}, nullptr, 0).outcome, SourceOutcome::full);
+  EXPECT_EQ(t.acquire(source(2), kRule, {}, nullptr, 0).outcome, SourceOutcome::full);
   t.set_limit(9);
-  EXPECT_EQ(t.acquire(key(2), kRule, {}, nullptr, 0).outcome, SourceOutcome::made);
-  EXPECT_EQ(t.acquire(key(3), kRule, {}, nullptr, 0).outcome, SourceOutcome::full);
-  EXPECT_EQ(t.acquire(key(2), kRule, {}, nullptr, 0).outcome, SourceOutcome::found);
+  EXPECT_EQ(t.acquire(source(2), kRule, {}, nullptr, 0).outcome, SourceOutcome::made);
+  EXPECT_EQ(t.acquire(source(3), kRule, {}, nullptr, 0).outcome, SourceOutcome::full);
+  EXPECT_EQ(t.acquire(source(2), kRule, {}, nullptr, 0).outcome, SourceOutcome::found);
 }
 
 TEST(SourceTable, RemembersAnAddress) {
   SourceTable t(16, 1);
-  const SourceKey sticky = key(1, kRule, SourcePurpose::rdr);
+  const SourceKey sticky = source(1, kRule, SourcePurpose::rdr);
   Address mapping;
   EXPECT_EQ(t.find(sticky, mapping).outcome, SourceOutcome::absent);
   const Address to = Address::v4(99);
@@ -72,23 +72,23 @@ TEST(SourceTable, RemembersAnAddress) {
   EXPECT_EQ(mapping, to);
   ASSERT_EQ(all(t).size(), 1u);
   EXPECT_EQ(all(t)[0].states, 2u);
-  EXPECT_EQ(t.find(key(1), mapping).outcome, SourceOutcome::absent);  // another purpose
+  EXPECT_EQ(t.find(source(1), mapping).outcome, SourceOutcome::absent);  // another purpose
 }
 
 TEST(SourceTable, ADetachedNodeIsFreedWithItsLastState) {
   SourceTable t(1, 1);
-  const SourceResult a = t.acquire(key(1), kRule, {}, nullptr, 0);
+  const SourceResult a = t.acquire(source(1), kRule, {}, nullptr, 0);
   t.detach(a.node);
   EXPECT_TRUE(all(t).empty());
-  EXPECT_EQ(t.acquire(key(1), kRule, {}, nullptr, 0).outcome, SourceOutcome::full);  // still held by a state
+  EXPECT_EQ(t.acquire(source(1), kRule, {}, nullptr, 0).outcome, SourceOutcome::full);  // still held by a state
   t.release(a.node, false, 100, false, 0);
-  EXPECT_EQ(t.acquire(key(1), kRule, {}, nullptr, 0).outcome, SourceOutcome::made);
+  EXPECT_EQ(t.acquire(source(1), kRule, {}, nullptr, 0).outcome, SourceOutcome::made);
 }
 
 TEST(SourceTable, FlushForgetsAllAndStatesEndLater) {
   SourceTable t(4, 1);
-  const SourceResult a = t.acquire(key(1), kRule, {}, nullptr, 0);
-  const SourceResult b = t.acquire(key(2), kRule, {}, nullptr, 0);
+  const SourceResult a = t.acquire(source(1), kRule, {}, nullptr, 0);
+  const SourceResult b = t.acquire(source(2), kRule, {}, nullptr, 0);
   t.release(b.node, false, 100, false, 0);
   uint32_t flushed = 0;
   for (uint32_t i = 0; i < t.buckets(); ++i) flushed += t.flush_bucket(i);
@@ -102,7 +102,7 @@ TEST(SourceTable, FlushForgetsAllAndStatesEndLater) {
 // PF: n events in s seconds pass, one more within them does not; the count decays with the part that has gone by.
 TEST(SourceTable, MetersConnections) {
   SourceTable t(4, 1);
-  const SourceResult a = t.acquire(key(1), kRule, {0, 0, {2, 10}}, nullptr, 100);
+  const SourceResult a = t.acquire(source(1), kRule, {0, 0, {2, 10}}, nullptr, 100);
   EXPECT_FALSE(t.connect(a.node, 100).too_fast);
   EXPECT_FALSE(t.connect(a.node, 100).too_fast);
   const auto third = t.connect(a.node, 100);
@@ -117,7 +117,7 @@ TEST(SourceTable, MetersConnections) {
 
 TEST(SourceTable, AnUnusedNodeGoesAtOnceWhereThatIsAsked) {
   SourceTable t(4, 1);
-  const SourceResult a = t.acquire(key(1), kRule, {}, nullptr, 0);
+  const SourceResult a = t.acquire(source(1), kRule, {}, nullptr, 0);
   t.release(a.node, false, 0, true, 0);
   EXPECT_EQ(t.size(), 0u);
 }
@@ -148,7 +148,7 @@ TEST(SourceTable, LimitsHoldOverWorkers) {
     for (int i = 0; i < 20000; ++i) {
       const uint32_t host = random.below(8);
       const bool rule_ok = t.add_state(kRule, 12);
-      const SourceResult r = t.acquire(key(host), kRule, {0, kMost, {}}, nullptr, 0);
+      const SourceResult r = t.acquire(source(host), kRule, {0, kMost, {}}, nullptr, 0);
       if (r.node != kNoSourceNode) {
         if (now_held[host].fetch_add(1) >= static_cast<int>(kMost)) broken = true;
         if (t.states_of(kRule) > 12 + 4) broken = true;

@@ -16,7 +16,7 @@
 namespace twinwall {
 namespace {
 
-FlowKey key(uint32_t a, uint16_t pa, uint32_t b = 0xcb007101, uint16_t pb = 80) {
+FlowKey tcp_flow(uint32_t a, uint16_t pa, uint32_t b = 0xcb007101, uint16_t pb = 80) {
   FlowKey k;
   k.af = Af::inet;
   k.proto = kProtoTcp;
@@ -58,68 +58,69 @@ class Table : public testing::Test {
 
 TEST_F(Table, AStateIsFoundByEachOfItsNames) {
   make({.capacity = 100});
-  State& s = fresh(key(1, 10), key(1, 10), 77);
+  State& s = fresh(tcp_flow(1, 10), tcp_flow(1, 10), 77);
   ASSERT_EQ(table_->insert(s).outcome, InsertOutcome::ok);
   EXPECT_FALSE(s.translated);
   EXPECT_TRUE(s.in_use);
-  EXPECT_EQ(find(key(1, 10), Side::wire), &s);
-  EXPECT_EQ(find(key(1, 10), Side::stack), &s);
+  EXPECT_EQ(find(tcp_flow(1, 10), Side::wire), &s);
+  EXPECT_EQ(find(tcp_flow(1, 10), Side::stack), &s);
   EXPECT_EQ(table_->find_by_id(77, 9), &s);
-  EXPECT_EQ(find(key(1, 11), Side::wire), nullptr);
+  EXPECT_EQ(find(tcp_flow(1, 11), Side::wire), nullptr);
   EXPECT_EQ(table_->find_by_id(77, 8), nullptr);
   EXPECT_EQ(table_->find_by_id(78, 9), nullptr);
-  table_->prefetch(table_->hash_key(key(1, 10), Side::wire));
-  table_->prefetch_state(table_->hash_key(key(1, 10), Side::wire), Side::wire);
+  table_->prefetch(table_->hash_key(tcp_flow(1, 10), Side::wire));
+  table_->prefetch_state(table_->hash_key(tcp_flow(1, 10), Side::wire), Side::wire);
   table_->remove(s);
-  EXPECT_EQ(find(key(1, 10), Side::wire), nullptr);
+  EXPECT_EQ(find(tcp_flow(1, 10), Side::wire), nullptr);
   EXPECT_EQ(table_->find_by_id(77, 9), nullptr);
   EXPECT_EQ(table_->load(), 0);
 }
 
 TEST_F(Table, ATranslatedStateHasAKeyForEachSide) {
   make({.capacity = 100});
-  State& s = fresh(key(1, 10), key(2, 20), 1);
+  State& s = fresh(tcp_flow(1, 10), tcp_flow(2, 20), 1);
   ASSERT_EQ(table_->insert(s).outcome, InsertOutcome::ok);
   EXPECT_TRUE(s.translated);
-  EXPECT_EQ(find(key(1, 10), Side::wire), &s);
-  EXPECT_EQ(find(key(2, 20), Side::stack), &s);
-  EXPECT_EQ(find(key(2, 20), Side::wire), nullptr);
-  EXPECT_EQ(find(key(1, 10), Side::stack), nullptr);
-  EXPECT_TRUE(table_->key_in_use(key(1, 10)));
-  EXPECT_TRUE(table_->key_in_use(key(2, 20)));
-  EXPECT_FALSE(table_->key_in_use(key(2, 21)));
+  EXPECT_EQ(find(tcp_flow(1, 10), Side::wire), &s);
+  EXPECT_EQ(find(tcp_flow(2, 20), Side::stack), &s);
+  EXPECT_EQ(find(tcp_flow(2, 20), Side::wire), nullptr);
+  EXPECT_EQ(find(tcp_flow(1, 10), Side::stack), nullptr);
+  EXPECT_TRUE(table_->key_in_use(tcp_flow(1, 10)));
+  EXPECT_TRUE(table_->key_in_use(tcp_flow(2, 20)));
+  EXPECT_FALSE(table_->key_in_use(tcp_flow(2, 21)));
 }
 
 TEST_F(Table, ABoundStateMatchesItsInterfaceAndGoesBeforeAFloatingOne) {
   make({.capacity = 100});
-  State& bound = fresh(key(1, 10), key(1, 10), 1, Direction::in, 3);
+  State& bound = fresh(tcp_flow(1, 10), tcp_flow(1, 10), 1, Direction::in, 3);
   ASSERT_EQ(table_->insert(bound).outcome, InsertOutcome::ok);
-  EXPECT_EQ(find(key(1, 10), Side::wire, 2), nullptr);
-  EXPECT_EQ(find(key(1, 10), Side::wire, 3), &bound);
-  State& floating = fresh(key(1, 10), key(1, 10), 2);
+  EXPECT_EQ(find(tcp_flow(1, 10), Side::wire, 2), nullptr);
+  EXPECT_EQ(find(tcp_flow(1, 10), Side::wire, 3), &bound);
+  State& floating = fresh(tcp_flow(1, 10), tcp_flow(1, 10), 2);
   ASSERT_EQ(table_->insert(floating).outcome, InsertOutcome::ok);
-  EXPECT_EQ(find(key(1, 10), Side::wire, 2), &floating);
-  EXPECT_EQ(find(key(1, 10), Side::wire, 3), &bound);
+  EXPECT_EQ(find(tcp_flow(1, 10), Side::wire, 2), &floating);
+  EXPECT_EQ(find(tcp_flow(1, 10), Side::wire, 3), &bound);
   table_->remove(bound);
-  EXPECT_EQ(find(key(1, 10), Side::wire, 3), &floating);
+  EXPECT_EQ(find(tcp_flow(1, 10), Side::wire, 3), &floating);
 }
 
 TEST_F(Table, TheSameKeyBindingAndDirectionCollide) {
   make({.capacity = 100});
-  State& first = fresh(key(1, 10), key(2, 20), 1);
+  State& first = fresh(tcp_flow(1, 10), tcp_flow(2, 20), 1);
   ASSERT_EQ(table_->insert(first).outcome, InsertOutcome::ok);
-  for (const auto& [wire, stack] : {std::pair(key(1, 10), key(3, 30)), std::pair(key(3, 30), key(2, 20)),
-                                    std::pair(key(2, 20), key(2, 20)), std::pair(key(3, 30), key(1, 10))}) {
+  for (const auto& [wire, stack] :
+       {std::pair(tcp_flow(1, 10), tcp_flow(3, 30)), std::pair(tcp_flow(3, 30), tcp_flow(2, 20)),
+        std::pair(tcp_flow(2, 20), tcp_flow(2, 20)), std::pair(tcp_flow(3, 30), tcp_flow(1, 10))}) {
     const InsertResult r = add(wire, stack, 2);
     EXPECT_EQ(r.outcome, InsertOutcome::exists);
     EXPECT_EQ(r.existing, &first);
   }
-  EXPECT_EQ(find(key(3, 30), Side::wire), nullptr);
-  EXPECT_EQ(find(key(3, 30), Side::stack), nullptr);
+  EXPECT_EQ(find(tcp_flow(3, 30), Side::wire), nullptr);
+  EXPECT_EQ(find(tcp_flow(3, 30), Side::stack), nullptr);
   EXPECT_EQ(table_->find_by_id(2, 9), nullptr);
-  EXPECT_EQ(add(key(1, 10), key(1, 10), 2, Direction::out).outcome, InsertOutcome::ok);
-  EXPECT_EQ(add(key(1, 10), key(1, 10), 3, Direction::in, 4).outcome, InsertOutcome::ok);
-  const InsertResult id = add(key(8, 8), key(8, 8), 1);
+  EXPECT_EQ(add(tcp_flow(1, 10), tcp_flow(1, 10), 2, Direction::out).outcome, InsertOutcome::ok);
+  EXPECT_EQ(add(tcp_flow(1, 10), tcp_flow(1, 10), 3, Direction::in, 4).outcome, InsertOutcome::ok);
+  const InsertResult id = add(tcp_flow(8, 8), tcp_flow(8, 8), 1);
   EXPECT_EQ(id.outcome, InsertOutcome::id_exists);
   EXPECT_EQ(id.existing, &first);
   EXPECT_EQ(table_->counters(0).collisions.get(), 5u);
@@ -127,13 +128,13 @@ TEST_F(Table, TheSameKeyBindingAndDirectionCollide) {
 
 TEST_F(Table, AFailedInsertionCanBeTriedAgain) {
   make({.capacity = 100});
-  State& first = fresh(key(1, 10), key(1, 10), 1);
+  State& first = fresh(tcp_flow(1, 10), tcp_flow(1, 10), 1);
   ASSERT_EQ(table_->insert(first).outcome, InsertOutcome::ok);
-  State& second = fresh(key(1, 10), key(1, 10), 2);
+  State& second = fresh(tcp_flow(1, 10), tcp_flow(1, 10), 2);
   ASSERT_EQ(table_->insert(second).outcome, InsertOutcome::exists);
   table_->remove(first);
   ASSERT_EQ(table_->insert(second).outcome, InsertOutcome::ok);
-  EXPECT_EQ(find(key(1, 10), Side::wire), &second);
+  EXPECT_EQ(find(tcp_flow(1, 10), Side::wire), &second);
 }
 
 TEST_F(Table, TheCapacityIsExactAndExhaustionOrdinary) {
@@ -189,15 +190,15 @@ struct Grace {
 TEST_F(Table, AReleasedStateWaitsForItsGracePeriod) {
   Grace grace;
   make({.capacity = 2, .grace_start = Grace::start, .grace_over = Grace::is_over, .grace_context = &grace});
-  State& a = fresh(key(1, 1), key(1, 1), 1);
+  State& a = fresh(tcp_flow(1, 1), tcp_flow(1, 1), 1);
   ASSERT_EQ(table_->insert(a).outcome, InsertOutcome::ok);
-  State& b = fresh(key(2, 2), key(2, 2), 2);
+  State& b = fresh(tcp_flow(2, 2), tcp_flow(2, 2), 2);
   ASSERT_EQ(table_->insert(b).outcome, InsertOutcome::ok);
   table_->remove(a);
   table_->release(0, a);
   EXPECT_EQ(table_->waiting(0), 1u);
   EXPECT_EQ(table_->reclaim(0), 0u);
-  EXPECT_TRUE(a.wire == key(1, 1));  // still to be read
+  EXPECT_TRUE(a.wire == tcp_flow(1, 1));  // still to be read
   EXPECT_EQ(table_->allocate(0), kNoState);
   table_->remove(b);
   table_->release(0, b);  // after the first period began: waits for another
@@ -219,10 +220,10 @@ TEST_F(Table, MemoryOfTheCallerIsUsed) {
   std::fill_n(memory.get(), need, std::byte{0xa5});  // nothing may depend on zeros
   make({.capacity = 1000, .memory = {memory.get(), need}});
   EXPECT_EQ(reinterpret_cast<std::byte*>(table_->states_array()), memory.get());
-  State& s = fresh(key(1, 1), key(1, 1), 1);
+  State& s = fresh(tcp_flow(1, 1), tcp_flow(1, 1), 1);
   EXPECT_EQ(s.sync_queue, SyncQueue::none);
   ASSERT_EQ(table_->insert(s).outcome, InsertOutcome::ok);
-  EXPECT_EQ(find(key(1, 1), Side::wire), &s);
+  EXPECT_EQ(find(tcp_flow(1, 1), Side::wire), &s);
 }
 
 TEST_F(Table, AWalkSeesTheWorkersStatesAndBearsTheirRemoval) {
@@ -231,7 +232,7 @@ TEST_F(Table, AWalkSeesTheWorkersStatesAndBearsTheirRemoval) {
   for (uint16_t i = 0; i < 300; ++i) {
     const auto w = static_cast<uint8_t>(i % 2);
     State& s = table_->state(table_->allocate(w));
-    s.wire = s.stack = key(5, i);
+    s.wire = s.stack = tcp_flow(5, i);
     s.id = i;
     ASSERT_EQ(table_->insert(s).outcome, InsertOutcome::ok);
     EXPECT_EQ(table_->owned(table_->index_of(s), w), &s);
@@ -256,17 +257,18 @@ TEST_F(Table, AFullTableOfAnyKindOfFlowFindsEveryState) {
   constexpr uint32_t kStates = 50000;
   make({.capacity = kStates});
   for (uint32_t i = 0; i < kStates; ++i)  // regular numbers, as real networks have them
-    ASSERT_EQ(add(key(0x0a000000 + i / 250, static_cast<uint16_t>(i)), key(0xc0000200, static_cast<uint16_t>(i), i), i)
+    ASSERT_EQ(add(tcp_flow(0x0a000000 + i / 250, static_cast<uint16_t>(i)),
+                  tcp_flow(0xc0000200, static_cast<uint16_t>(i), i), i)
                   .outcome,
               InsertOutcome::ok);
   EXPECT_EQ(table_->allocate(0), kNoState);
   EXPECT_LE(table_->load(), 0.6);
   EXPECT_GT(table_->load(), 0.25);
   for (uint32_t i = 0; i < kStates; ++i) {
-    const State* s = find(key(0x0a000000 + i / 250, static_cast<uint16_t>(i)), Side::wire);
+    const State* s = find(tcp_flow(0x0a000000 + i / 250, static_cast<uint16_t>(i)), Side::wire);
     ASSERT_NE(s, nullptr);
     ASSERT_EQ(s->id, i);
-    ASSERT_EQ(find(key(0xc0000200, static_cast<uint16_t>(i), i), Side::stack), s);
+    ASSERT_EQ(find(tcp_flow(0xc0000200, static_cast<uint16_t>(i), i), Side::stack), s);
     ASSERT_EQ(table_->find_by_id(i, 9), s);
   }
 }
@@ -281,7 +283,7 @@ TEST_F(Table, HashesSpreadEvenlyAndDependOnTheSecret) {
   std::vector<int> low(kBins), high(kBins);
   int equal = 0;
   for (int i = 0; i < kKeys; ++i) {
-    const FlowKey k = key(0x0a000000 + static_cast<uint32_t>(i) / 256, static_cast<uint16_t>(i % 256));
+    const FlowKey k = tcp_flow(0x0a000000 + static_cast<uint32_t>(i) / 256, static_cast<uint16_t>(i % 256));
     const uint64_t h = first->hash_key(k, Side::wire);
     ++low[h % kBins];
     ++high[h >> 54];
@@ -346,7 +348,7 @@ TEST_F(Table, RandomUseAgreesWithAPlainTable) {
     make({.capacity = 120});  // few keys and buckets: collisions and overflow all the time
     Random random(seed);
     Model model;
-    const auto any_key = [&] { return key(random.below(6), static_cast<uint16_t>(random.below(6))); };
+    const auto any_key = [&] { return tcp_flow(random.below(6), static_cast<uint16_t>(random.below(6))); };
     int inserted = 0, refused = 0, full = 0;
     for (int step = 0; step < 40000; ++step) {
       const uint32_t what = random.below(10);

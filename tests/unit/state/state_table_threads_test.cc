@@ -37,7 +37,7 @@ class Quiescence {
   std::array<std::atomic<uint64_t>, kMaxThreads> seen_{};
 };
 
-FlowKey key(uint32_t n) {
+FlowKey udp_flow(uint32_t n) {
   FlowKey k;
   k.af = Af::inet;
   k.proto = kProtoUdp;
@@ -71,8 +71,8 @@ TEST(StateTableThreads, OfSimultaneousInsertionsExactlyOneWins) {
     for (uint32_t round = 0; round < kRounds; ++round) {
       State& s = table.state(table.allocate(static_cast<uint8_t>(thread)));
       // Equal on one side or on both; the other side's keys differ.
-      s.wire = key(round);
-      s.stack = round % 2 == 0 ? key(round) : key(1'000'000 + round * kThreads + thread);
+      s.wire = udp_flow(round);
+      s.stack = round % 2 == 0 ? udp_flow(round) : udp_flow(1'000'000 + round * kThreads + thread);
       s.id = round % 3 == 0 ? round : round * kThreads + thread + kRounds;
       s.direction = Direction::in;
       start.arrive_and_wait();
@@ -91,7 +91,7 @@ TEST(StateTableThreads, OfSimultaneousInsertionsExactlyOneWins) {
   for (auto& t : threads) t.join();
   for (uint32_t round = 0; round < kRounds; ++round) {
     ASSERT_EQ(won[round], 1) << round;
-    ASSERT_NE(table.find(key(round), Side::wire, 1), nullptr);
+    ASSERT_NE(table.find(udp_flow(round), Side::wire, 1), nullptr);
   }
   EXPECT_EQ(lost, static_cast<int>(kRounds * (kThreads - 1)));
   EXPECT_EQ(table.states(), kRounds);
@@ -124,8 +124,8 @@ TEST(StateTableThreads, LookUpsAreRightWhileStatesComeAndGo) {
             break;
           }
           State& s = table.state(index);
-          s.wire = key(n);
-          s.stack = random.below(2) == 0 ? key(n) : key(n + 1'000'000);
+          s.wire = udp_flow(n);
+          s.stack = random.below(2) == 0 ? udp_flow(n) : udp_flow(n + 1'000'000);
           s.id = n;
           s.direction = Direction::out;
           if (table.insert(s).outcome == InsertOutcome::ok) {
@@ -149,15 +149,15 @@ TEST(StateTableThreads, LookUpsAreRightWhileStatesComeAndGo) {
           }
           break;
         case 2:
-          if (const State* s = table.find(key(n), Side::wire, 1)) {
+          if (const State* s = table.find(udp_flow(n), Side::wire, 1)) {
             ++found;
-            if (!(s->wire == key(n)) || s->id != n || s->owner >= kThreads) ++wrong;
+            if (!(s->wire == udp_flow(n)) || s->id != n || s->owner >= kThreads) ++wrong;
           }
           break;
         case 3:
           if (const State* s = table.find_by_id(n, 0)) {
             ++found;
-            if (!(s->wire == key(n))) ++wrong;
+            if (!(s->wire == udp_flow(n))) ++wrong;
           }
           break;
       }
