@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/engine/engine_impl.h"
+#include "lib/engine/parse_ordinary.h"
 #include "lib/net/checksum.h"
 #include "lib/net/headers.h"
 
@@ -73,6 +74,12 @@ void Engine::Impl::set_time(const View& v, Time t) {
   environment.now_s = now_s;
 }
 
+// True: ordinary, for this node, and to be filtered. False: nothing has changed.
+bool Engine::Impl::receive_ordinary(Packet& p) const {
+  const InterfaceInfo& i = snapshot->interface(p.in);
+  return !i.skip && parse_ordinary(p) && addressed_here(p, i, view.carp);
+}
+
 // False: the packet's fate is decided.
 bool Engine::Impl::receive_link(Packet& p) {
   LinkType type = LinkType::other;
@@ -125,8 +132,9 @@ bool Engine::Impl::receive_ip(Packet& p) {
     return false;
   }
   Punt kind = Punt::arp;
-  bool own = own_protocol(p, kind);
-  if (!own && !p.is_fragment &&
+  const bool common = p.proto == kProtoTcp || p.proto == kProtoUdp;
+  bool own = !common && own_protocol(p, kind);
+  if (!common && !own && !p.is_fragment &&
       (p.proto == kProtoCarp || p.proto == kProtoPfsync ||
        (p.proto == kProtoIcmp6 && p.icmp_type >= kIcmp6RouterSolicit && p.icmp_type <= kIcmp6Redirect))) {
     // To one of our own addresses.
@@ -264,7 +272,8 @@ void Engine::Impl::stage_parse(std::span<Packet* const> burst) {
     lane.state = lane.in_state = nullptr;
     lane.hop = kNoNextHop;
     lane.looked_up = false;
-    lane.active = receive_link(p) && receive_ip(p);
+    lane.ordinary = receive_ordinary(p);
+    lane.active = lane.ordinary || (receive_link(p) && receive_ip(p));
   }
 }
 
@@ -273,25 +282,26 @@ void Engine::Impl::stage_lookup(size_t n) {
     Lane& lane = lanes[i];
     if (!lane.active) continue;
     const Packet& p = *lane.packet;
-    if (p.is_fragment || snapshot->interface(p.in).skip || is_icmp_error(p)) continue;
+    if (!lane.ordinary && (p.is_fragment || snapshot->interface(p.in).skip || is_icmp_error(p))) continue;
     lane.key = flow_key(p, Direction::in);
     lane.hash = table.hash_key(lane.key, Side::wire);
     lane.looked_up = true;
     table.prefetch(lane.hash);
   }
   for (size_t i = 0; i < n; ++i)
-    if (lanes[i].looked_up) table.prefetch_state(lanes[i].hash, Side::wire);
+    if (lanes[i].looked_up) lanes[i].hint = table.prefetch_state(lanes[i].hash, Side::wire);
   for (size_t i = 0; i < n; ++i) {
     Lane& lane = lanes[i];
     if (!lane.looked_up) continue;
     table.counters(options.worker).searches.add();
-    lane.state = table.find(lane.key, Side::wire, lane.hash, lane.packet->in);
+    lane.state = table.find(lane.key, Side::wire, lane.hash, lane.packet->in, lane.hint);
     if (lane.state != nullptr) table.prefetch_link(*lane.state);
   }
 }
 
 void Engine::Impl::stage_in_hook(size_t n) {
   long_way = 0;
+  macs_known = 0;
   for (size_t i = 0; i < n; ++i) {
     Lane& lane = lanes[i];
     if (!lane.active) continue;

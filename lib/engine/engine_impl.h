@@ -102,6 +102,8 @@ class Engine::Impl {
   // What the in hook's state lets in goes to `hop` from here on.
   void note_way(const Packet& p, State& in_state, NextHopIndex hop) const;
   void new_ways();
+  // As emit(), of a packet that needs neither splitting nor a decision.
+  void emit_whole(Packet& p, uint32_t hop);
   void account(const Packet& p, State& s, Direction dir, InterfaceId interface);
 
   // make_state.cc
@@ -271,6 +273,14 @@ class Engine::Impl {
   uint16_t way_epoch = 1;  // of State::way: 0 is none
   // States that went the long way in this burst, as bits: what follows in them must not overtake.
   uint64_t long_way = 0;
+  // The gateways' link-layer addresses that this burst has asked for, by next hop; bit n of `macs_known`: entry n is of
+  // this burst.
+  struct HopMac {
+    uint32_t hop = 0;
+    const Mac* mac = nullptr;
+  };
+  std::array<HopMac, 64> hop_macs;
+  uint64_t macs_known = 0;
   uint64_t next_id = 0;
   uint16_t next_ip_id = 0;
 
@@ -361,8 +371,10 @@ class Engine::Impl {
     State* state = nullptr;
     FlowKey key;
     uint64_t hash = 0;
+    uint64_t hint = 0;    // of the state table
     bool active = false;  // still on its way
     bool looked_up = false;
+    bool ordinary = false;  // see parse_ordinary(); not skipped
     State* in_state = nullptr;
     NextHopIndex hop = kNoNextHop;
   };
@@ -372,6 +384,7 @@ class Engine::Impl {
   void stage_in_hook(size_t n);
   void stage_route(size_t n);
   void stage_out(size_t n);
+  [[nodiscard]] bool receive_ordinary(Packet& p) const;
   bool receive_link(Packet& p);
   bool receive_ip(Packet& p);
   DropReason normalise_v4_flags(Packet& p);

@@ -5,6 +5,7 @@
 // translated and synchronised as the long way would do it. Whatever is out of the ordinary takes the long way, nothing
 // changed.
 #include "lib/engine/engine_impl.h"
+#include "lib/engine/finish_link.h"
 #include "lib/net/headers.h"
 #include "lib/state/ordinary.h"
 
@@ -76,9 +77,30 @@ bool Engine::Impl::fast_path(Packet& p, State& s) {
   decrement_ttl(p);
   account(p, o, Direction::out, out.id);
   if (o.translated) rewrite(p, endpoints_of(o.wire, Direction::out, initiator_slot_of(o.direction)));
-  emit(p, hop);
+  emit_whole(p, s.way & 0xffff);
   counters.fast.add();
   return true;
+}
+
+void Engine::Impl::emit_whole(Packet& p, uint32_t hop_index) {
+  const NextHop& hop = snapshot->next_hops[hop_index];
+  const InterfaceInfo& out = snapshot->interface(hop.interface);
+  const Mac* mac = nullptr;
+  if (hop.kind == HopKind::gateway) {
+    HopMac& known = hop_macs[hop_index % hop_macs.size()];
+    const uint64_t bit = uint64_t{1} << (hop_index % hop_macs.size());
+    if ((macs_known & bit) == 0 || known.hop != hop_index) {
+      known = {hop_index, view.neighbors != nullptr ? view.neighbors->find(out.id, hop.gateway) : nullptr};
+      macs_known |= bit;
+    }
+    mac = known.mac;
+    p.next_hop = hop.gateway;
+  } else {
+    p.next_hop = {p.af, p.dst};
+    mac = view.neighbors != nullptr ? view.neighbors->find(out.id, p.next_hop) : nullptr;
+  }
+  finish_link(p, out, mac);
+  (p.fate == Fate::forward ? counters.forwarded : counters.punted).add();
 }
 
 void Engine::Impl::account(const Packet& p, State& s, Direction dir, InterfaceId interface) {

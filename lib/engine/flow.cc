@@ -6,8 +6,6 @@ namespace twinwall {
 
 namespace {
 
-bool keyed_by_ports(uint8_t proto) { return proto == kProtoTcp || proto == kProtoUdp || proto == kProtoSctp; }
-
 // 16-bit fold of the xor of an IPv6 address' four words, as PF keys neighbour discovery and MLD.
 uint16_t fold_address(const uint8_t* a) {
   uint32_t x = 0;
@@ -63,17 +61,14 @@ IcmpFlow icmp_flow(const Packet& p) {
   return icmp_flow(p.af, type, id);
 }
 
-FlowKey flow_key(const Packet& p, Direction dir) {
+FlowKey other_flow_key(const Packet& p, Direction dir) {
   FlowKey key;
   const unsigned s = dir == Direction::in ? 0 : 1;  // the sender's slot
   key.af = p.af;
   key.proto = p.proto;
   key.addr[s] = p.src;
   key.addr[1 - s] = p.dst;
-  if (keyed_by_ports(p.proto)) {
-    key.port[s] = p.sport;
-    key.port[1 - s] = p.dport;
-  } else if (p.proto == kProtoIcmp || p.proto == kProtoIcmp6) {
+  if (p.proto == kProtoIcmp || p.proto == kProtoIcmp6) {
     const IcmpFlow f = icmp_flow(p);
     const unsigned requester = f.reply ? 1 - s : s;
     key.port[requester] = f.id;

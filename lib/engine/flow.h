@@ -4,6 +4,7 @@
 
 #include "lib/engine/icmp_quote.h"
 #include "lib/engine/packet.h"
+#include "lib/net/headers.h"
 #include "lib/state/flow_key.h"
 
 namespace twinwall {
@@ -20,9 +21,18 @@ struct IcmpFlow {
 // Neighbour discovery is keyed by its target; needs the message behind the header.
 [[nodiscard]] IcmpFlow icmp_flow(const Packet& p);
 
+[[nodiscard]] constexpr bool keyed_by_ports(uint8_t proto) {
+  return proto == kProtoTcp || proto == kProtoUdp || proto == kProtoSctp;
+}
+[[nodiscard]] FlowKey other_flow_key(const Packet& p, Direction dir);  // of the other protocols
+
 // The key of a whole packet crossing a hook in direction `dir`. That of SCTP has its ports, which only states have that
 // a rule with ports made (`without_ports`).
-[[nodiscard]] FlowKey flow_key(const Packet& p, Direction dir);
+[[nodiscard]] inline FlowKey flow_key(const Packet& p, Direction dir) {
+  if (!keyed_by_ports(p.proto)) return other_flow_key(p, dir);
+  return dir == Direction::in ? FlowKey::of(p.src, p.dst, p.sport, p.dport, p.af, p.proto)
+                              : FlowKey::of(p.dst, p.src, p.dport, p.sport, p.af, p.proto);
+}
 
 // PF's key of SCTP: an address pair is one connection, whatever its ports.
 [[nodiscard]] FlowKey without_ports(FlowKey key);

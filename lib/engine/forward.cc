@@ -1,6 +1,7 @@
 // From the in hook to the wire: routes, local delivery, the out hook, link layer, and the answers the node makes
 // itself.
 #include "lib/engine/engine_impl.h"
+#include "lib/engine/finish_link.h"
 #include "lib/frag/refragment.h"
 #include "lib/net/headers.h"
 
@@ -171,28 +172,6 @@ void Engine::Impl::deliver_local(Packet& p, const NextHop& hop) {
   emit(p, back);
 }
 
-namespace {
-
-// Writes the Ethernet header, or leaves the frame to the control core when the next hop's address is not known.
-void finish_link(Packet& p, const InterfaceInfo& out, const IpAddress& next, const NeighborTable* neighbors) {
-  p.out = out.id;
-  p.next_hop = next;
-  p.length = static_cast<uint32_t>(p.l3) + p.l3_length;  // padding of the frame it came in is gone
-  std::memcpy(p.frame + 6, out.mac.bytes.data(), 6);
-  store_be16(p.frame + 12, p.af == Af::inet ? kEtherTypeIpv4 : kEtherTypeIpv6);
-  const Mac* mac = neighbors != nullptr ? neighbors->find(out.id, next) : nullptr;
-  if (mac == nullptr) {
-    std::memset(p.frame, 0, 6);
-    p.fate = Fate::punt;
-    p.punt = Punt::unresolved;
-    return;
-  }
-  std::memcpy(p.frame, mac->bytes.data(), 6);
-  p.fate = Fate::forward;
-}
-
-}  // namespace
-
 void Engine::Impl::emit(Packet& p, const NextHop& hop) {
   const InterfaceInfo& out = snapshot->interface(hop.interface);
   const IpAddress next = hop.kind == HopKind::gateway ? hop.gateway : IpAddress{p.af, p.dst};
@@ -201,7 +180,8 @@ void Engine::Impl::emit(Packet& p, const NextHop& hop) {
   // Only where translation on the way out has led to another interface than was looked at before, or for an answer.
   if (sent_size(p) > out.mtu && dont_fragment(p)) return drop(p, DropReason::too_big);
   if (!split4 && !split6) {
-    finish_link(p, out, next, view.neighbors);
+    p.next_hop = next;
+    finish_link(p, out, view.neighbors != nullptr ? view.neighbors->find(out.id, next) : nullptr);
     (p.fate == Fate::forward ? counters.forwarded : counters.punted).add();
     return;
   }
@@ -228,7 +208,8 @@ void Engine::Impl::emit_pieces(Packet& p, Splitter& splitter, const InterfaceInf
     q->af = p.af;
     q->l3 = kEthernetHeader;
     q->l3_length = static_cast<uint32_t>(length);
-    finish_link(*q, out, next, view.neighbors);
+    q->next_hop = next;
+    finish_link(*q, out, view.neighbors != nullptr ? view.neighbors->find(out.id, next) : nullptr);
     (q->fate == Fate::forward ? counters.forwarded : counters.punted).add();
     host.submit(q);
   }

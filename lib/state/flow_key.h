@@ -18,8 +18,16 @@ struct FlowKey {
   uint8_t proto = 0;
   uint16_t rdomain = 0;
 
+  using Words = std::array<uint64_t, 5>;
+
+  // Written in words, as it is hashed and compared (see Address::v4_wire).
+  static FlowKey of(const Address& a0, const Address& a1, uint16_t port0, uint16_t port1, Af af, uint8_t proto) {
+    const uint64_t rest =
+        uint64_t{port0} | uint64_t{port1} << 16 | static_cast<uint64_t>(af) << 32 | uint64_t{proto} << 40;
+    return std::bit_cast<FlowKey>(Words{a0.words()[0], a0.words()[1], a1.words()[0], a1.words()[1], rest});
+  }
+
   friend bool operator==(const FlowKey& a, const FlowKey& b) {
-    using Words = std::array<uint64_t, 5>;
     const auto x = std::bit_cast<Words>(a), y = std::bit_cast<Words>(b);
     return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) | (x[4] ^ y[4])) == 0;
   }

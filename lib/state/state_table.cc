@@ -249,7 +249,7 @@ const FlowKey& key_under(const State& s, uint64_t entry) { return (entry & kWire
 
 // Takes the first entry whose tag fits, in the home bucket only: a guess that costs nothing when it is wrong. Here the
 // line is still on its way and branches let the processor run ahead to the next packet's, so no branch-free compare.
-void StateTable::prefetch_state(uint64_t hash, Side side) const {
+uint64_t StateTable::prefetch_state(uint64_t hash, Side side) const {
   const uint64_t kinds = side == Side::wire ? kWire : kStack;
   for (const auto& slot : buckets_[hash & bucket_mask_].entries) {
     const uint64_t entry = slot.load(std::memory_order_relaxed);
@@ -258,8 +258,9 @@ void StateTable::prefetch_state(uint64_t hash, Side side) const {
     __builtin_prefetch(line, 1);
     __builtin_prefetch(line + 64, 1);
     __builtin_prefetch(line + 128, 1);
-    return;
+    return entry;
   }
+  return 0;
 }
 
 State* StateTable::find(const FlowKey& key, Side side, uint64_t hash, InterfaceId interface) const {
@@ -395,6 +396,7 @@ InsertResult StateTable::insert(State& s) {
   }
   s.in_use = true;
   if (s.wire.af != s.stack.af) mixed_.fetch_add(1, std::memory_order_relaxed);
+  if (s.interface != kNoInterface) bound_.fetch_add(1, std::memory_order_relaxed);
   owners_[index_of(s)].store(static_cast<uint8_t>(s.owner + 1), std::memory_order_release);
   c.inserts.add();
   c.current.add();
@@ -404,6 +406,7 @@ InsertResult StateTable::insert(State& s) {
 void StateTable::remove(State& s) {
   s.in_use = false;
   if (s.wire.af != s.stack.af) mixed_.fetch_sub(1, std::memory_order_relaxed);
+  if (s.interface != kNoInterface) bound_.fetch_sub(1, std::memory_order_relaxed);
   owners_[index_of(s)].store(0, std::memory_order_release);
   phase_of(s).store(kOut);
   withdraw_all(s, hashes_of(s));

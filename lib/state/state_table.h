@@ -106,7 +106,8 @@ class StateTable {
 
   // The stages of a burst: bring the bucket near, then the states that its tags name, then find.
   void prefetch(uint64_t hash) const { __builtin_prefetch(&buckets_[hash & bucket_mask_]); }
-  void prefetch_state(uint64_t hash, Side side) const;
+  // What it returns makes find() short; 0: no tag of the home bucket fits.
+  uint64_t prefetch_state(uint64_t hash, Side side) const;
   // What the other hook will touch of the state's partner.
   void prefetch_link(const State& state) const {
     if (state.link == kNoState || state.link >= capacity_) return;
@@ -120,6 +121,14 @@ class StateTable {
   [[nodiscard]] State* find(const FlowKey& key, Side side, uint64_t hash, InterfaceId interface) const;
   [[nodiscard]] State* find(const FlowKey& key, Side side, InterfaceId interface) const {
     return find(key, side, hash_flow(key), interface);
+  }
+  // `hint`: what prefetch_state() returned for this hash and side.
+  [[nodiscard]] State* find(const FlowKey& key, Side side, uint64_t hash, InterfaceId interface, uint64_t hint) const {
+    if (hint != 0 && bound_.load(std::memory_order_relaxed) == 0) {
+      State& s = states_[static_cast<StateIndex>(hint)];
+      if ((side == Side::wire ? s.wire : s.stack) == key) return &s;
+    }
+    return find(key, side, hash, interface);
   }
   [[nodiscard]] State* find_by_id(uint64_t id, uint32_t creator) const;
   // True when some state has `key` on either side, whatever its binding and direction (choice of a NAT port).
@@ -273,6 +282,7 @@ class StateTable {
   std::unique_ptr<Chunk[]> chunks_;
   std::unique_ptr<Worker[]> workers_;
   alignas(64) std::atomic<uint32_t> mixed_{0};
+  std::atomic<uint32_t> bound_{0};  // states that are bound to an interface
   alignas(64) ChunkStack full_chunks_;
   alignas(64) ChunkStack empty_chunks_;
 };
