@@ -220,6 +220,8 @@ class Engine::Impl {
 
   // forward.cc
   void forward(Packet& p, NextHopIndex hop, State* in_state);
+  // `to` is the other hook's state of the same connection.
+  void link(State& s, const State& to) const;
   void deliver_local(Packet& p, const NextHop& hop);
   void emit(Packet& p, const NextHop& hop);
   template <class Splitter>

@@ -105,8 +105,7 @@ void Engine::Impl::emit_whole(Packet& p, uint32_t hop_index) {
 
 void Engine::Impl::account(const Packet& p, State& s, Direction dir, InterfaceId interface) {
   const unsigned slot = dir == s.direction ? 0 : 1;
-  s.packets[slot] += 1;
-  s.bytes[slot] += p.l3_length;
+  s.count(slot, p.l3_length);
   counters.rules[s.rule].count(dir, p.l3_length);
   if ((s.log & kHasMatchSet) != 0) count_matches(s, dir, p.l3_length);
   if (options.sync) touched(s, pfsync::SyncEvent::packet, false);

@@ -82,6 +82,11 @@ bool Engine::Impl::error_allowed(Af af) {
   return true;
 }
 
+void Engine::Impl::link(State& s, const State& to) const {
+  s.link = table.index_of(to);
+  s.log = static_cast<uint8_t>(to.translated ? s.log | kLinkTranslated : s.log & ~kLinkTranslated);
+}
+
 void Engine::Impl::forward(Packet& p, NextHopIndex hop_index, State* in_state) {
   NextHop routed;
   const NextHop* way = &snapshot->next_hops[hop_index];
@@ -137,8 +142,8 @@ void Engine::Impl::forward(Packet& p, NextHopIndex hop_index, State* in_state) {
     if (r.fate == Fate::handoff) return drop(p, DropReason::owner);
     if (r.fate == Fate::drop) return drop(p, r.reason);
     if (in_state != nullptr && r.state != nullptr && in_state->in_use) {
-      in_state->link = table.index_of(*r.state);
-      r.state->link = table.index_of(*in_state);
+      link(*in_state, *r.state);
+      link(*r.state, *in_state);
     }
     if (p.route_kind != RouteKind::none && leave_by_route(p)) return;
     if (p.dst != before) {

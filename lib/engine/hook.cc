@@ -220,8 +220,7 @@ HookResult Engine::Impl::pass_error(Packet& p, Quote& quote, State& s, Direction
   if (crosses)
     length = length - static_cast<uint32_t>(quote.l4 - quote.ip) +
              static_cast<uint32_t>(p.af == Af::inet ? kIpv6Header : kIpv4Header);
-  s.packets[slot] += 1;
-  s.bytes[slot] += length;
+  s.count(slot, length);
   counters.rules[s.rule].count(dir, length);
   if ((s.log & kHasMatchSet) != 0) count_matches(s, dir, length);
   if (quote.proto == kProtoTcp) {
@@ -302,8 +301,7 @@ HookResult Engine::Impl::pass_known(Packet& p, State& s, Direction dir, Interfac
   if (s.timeout != before) note_timeout(s);
   if (p.ip_options && (s.flags & kStateAllowOpts) == 0) return drop_options(p, dir, interface, rule_of(s));
   const unsigned slot = forward ? 0 : 1;
-  s.packets[slot] += 1;
-  s.bytes[slot] += p.l3_length;
+  s.count(slot, p.l3_length);
   counters.rules[s.rule].count(dir, p.l3_length);
   if ((s.log & kHasMatchSet) != 0) count_matches(s, dir, p.l3_length);
   if (options.sync) touched(s, pfsync::SyncEvent::packet, urgent);

@@ -127,8 +127,7 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
   const bool proxied = opens && rule.state == StateMode::synproxy && dir == Direction::in;
   const bool rule_scrubs_tcp = p.proto == kProtoTcp && decision.actions.reassemble_tcp;
   if (!proxied) {
-    s.packets[0] = 1;
-    s.bytes[0] = p.l3_length;
+    s.count(0, p.l3_length);
   }
   if (!insert(s)) {
     if (p.proto == kProtoTcp) note_half_open(false);

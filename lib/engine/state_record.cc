@@ -67,8 +67,10 @@ void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint
   r.creation = now_s - s.creation;
   const uint32_t end = s.last_update + timeout_s;
   r.expire = static_cast<int32_t>(end - now_s) > 0 ? end - now_s : 0;
-  std::copy_n(s.packets, 2, r.packets);
-  std::copy_n(s.bytes, 2, r.bytes);
+  for (unsigned slot = 0; slot < 2; ++slot) {
+    r.packets[slot] = s.packets(slot);
+    r.bytes[slot] = s.bytes(slot);
+  }
   // As OpenBSD fills it: the far side of the hook has no routing table of its own.
   r.rtable[s.direction == Direction::in ? 1 : 0] = 0;
   r.max_mss = s.max_mss;

@@ -15,7 +15,7 @@ constexpr uint32_t kPurgeBuckets = 128;
 
 void Engine::Impl::expire(State& s) {
   // A copy of a peer's state that never saw traffic here may be out of date: its end is nobody else's business.
-  const bool bystander = s.imported && s.packets[0] + s.packets[1] == 0;
+  const bool bystander = s.imported && s.packets(0) + s.packets(1) == 0;
   remove_state(s, !bystander);
   counters.expired.add();
 }

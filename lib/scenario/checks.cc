@@ -79,8 +79,8 @@ Lines state_differences(const ExpectedState& want, const State& s, Node& node) {
   differ(out, "expires", want.expires, seconds_left(s, node));
   differ(out, "rule", want.rule, uint64_t{s.rule_number});
   differ(out, "label", want.label, node.label_of(s.rule));
-  differ(out, "packets", want.packets, std::pair{s.packets[0], s.packets[1]});
-  differ(out, "bytes", want.bytes, std::pair{s.bytes[0], s.bytes[1]});
+  differ(out, "packets", want.packets, std::pair{s.packets(0), s.packets(1)});
+  differ(out, "bytes", want.bytes, std::pair{s.bytes(0), s.bytes(1)});
   return out;
 }
 

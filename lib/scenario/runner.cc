@@ -213,9 +213,9 @@ class Runner {
         const std::string rule = s->rule_number == kNoRuleNumber ? "default" : std::to_string(s->rule_number);
         out += print_state(*s, node_->snapshot().interfaces) + "\n";
         out += "   age " + std::to_string(to_seconds(node_->now()) - s->creation) + "s, expires in " +
-               std::to_string(seconds_left(*s, *node_)) + "s, " + std::to_string(s->packets[0]) + ":" +
-               std::to_string(s->packets[1]) + " pkts, " + std::to_string(s->bytes[0]) + ":" +
-               std::to_string(s->bytes[1]) + " bytes, rule " + rule + "\n";
+               std::to_string(seconds_left(*s, *node_)) + "s, " + std::to_string(s->packets(0)) + ":" +
+               std::to_string(s->packets(1)) + " pkts, " + std::to_string(s->bytes(0)) + ":" +
+               std::to_string(s->bytes(1)) + " bytes, rule " + rule + "\n";
       }
     } else if (what == Show::rules) {
       for (const Rule& r : node_->snapshot().rules.rules) {

@@ -2,7 +2,7 @@
 //
 // Owner: exactly one worker changes the body; others may read the keys, id, creator and owner while they hold a QSBR
 // guard, because those never change between insert and removal.
-// Layout follows use: the first two lines are what an established packet touches (the third under translation), the
+// Layout follows use: the first two lines are what an established packet touches, the third under translation too, the
 // fourth holds what only insertion, expiry and synchronisation need.
 #pragma once
 
@@ -74,7 +74,8 @@ enum LogBit : uint8_t {
   kLogFirst = 1,
   kLogAll = 2,
   kLogWireBits = 3,
-  kHasMatchSet = 4,  // `match_set` is not 0: here, because that lies in a line that no packet needs otherwise
+  kLinkTranslated = 8,  // the linked state's keys differ: its third line is needed too
+  kHasMatchSet = 4,     // `match_set` is not 0: here, because that lies in a line that no packet needs otherwise
 };
 
 // What `reassemble tcp` keeps of one end (pf.conf(5) "reassemble tcp").
@@ -127,12 +128,15 @@ struct alignas(64) State {
   uint8_t sync_updates = 0;
   // Line 1.
   Peer src, dst;
-  uint64_t packets[2] = {0, 0};   // [0] in the state's direction, [1] the other
+  // [0] in the state's direction, [1] the other; what overflows is carried into a line that is seldom needed.
+  uint32_t packets_low[2] = {0, 0};
+  uint32_t bytes_low[2] = {0, 0};
   uint32_t sync_peer_update = 0;  // seconds of the peer's last word on it, 0: never
   uint32_t way = 0;               // where the last packet went that this state let in: the engine's own
   // Line 2.
   FlowKey stack;
-  uint64_t bytes[2] = {0, 0};
+  uint32_t packets_high[2] = {0, 0};
+  uint32_t bytes_high[2] = {0, 0};
   uint64_t id = 0;  // written big-endian on the wire; with creator the state's identity for ever
   // Line 3.
   uint32_t creator = 0;  // host id of the creating node, as a big-endian number
@@ -153,6 +157,15 @@ struct alignas(64) State {
   uint32_t anchor_base[2] = {0, 0};
   uint32_t anchor_time = 0;
   uint32_t creation = 0;  // seconds
+
+  [[nodiscard]] uint64_t packets(unsigned slot) const { return uint64_t{packets_high[slot]} << 32 | packets_low[slot]; }
+  [[nodiscard]] uint64_t bytes(unsigned slot) const { return uint64_t{bytes_high[slot]} << 32 | bytes_low[slot]; }
+  void count(unsigned slot, uint32_t length) {
+    if (++packets_low[slot] == 0) [[unlikely]]
+      ++packets_high[slot];
+    if ((bytes_low[slot] += length) < length) [[unlikely]]
+      ++bytes_high[slot];
+  }
 };
 static_assert(sizeof(State) == 256);
 

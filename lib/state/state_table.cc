@@ -257,7 +257,6 @@ uint64_t StateTable::prefetch_state(uint64_t hash, Side side) const {
     const auto* line = reinterpret_cast<const char*>(&states_[index_in(entry)]);
     __builtin_prefetch(line, 1);
     __builtin_prefetch(line + 64, 1);
-    __builtin_prefetch(line + 128, 1);
     return entry;
   }
   return 0;

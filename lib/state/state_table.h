@@ -113,7 +113,10 @@ class StateTable {
     if (state.link == kNoState || state.link >= capacity_) return;
     __builtin_prefetch(&owners_[state.link]);
     const auto* line = reinterpret_cast<const char*>(&states_[state.link]);
-    for (size_t at = 0; at < 192; at += 64) __builtin_prefetch(line + at, 1);
+    __builtin_prefetch(line, 1);
+    __builtin_prefetch(line + 64, 1);
+    if ((state.log & kLinkTranslated) != 0) __builtin_prefetch(line + 128);
+    if (state.translated) __builtin_prefetch(&state.stack);
   }
 
   // The state under `key` that may be used on `interface`: one bound to it before a floating one, null when neither is

@@ -179,7 +179,7 @@ State Sequences::to_recorded(const State& own) const {
   const auto of_server = [&](uint32_t value) { return distance(end(near, client), end(near, 1 - client), value); };
   const auto of_client = [&](uint32_t value) { return distance(end(far, 1 - client), end(far, client), value); };
   // One that was killed while it waited has not let a packet through.
-  if (s.src.level >= kTcpProxySrc || (s.src.level == 0 && s.packets[0] + s.packets[1] == 0)) {
+  if (s.src.level >= kTcpProxySrc || (s.src.level == 0 && s.packets(0) + s.packets(1) == 0)) {
     s.src.seqhi -= of_server(own.src.seqhi);
     if (s.dst.seqhi != 1) s.dst.seqhi -= of_client(own.dst.seqhi);
   } else if (s.src.seqdiff != 0 || s.dst.seqdiff != 0) {

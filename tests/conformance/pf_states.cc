@@ -135,7 +135,7 @@ ShownState own_state(scenario::Node& node, const State& s, const State& shown, c
     out.text += fmt::format(" {}  {}", window_text(near, scaled), window_text(far, scaled));
   }
   if (!counters) return out;
-  out.text += fmt::format(", {}:{} pkts, {}:{} bytes", s.packets[0], s.packets[1], s.bytes[0], s.bytes[1]);
+  out.text += fmt::format(", {}:{} pkts, {}:{} bytes", s.packets(0), s.packets(1), s.bytes(0), s.bytes(1));
   if ((s.flags & kStateSloppy) != 0) out.text += ", sloppy";
   const SourceNodeIndex* const nodes = node.table().rest(s).source_nodes;
   const bool tracked =

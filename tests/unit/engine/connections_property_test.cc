@@ -176,8 +176,8 @@ class Conversation {
     if (proxied_) return;
     differ("the time", in->last_update, out->last_update);
     differ("the timeout", static_cast<uint64_t>(in->timeout), static_cast<uint64_t>(out->timeout));
-    differ("packets", in->packets[0], out->packets[0]);
-    differ("answers", in->packets[1], out->packets[1]);
+    differ("packets", in->packets(0), out->packets(0));
+    differ("answers", in->packets(1), out->packets(1));
     // Each is in the numbers of the end that it is nearer to.
     differ("the client's place", in->src.seqlo + in->src.seqdiff, out->src.seqlo);
     differ("the client's room", in->src.seqhi + in->src.seqdiff, out->src.seqhi);
