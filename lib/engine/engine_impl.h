@@ -104,7 +104,13 @@ class Engine::Impl {
   void new_ways();
   // As emit(), of a packet that needs neither splitting nor a decision.
   void emit_whole(Packet& p, uint32_t hop);
-  void account(const Packet& p, State& s, Direction dir, InterfaceId interface);
+  [[gnu::always_inline]] void account(const Packet& p, State& s, Direction dir, InterfaceId interface) {
+    s.count(dir == s.direction ? 0 : 1, p.l3_length);
+    counters.rules[s.rule].count(dir, p.l3_length);
+    if ((s.log & kHasMatchSet) != 0) count_matches(s, dir, p.l3_length);
+    if (options.sync) touched(s, pfsync::SyncEvent::packet, false);
+    count_hook(p, dir, interface, true);
+  }
 
   // make_state.cc
   HookResult make_state(Packet& p, Direction dir, InterfaceId interface, const Decision& decision, const FlowKey& key,
@@ -390,7 +396,12 @@ class Engine::Impl {
   bool receive_link(Packet& p);
   bool receive_ip(Packet& p);
   DropReason normalise_v4_flags(Packet& p);
-  void count_hook(const Packet& p, Direction dir, InterfaceId interface, bool passed);
+  void count_hook(const Packet& p, Direction dir, InterfaceId interface, bool passed) {
+    auto& pair =
+        counters.interfaces[interface].hook[dir == Direction::in ? 0 : 1][p.af == Af::inet ? 0 : 1][passed ? 0 : 1];
+    pair.packets.add();
+    pair.bytes.add(p.l3_length);
+  }
 };
 
 }  // namespace twinwall

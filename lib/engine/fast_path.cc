@@ -103,13 +103,4 @@ void Engine::Impl::emit_whole(Packet& p, uint32_t hop_index) {
   (p.fate == Fate::forward ? counters.forwarded : counters.punted).add();
 }
 
-void Engine::Impl::account(const Packet& p, State& s, Direction dir, InterfaceId interface) {
-  const unsigned slot = dir == s.direction ? 0 : 1;
-  s.count(slot, p.l3_length);
-  counters.rules[s.rule].count(dir, p.l3_length);
-  if ((s.log & kHasMatchSet) != 0) count_matches(s, dir, p.l3_length);
-  if (options.sync) touched(s, pfsync::SyncEvent::packet, false);
-  count_hook(p, dir, interface, true);
-}
-
 }  // namespace twinwall

@@ -69,13 +69,6 @@ State* Engine::Impl::find_state(const FlowKey& key, Side side, InterfaceId inter
   return table.find(without_ports(key), side, interface);
 }
 
-void Engine::Impl::count_hook(const Packet& p, Direction dir, InterfaceId interface, bool passed) {
-  auto& pair =
-      counters.interfaces[interface].hook[dir == Direction::in ? 0 : 1][p.af == Af::inet ? 0 : 1][passed ? 0 : 1];
-  pair.packets.add();
-  pair.bytes.add(p.l3_length);
-}
-
 namespace {
 
 HookResult keep(State& s) { return HookResult::pass(&s); }

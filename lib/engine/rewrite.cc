@@ -82,22 +82,4 @@ void rewrite(Packet& p, const Endpoints& to) {
   }
 }
 
-void decrement_ttl(Packet& p) {
-  uint8_t* h = p.ip();
-  if (p.af == Af::inet) {
-    --h[8];
-    // RFC 1624 equation 3 for a word that is one less: ~m + m' is 0xfffe.
-    store_raw(h + 10,
-              static_cast<uint16_t>(~checksum_fold(static_cast<uint16_t>(~load_raw<uint16_t>(h + 10)) + 0xfffeu)));
-  } else {
-    --h[7];
-  }
-  --p.ttl;
-}
-
-Endpoints endpoints_of(const FlowKey& key, Direction dir, unsigned request_slot) {
-  const unsigned s = dir == Direction::in ? 0 : 1;  // the sender's slot
-  return {key.addr[s], key.addr[1 - s], key.port[s], key.port[1 - s], key.port[request_slot]};
-}
-
 }  // namespace twinwall

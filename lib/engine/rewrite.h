@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lib/engine/packet.h"
+#include "lib/net/checksum.h"
 #include "lib/state/flow_key.h"
 
 namespace twinwall {
@@ -20,13 +21,27 @@ void rewrite(Packet& p, const Endpoints& to);
 void patch_tcp(Packet& p, size_t offset, const void* value, size_t length);
 
 // TTL or hop limit minus one.
-void decrement_ttl(Packet& p);
+inline void decrement_ttl(Packet& p) {
+  uint8_t* h = p.ip();
+  if (p.af == Af::inet) {
+    --h[8];
+    // RFC 1624 equation 3 for a word that is one less: ~m + m' is 0xfffe.
+    store_raw(h + 10,
+              static_cast<uint16_t>(~checksum_fold(static_cast<uint16_t>(~load_raw<uint16_t>(h + 10)) + 0xfffeu)));
+  } else {
+    --h[7];
+  }
+  --p.ttl;
+}
 
 // True for echo requests and replies: the ICMP messages whose id NAT translates like a port.
 [[nodiscard]] bool is_echo(const Packet& p);
 
 // The endpoints that a packet travelling in direction `dir` carries when its state says `key`. `request_slot` is the
 // slot of the connection's initiator, where an echo's id is kept.
-[[nodiscard]] Endpoints endpoints_of(const FlowKey& key, Direction dir, unsigned request_slot);
+[[nodiscard]] inline Endpoints endpoints_of(const FlowKey& key, Direction dir, unsigned request_slot) {
+  const unsigned s = dir == Direction::in ? 0 : 1;  // the sender's slot
+  return {key.addr[s], key.addr[1 - s], key.port[s], key.port[1 - s], key.port[request_slot]};
+}
 
 }  // namespace twinwall

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "lib/base/bytes.h"
 
@@ -25,9 +26,11 @@ struct Address {
   // Two words, in the order of the bytes in memory: what is compared for every packet is no call.
   using Words = std::array<uint64_t, 2>;
   [[nodiscard]] constexpr Words words() const { return std::bit_cast<Words>(bytes); }
+  // Loaded word by word: from words() the compiler makes copies on the stack first.
   friend constexpr bool operator==(const Address& a, const Address& b) {
-    const Words x = a.words(), y = b.words();
-    return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
+    if (std::is_constant_evaluated()) return a.bytes == b.bytes;
+    const auto word = [](const Address& x, size_t at) { return load_raw<uint64_t>(x.bytes.data() + at); };
+    return ((word(a, 0) ^ word(b, 0)) | (word(a, 8) ^ word(b, 8))) == 0;
   }
   friend constexpr auto operator<=>(const Address& a, const Address& b) { return a.bytes <=> b.bytes; }
 

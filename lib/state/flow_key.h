@@ -28,8 +28,12 @@ struct FlowKey {
   }
 
   friend bool operator==(const FlowKey& a, const FlowKey& b) {
-    const auto x = std::bit_cast<Words>(a), y = std::bit_cast<Words>(b);
-    return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) | (x[4] ^ y[4])) == 0;
+    const auto word = [](const FlowKey& k, size_t i) {
+      return load_raw<uint64_t>(reinterpret_cast<const char*>(&k) + i * 8);
+    };
+    uint64_t different = 0;
+    for (size_t i = 0; i < 5; ++i) different |= word(a, i) ^ word(b, i);
+    return different == 0;
   }
 };
 static_assert(sizeof(FlowKey) == 40 && std::has_unique_object_representations_v<FlowKey>);

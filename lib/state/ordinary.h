@@ -14,7 +14,7 @@ namespace twinwall {
 
 namespace ordinary {
 
-inline tcp::Context context(Peer& src, Peer& dst, const TcpSegment& segment) {
+[[gnu::always_inline]] inline tcp::Context context(Peer& src, Peer& dst, const TcpSegment& segment) {
   const bool scaled = src.wscale != 0 && dst.wscale != 0;
   const uint32_t end = segment.seq + segment.payload;
   const bool empty = segment.payload == 0;
@@ -32,7 +32,7 @@ inline tcp::Context context(Peer& src, Peer& dst, const TcpSegment& segment) {
 }  // namespace ordinary
 
 // An established connection in its own numbers, with windows that are known.
-[[nodiscard]] inline bool tcp_ordinary(const State& s) {
+[[nodiscard, gnu::always_inline]] inline bool tcp_ordinary(const State& s) {
   return s.timeout == TimeoutClass::tcp_established && s.src.level == kTcpEstablished &&
          s.dst.level == kTcpEstablished && (s.src.seqdiff | s.dst.seqdiff) == 0 &&
          (s.src.reanchor | s.dst.reanchor) == 0 && s.src.seqlo != 0 && s.dst.seqlo != 0 &&
@@ -40,22 +40,23 @@ inline tcp::Context context(Peer& src, Peer& dst, const TcpSegment& segment) {
 }
 
 // Data or an acknowledgement, nothing that opens or closes.
-[[nodiscard]] inline bool tcp_ordinary(uint8_t flags) {
+[[nodiscard, gnu::always_inline]] inline bool tcp_ordinary(uint8_t flags) {
   return (flags & (kTcpSyn | kTcpFin | kTcpRst | kTcpAck)) == kTcpAck;
 }
 
-[[nodiscard]] inline bool tcp_ordinary_fits(State& s, bool forward, const TcpSegment& segment) {
+[[nodiscard, gnu::always_inline]] inline bool tcp_ordinary_fits(State& s, bool forward, const TcpSegment& segment) {
   const tcp::Context c = ordinary::context(forward ? s.src : s.dst, forward ? s.dst : s.src, segment);
   return tcp::sequence_fits(c) && tcp::ack_fits(c);
 }
 
-inline void tcp_ordinary_take(State& s, bool forward, const TcpSegment& segment, uint32_t now_s) {
+[[gnu::always_inline]] inline void tcp_ordinary_take(State& s, bool forward, const TcpSegment& segment,
+                                                     uint32_t now_s) {
   tcp::slide(ordinary::context(forward ? s.src : s.dst, forward ? s.dst : s.src, segment));
   s.last_update = now_s;
 }
 
 // A UDP packet that changes neither level nor timeout of its state; the tracker would only note the time.
-[[nodiscard]] inline bool udp_ordinary(const State& s, bool forward) {
+[[nodiscard, gnu::always_inline]] inline bool udp_ordinary(const State& s, bool forward) {
   const uint8_t sender = forward ? s.src.level : s.dst.level;
   const uint8_t other = forward ? s.dst.level : s.src.level;
   if (sender == kMultiple && other == kMultiple) return s.timeout == TimeoutClass::udp_multiple;

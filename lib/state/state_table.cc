@@ -413,11 +413,6 @@ void StateTable::remove(State& s) {
   workers_[s.owner].counters.current.sub();
 }
 
-State* StateTable::owned(StateIndex index, uint8_t worker) {
-  if (index >= capacity_ || owners_[index].load(std::memory_order_acquire) != worker + 1) return nullptr;
-  return &states_[index];
-}
-
 uint64_t StateTable::states() const {
   uint64_t n = 0;
   for (unsigned w = 0; w < worker_count_; ++w) n += workers_[w].counters.current.get();

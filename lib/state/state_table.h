@@ -168,7 +168,10 @@ class StateTable {
 
   // A state held by index (another state's `link`), if it is in the index and the worker's own; else null. Never reads
   // another worker's state.
-  [[nodiscard]] State* owned(StateIndex index, uint8_t worker);
+  [[nodiscard]] State* owned(StateIndex index, uint8_t worker) {
+    if (index >= capacity_ || owners_[index].load(std::memory_order_acquire) != worker + 1) return nullptr;
+    return &states_[index];
+  }
   // Calls fn(State&) for the worker's states that are in the index, from index `from` on, looking at no more than
   // `limit` indices. Returns where to go on; capacity() when through. fn may remove and release the state.
   template <class Fn>
