@@ -1,72 +1,25 @@
-// twinwall-bench: what a packet costs, from packet in to packet out, in cycles of the time stamp counter.
+// twinwall-bench: what a packet costs, from packet in to packet out, in ticks of the time stamp counter.
 //
 // Everything in memory on one pinned core: the bench makes a burst of frames, takes the time, gives the burst to the
 // same Engine that the daemon runs, and takes the time again. Making the frames is not part of the figure and is
-// reported apart.
+// reported apart. Bursts during which the system gave the processor to somebody else are left out and counted.
 #include <fmt/core.h>
 #include <rte_eal.h>
 #include <sched.h>
-#include <sys/mman.h>
 #include <x86intrin.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <fstream>
-#include <iostream>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "app/bench/traffic.h"
-#include "dataplane/routes_fib.h"
-#include "lib/base/random.h"
-#include "lib/config/load.h"
-#include "lib/engine/engine.h"
-#include "lib/engine/snapshot.h"
+#include "app/bench/rig.h"
 
 namespace twinwall::bench {
 namespace {
-
-constexpr const char* kConfig = R"(
-interfaces:
-  lan: {port: "kernel:lan", addresses: [10.0.0.2/24]}
-  wan: {port: "kernel:wan", addresses: [192.0.2.2/24]}
-routes:
-  - {to: 0.0.0.0/0, via: 192.0.2.254}
-  - {to: 10.128.0.0/9, via: 10.0.0.254}
-options:
-  timeouts: {adaptive.start: 0, adaptive.end: 0, udp.first: 86400, udp.single: 86400, udp.multiple: 86400}
-rules:
-  - {action: block}
-  - {action: pass, STATE}
-)";
-
-// Frees nothing and sends nothing: the bench only looks at fates.
-class NullHost final : public EngineHost {
- public:
-  Packet* allocate(uint32_t) override { return nullptr; }
-  void submit(Packet*) override {}
-  void log(const LogRecord&) override {}
-};
-
-struct Figures {
-  std::vector<double> cycles;  // a packet, one figure a repeat
-  double generator = 0;
-  [[nodiscard]] double at(double q) const {
-    std::vector<double> sorted = cycles;
-    std::sort(sorted.begin(), sorted.end());
-    return sorted[static_cast<size_t>(q * static_cast<double>(sorted.size() - 1))];
-  }
-};
-
-struct Row {
-  std::string name;
-  Proto proto = Proto::udp;
-  uint32_t states = 1;
-  bool stateless = false;
-};
 
 double tsc_hz() {
   const auto t0 = std::chrono::steady_clock::now();
@@ -76,88 +29,6 @@ double tsc_hz() {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - t0;
   return static_cast<double>(c1 - c0) / elapsed.count();
 }
-
-class Bench {
- public:
-  explicit Bench(const Row& row) : row_(row), traffic_(kBurst, macs()) {
-    std::string text = kConfig;
-    text.replace(text.find("STATE"), 5, row.stateless ? "state: none" : "state: keep");
-    config::LoadResult loaded = config::load_text(text, "bench", "");
-    if (!loaded.ok()) throw std::runtime_error(config::to_string(loaded.diagnostics));
-    const std::vector<Mac> both{macs().lan, macs().wan};
-    snapshot_ = make_snapshot(loaded.config, both, make_fib_routes);
-    const std::vector<NeighborTable::Entry> neighbors{
-        {1, *parse_ip("10.0.0.254"), *parse_mac("02:00:00:00:00:98")},
-        {2, *parse_ip("192.0.2.254"), *parse_mac("02:00:00:00:00:99")},
-    };
-    neighbors_ = std::make_unique<NeighborTable>(neighbors);
-    table_ = std::make_unique<StateTable>(table_options(row));
-    EngineOptions options;
-    options.hostid = 1;
-    options.seed = 1;
-    options.fragment_limit = 64;
-    engine_ = std::make_unique<Engine>(options, *table_, host_);
-    view_ = {snapshot_.get(), neighbors_.get(), nullptr};
-  }
-
-  void open() {
-    for (uint32_t flow = 0; flow < row_.states; flow += kBurst) {
-      const uint32_t n = std::min<uint32_t>(kBurst, row_.states - flow);
-      for (const Step step : {Step::open, Step::answer, Step::acknowledge}) {
-        for (uint32_t i = 0; i < n; ++i) burst_[i] = traffic_.make(i, flow + i, row_.proto, step);
-        engine_->process({burst_.data(), n}, view_, now());
-        for (uint32_t i = 0; i < n; ++i)
-          if (burst_[i]->fate != Fate::forward)
-            throw std::runtime_error("a packet of an opening connection was not forwarded: " +
-                                     std::string(reason_name(burst_[i]->reason)));
-      }
-    }
-  }
-
-  // One repeat: cycles a packet over `bursts` bursts of uniformly random flows.
-  double run(size_t bursts, double& generator) {
-    uint64_t spent = 0, made = 0;
-    for (size_t b = 0; b < bursts; ++b) {
-      const uint64_t t0 = __rdtsc();
-      for (size_t i = 0; i < kBurst; ++i)
-        burst_[i] = traffic_.make(i, random_.below(row_.states), row_.proto, Step::established);
-      const uint64_t t1 = __rdtsc();
-      engine_->process(burst_, view_, now());
-      spent += __rdtsc() - t1;
-      made += t1 - t0;
-      for (const Packet* p : burst_) lost_ += p->fate != Fate::forward ? 1 : 0;
-    }
-    const auto packets = static_cast<double>(bursts * kBurst);
-    generator = static_cast<double>(made) / packets;
-    return static_cast<double>(spent) / packets;
-  }
-
-  [[nodiscard]] uint64_t lost() const { return lost_; }
-  [[nodiscard]] uint64_t states() const { return table_->states(); }
-
- private:
-  static Macs macs() { return {*parse_mac("02:00:00:00:00:01"), *parse_mac("02:00:00:00:00:02")}; }
-  static StateTableOptions table_options(const Row& row) {
-    StateTableOptions o;
-    o.capacity = row.states * 2 + 1024;
-    o.secret[0] = 0x5eed;
-    o.secret[1] = 0x5eed5;
-    return o;
-  }
-  static Time now() { return Time(std::chrono::seconds(1000)); }
-
-  Row row_;
-  Traffic traffic_;
-  NullHost host_;
-  std::shared_ptr<Snapshot> snapshot_;
-  std::unique_ptr<NeighborTable> neighbors_;
-  std::unique_ptr<StateTable> table_;
-  std::unique_ptr<Engine> engine_;
-  View view_;
-  std::array<Packet*, kBurst> burst_{};
-  Random random_{7};
-  uint64_t lost_ = 0;
-};
 
 // The routes' table lives in EAL memory. No device is looked at.
 bool start_eal() {
@@ -175,46 +46,98 @@ void pin(unsigned cpu) {
   if (sched_setaffinity(0, sizeof set, &set) != 0) fmt::print(stderr, "twinwall-bench: cannot pin to cpu {}\n", cpu);
 }
 
-std::vector<Row> rows(const std::vector<uint32_t>& counts) {
-  std::vector<Row> out{{"udp, stateless rules", Proto::udp, 1, true}};
+std::vector<Row> all_rows(const std::vector<uint32_t>& counts) {
+  std::vector<Row> out{{"plain forward", Path::plain, Proto::udp, 1},
+                       {"udp, stateless rules", Path::stateless, Proto::udp, 1}};
   for (const auto& [proto, name] : {std::pair{Proto::udp, "udp"}, std::pair{Proto::tcp, "tcp"}})
-    for (const uint32_t n : counts) out.push_back({fmt::format("{} established", name), proto, n, false});
+    for (const uint32_t n : counts) out.push_back({fmt::format("{} established", name), Path::established, proto, n});
+  const uint32_t middle = counts[counts.size() / 2];
+  out.push_back({"tcp established, synchronised", Path::sync, Proto::tcp, middle});
+  out.push_back({"tcp established, source nat", Path::nat, Proto::tcp, middle});
+  out.push_back({"udp, new connections", Path::opening, Proto::udp, 0});
   return out;
 }
 
-int run_all(const std::vector<uint32_t>& counts, unsigned repeats, size_t bursts, const std::string& json_path) {
-  const double hz = tsc_hz();
-  nlohmann::json report{{"tsc_hz", hz}, {"burst", kBurst}, {"repeats", repeats}, {"rows", nlohmann::json::array()}};
-  fmt::print("{:<24}{:>12}{:>10}{:>8}{:>8}{:>9}{:>11}\n", "path", "connections", "cycles", "min", "max", "Mpps",
-             "generator");
-  for (const Row& row : rows(counts)) {
-    Bench bench(row);
-    bench.open();
-    Figures f;
-    double generator = 0;
-    (void)bench.run(bursts / 4 + 1, generator);  // warm up
-    for (unsigned r = 0; r < repeats; ++r) f.cycles.push_back(bench.run(bursts, generator));
-    if (bench.lost() != 0) {
-      fmt::print(stderr, "twinwall-bench: {} packets of '{}' were not forwarded\n", bench.lost(), row.name);
-      return 1;
-    }
-    const double median = f.at(0.5);
-    fmt::print("{:<24}{:>12}{:>10.1f}{:>8.1f}{:>8.1f}{:>9.2f}{:>11.1f}\n", row.name, row.states, median, f.at(0),
-               f.at(1), hz / median / 1e6, generator);
-    report["rows"].push_back({{"path", row.name},
-                              {"connections", row.states},
-                              {"states", bench.states()},
-                              {"cycles_median", median},
-                              {"cycles_min", f.at(0)},
-                              {"cycles_max", f.at(1)},
-                              {"mpps", hz / median / 1e6},
-                              {"generator_cycles", generator}});
+struct Options {
+  std::vector<uint32_t> counts{1, 10000, 1000000};
+  unsigned repeats = 7, cpu = 1;
+  size_t bursts = 20000;
+  std::string rows;  // only those whose name holds this
+  std::string json, compare;
+};
+
+struct Figures {
+  double median = 0, low = 0, high = 0, generator = 0;
+  uint64_t longest = 0, disturbed = 0, states = 0;
+};
+
+// Throws std::runtime_error when a packet was lost.
+Figures measure(const Row& row, const Options& o, double hz) {
+  const size_t warm_up = o.bursts / 4 + 1;
+  Rig rig(row, hz, warm_up + o.bursts * o.repeats);
+  (void)rig.run(warm_up);
+  Figures f;
+  std::vector<double> packets;
+  for (unsigned r = 0; r < o.repeats; ++r) {
+    const Sample s = rig.run(o.bursts);
+    packets.push_back(s.packet);
+    f.generator = s.generator;
+    f.longest = std::max(f.longest, s.longest);
+    f.disturbed += s.disturbed;
   }
-  if (!json_path.empty()) {
-    std::ofstream out(json_path);
+  if (rig.lost() != 0)
+    throw std::runtime_error(fmt::format("{} packets of '{}' were not sent on", rig.lost(), row.name));
+  std::sort(packets.begin(), packets.end());
+  f.median = packets[packets.size() / 2];
+  f.low = packets.front();
+  f.high = packets.back();
+  f.states = rig.states();
+  return f;
+}
+
+// The median of the same row in an earlier report; 0 when it has none.
+double earlier(const nlohmann::json& report, const Row& row) {
+  if (!report.contains("rows")) return 0;
+  for (const auto& r : report["rows"])
+    if (r.value("path", "") == row.name && r.value("connections", 0u) == row.connections)
+      return r.value("cycles_median", 0.0);
+  return 0;
+}
+
+int run_all(const Options& o) {
+  nlohmann::json before;
+  if (!o.compare.empty()) before = nlohmann::json::parse(std::ifstream(o.compare), nullptr, false);
+  if (before.is_discarded()) {
+    fmt::print(stderr, "twinwall-bench: {} holds no report: name a file that --json has written\n", o.compare);
+    return 1;
+  }
+  const double hz = tsc_hz();
+  nlohmann::json report{{"tsc_hz", hz}, {"burst", kBurst}, {"repeats", o.repeats}, {"rows", nlohmann::json::array()}};
+  fmt::print("{:<32}{:>12}{:>8}{:>8}{:>8}{:>8}{:>11}{:>12}{:>11}{}\n", "path", "connections", "ticks", "min", "max",
+             "Mpps", "generator", "longest us", "disturbed", before.is_null() ? "" : "  against");
+  for (const Row& row : all_rows(o.counts)) {
+    if (row.name.find(o.rows) == std::string::npos) continue;
+    const Figures f = measure(row, o, hz);
+    const double then = earlier(before, row);
+    fmt::print("{:<32}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}{:>11.1f}{:>12.1f}{:>11}{}\n", row.name, row.connections,
+               f.median, f.low, f.high, hz / f.median / 1e6, f.generator, static_cast<double>(f.longest) / hz * 1e6,
+               f.disturbed, then == 0 ? "" : fmt::format("{:>8.0f} %", f.median / then * 100));
+    report["rows"].push_back({{"path", row.name},
+                              {"connections", row.connections},
+                              {"states", f.states},
+                              {"cycles_median", f.median},
+                              {"cycles_min", f.low},
+                              {"cycles_max", f.high},
+                              {"mpps", hz / f.median / 1e6},
+                              {"generator_cycles", f.generator},
+                              {"longest_burst_seconds", static_cast<double>(f.longest) / hz},
+                              {"disturbed_bursts", f.disturbed}});
+  }
+  if (!o.json.empty()) {
+    std::ofstream out(o.json);
     out << report.dump(2) << '\n';
     if (!out) {
-      fmt::print(stderr, "twinwall-bench: cannot write {}\n", json_path);
+      fmt::print(stderr, "twinwall-bench: cannot write {}\n", o.json);
       return 1;
     }
   }
@@ -225,24 +148,23 @@ int run_all(const std::vector<uint32_t>& counts, unsigned repeats, size_t bursts
 }  // namespace twinwall::bench
 
 int main(int argc, char** argv) {
-  CLI::App app{"cycles per packet through the whole packet path, in memory"};
-  std::vector<uint32_t> counts{1, 10000, 1000000};
-  unsigned repeats = 7, cpu = 1;
-  size_t bursts = 20000;
-  std::string json;
-  app.add_option("--connections", counts, "numbers of established connections")->check(CLI::Range(1u, 8000000u));
-  app.add_option("--repeat", repeats, "repeats a row; the median counts")->check(CLI::Range(1u, 1000u));
-  app.add_option("--bursts", bursts, "bursts of 32 packets a repeat")->check(CLI::Range(size_t{1}, size_t{100000000}));
-  app.add_option("--cpu", cpu, "processor to pin to");
-  app.add_option("--json", json, "also write the figures to this file");
+  CLI::App app{"what a packet costs through the whole packet path, in memory"};
+  twinwall::bench::Options o;
+  app.add_option("--connections", o.counts, "numbers of established connections")->check(CLI::Range(1u, 8000000u));
+  app.add_option("--repeat", o.repeats, "repeats a row; the median counts")->check(CLI::Range(1u, 1000u));
+  app.add_option("--bursts", o.bursts, "bursts of 32 packets a repeat")->check(CLI::Range(size_t{1}, size_t{1000000}));
+  app.add_option("--rows", o.rows, "only the rows whose name holds this");
+  app.add_option("--cpu", o.cpu, "processor to pin to");
+  app.add_option("--json", o.json, "also write the figures to this file");
+  app.add_option("--compare", o.compare, "show each median against that of this earlier file");
   CLI11_PARSE(app, argc, argv);
   if (!twinwall::bench::start_eal()) {
     fmt::print(stderr, "twinwall-bench: DPDK's EAL does not start\n");
     return 1;
   }
-  twinwall::bench::pin(cpu);  // after EAL, which pins to a processor of its own choice
+  twinwall::bench::pin(o.cpu);  // after EAL, which pins to a processor of its own choice
   try {
-    return twinwall::bench::run_all(counts, repeats, bursts, json);
+    return twinwall::bench::run_all(o);
   } catch (const std::exception& e) {
     fmt::print(stderr, "twinwall-bench: {}\n", e.what());
     return 1;

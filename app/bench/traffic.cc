@@ -8,7 +8,9 @@ namespace twinwall::bench {
 namespace {
 
 constexpr uint32_t kFirstClient = 0x0a800000;  // 10.128.0.0, one address a flow
-constexpr uint32_t kServer = 0xc6336407;       // 198.51.100.7
+constexpr uint32_t kServer = 0xc6120000;       // 198.18.0.0 and up: one server for
+constexpr uint32_t kFlowsOfServer = 8192;      // so many flows, fewer than a translated source has ports
+constexpr uint32_t kOuter = 0xc0000202;        // 192.0.2.2, of translated sources
 constexpr uint16_t kClientPort = 40000;
 constexpr uint16_t kServerPort = 80;
 constexpr size_t kFrame = 60;
@@ -34,7 +36,7 @@ TcpFields tcp_fields(Step step) {
 
 Traffic::Traffic(size_t burst, const Macs& macs) : macs_(macs), memory_(burst * kRoom), packets_(burst) {}
 
-Packet* Traffic::make(size_t i, uint32_t flow, Proto proto, Step step) {
+Packet* Traffic::make(size_t i, uint32_t flow, Proto proto, Step step, uint16_t outer_port) {
   Packet& p = packets_[i];
   p.frame = memory_.data() + i * kRoom + kHeadroom;
   p.headroom = kHeadroom;
@@ -55,13 +57,15 @@ Packet* Traffic::make(size_t i, uint32_t flow, Proto proto, Step step) {
   store_be16(h + 2, static_cast<uint16_t>(kIpv4Header + l4));
   h[8] = 64;
   h[9] = proto == Proto::udp ? kProtoUdp : kProtoTcp;
-  const uint32_t client = kFirstClient + flow;
-  store_be32(h + 12, back ? kServer : client);
-  store_be32(h + 16, back ? client : kServer);
+  const uint32_t client = outer_port != 0 ? kOuter : kFirstClient + flow;
+  const uint16_t client_port = outer_port != 0 ? outer_port : kClientPort;
+  const uint32_t server = kServer + flow / kFlowsOfServer;
+  store_be32(h + 12, back ? server : client);
+  store_be32(h + 16, back ? client : server);
   store_raw(h + 10, checksum(h, kIpv4Header));
   uint8_t* t = h + kIpv4Header;
-  store_be16(t, back ? kServerPort : kClientPort);
-  store_be16(t + 2, back ? kClientPort : kServerPort);
+  store_be16(t, back ? kServerPort : client_port);
+  store_be16(t + 2, back ? client_port : kServerPort);
   if (proto == Proto::udp) {
     store_be16(t + 4, static_cast<uint16_t>(l4));
     store_raw(t + 6, l4_checksum(Af::inet, h + 12, h + 16, kProtoUdp, t, l4));

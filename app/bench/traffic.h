@@ -24,8 +24,9 @@ class Traffic {
  public:
   Traffic(size_t burst, const Macs& macs);
 
-  // Writes the packet of `flow` into place i and returns it, 60 bytes long.
-  Packet* make(size_t i, uint32_t flow, Proto proto, Step step);
+  // Writes the packet of `flow` into place i and returns it, 60 bytes long. `outer_port`: where an answer goes when the
+  // flow's source is translated, 0 when it is not.
+  Packet* make(size_t i, uint32_t flow, Proto proto, Step step, uint16_t outer_port);
 
  private:
   static constexpr size_t kRoom = 2048;
