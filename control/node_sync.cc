@@ -20,6 +20,16 @@ constexpr Duration kStep = 10ms;
 constexpr Duration kPeerCheck = 1s;
 constexpr Duration kPeerCheckUnknown = 200ms;
 
+pfsync::System system_of(config::SyncDialect d) {
+  switch (d) {
+    case config::SyncDialect::openbsd: break;
+    case config::SyncDialect::freebsd13: return pfsync::System::freebsd13;
+    case config::SyncDialect::freebsd14: return pfsync::System::freebsd14;
+    case config::SyncDialect::freebsd15: return pfsync::System::freebsd15;
+  }
+  return pfsync::System::openbsd74;
+}
+
 }  // namespace
 
 void Node::make_sync() {
@@ -30,6 +40,7 @@ void Node::make_sync() {
   SyncOptions o;
   o.hostid = options_.hostid;
   o.interface = p.interface;
+  o.system = system_of(p.dialect);
   o.mac = macs[p.interface - 1u];
   o.source = {af, af == Af::inet6 ? link_local_of(o.mac) : Address{}};
   for (const auto& a : i.addresses) {

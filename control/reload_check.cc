@@ -72,6 +72,7 @@ class Check {
     const auto& name = running_.interface(a->interface).name;
     same(name, wanted_.interface(b->interface).name, at, "pfsync.interface");
     same(a->peer, b->peer, at, "pfsync.peer");
+    same(a->dialect, b->dialect, at, "pfsync.dialect");
     same(a->max_updates, b->max_updates, at, "pfsync.max-updates");
     // Frames to the peer leave from this address.
     if (const auto* after = wanted_.find_interface(name))

@@ -214,6 +214,8 @@ Json show_pfsync(const Node& node) {
           {"peer", p.peer ? to_string(*p.peer) : "multicast"},
           {"peer_resolved", s.peer_known},
           {"link", s.link_up ? "up" : "down"},
+          {"dialect", config::to_string(p.dialect)},
+          {"peer_dialect", !s.peer_dialect ? "none" : *s.peer_dialect == pfsync::Dialect::openbsd ? "openbsd" : "freebsd"},
           {"hostid", fmt::format("{:08x}", node.hostid())},
           {"max_updates", p.max_updates},
           {"bulk", to_string(s.bulk)},

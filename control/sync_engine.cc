@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "lib/net/headers.h"
+#include "lib/pfsync/dialect.h"
 
 namespace twinwall {
 
@@ -43,7 +44,9 @@ SyncEngine::SyncEngine(const SyncOptions& options, Dataplane& dataplane, SyncHos
                   .mtu = options.mtu,
                   // Between two nodes an END can only be meant for us.
                   .accept_lone_end = options.peer.has_value()}),
-      answerer_({.system = pfsync::System::openbsd74, .creator = options.hostid, .start_when_empty = true}) {
+      answerer_({.system = options.system, .creator = options.hostid, .start_when_empty = true}) {
+  packet_options_.system = options.system;
+  packet_options_.format = pfsync::default_format(options.system);
   packet_options_.mtu = options.mtu;
   packet_options_.source = options.source;
   packet_options_.destination = options.peer.value_or(IpAddress{Af::inet, Address::v4(pfsync::kGroupV4)});
@@ -156,7 +159,8 @@ void SyncEngine::send_alone(Time now, ItemKind kind, const std::function<bool(pf
 }
 
 void SyncEngine::add_delta(Time now, const Delta& d) {
-  const pfsync::StateRecord& r = d.record;
+  pfsync::StateRecord r = d.record;
+  pfsync::to_system(options_.system, r);
   switch (d.action) {
     case SyncQueue::none: return;
     case SyncQueue::ins: return add_item(now, ItemKind::ins, [&](auto& b) { return b.add_insert(r); });
@@ -170,6 +174,7 @@ void SyncEngine::add_delta(Time now, const Delta& d) {
       u.expire = r.expire;
       u.timeout = r.timeout;
       u.state_flags = static_cast<uint8_t>(r.state_flags);
+      pfsync::to_system(options_.system, u);
       return add_item(now, ItemKind::upd_c, [&](auto& b) { return b.add_compressed_update(u); });
     }
     case SyncQueue::ins_ack:

@@ -14,7 +14,10 @@
 // the control loop or of a loop of its own; it touches nothing but the sync_* side of the Dataplane. SyncHost is called
 // from the same thread.
 //
-// Source: pfsync(4); rules of OpenBSD 7.4.
+// What is sent is in the dialect of one system; what comes is read in whichever dialect it is (lib/pfsync/dialect.h). What
+// is newer, what is asked for and how long is waited is OpenBSD 7.4's way in every dialect: a peer sees no difference.
+//
+// Source: pfsync(4).
 #pragma once
 
 #include <array>
@@ -41,6 +44,7 @@ enum class BulkState : uint8_t { none, requested, receiving, complete, failed };
 struct SyncOptions {
   uint32_t hostid = 0;
   InterfaceId interface = kNoInterface;
+  pfsync::System system = pfsync::System::openbsd74;  // whose dialect is sent
   Mac mac;                        // of the interface
   IpAddress source;               // ours
   std::optional<IpAddress> peer;  // none: the multicast group
@@ -69,6 +73,7 @@ struct SyncStatus {
   uint64_t deltas_lost = 0;  // there was no way to the peer
   std::array<uint64_t, pfsync::kItemKinds> items_sent{};
   pfsync::RxCounters received;
+  std::optional<pfsync::Dialect> peer_dialect;  // of the last good packet
   uint64_t not_pfsync = 0;  // frames that are no whole IP packet of the protocol
   uint64_t commands_lost = 0;
   uint64_t commands_waiting = 0;
@@ -110,12 +115,13 @@ class SyncEngine final : public LoopTask {
   friend struct Rx;
   class Source final : public pfsync::BulkSource {
    public:
-    explicit Source(std::deque<pfsync::StateRecord>& queue) : queue_(queue) {}
+    Source(std::deque<pfsync::StateRecord>& queue, pfsync::System system) : queue_(queue), system_(system) {}
     bool current(pfsync::StateRecord& out) override;
     void advance() override { queue_.pop_front(); }
 
    private:
     std::deque<pfsync::StateRecord>& queue_;
+    pfsync::System system_;
   };
   struct IdHash {
     size_t operator()(const pfsync::StateId& i) const {

@@ -6,6 +6,7 @@
 
 #include "control/sync_engine.h"
 #include "lib/engine/state_record.h"
+#include "lib/pfsync/dialect.h"
 
 namespace twinwall {
 
@@ -34,15 +35,19 @@ constexpr Duration kBulkStall = 10s;
 
 // What a packet says, in commands.
 struct SyncEngine::Rx : pfsync::IgnoreAll {
-  Rx(SyncEngine& engine, Time t) : e(engine), now(t) {}
+  Rx(SyncEngine& engine, pfsync::System s, Time t) : e(engine), system(s), now(t) {}
   void on_clear(const pfsync::ClearRecord& r) {
     Command c;
     c.kind = Command::Kind::clear;
     c.clear = r;
     e.to_all(c);
   }
-  void on_insert(const pfsync::StateRecord& r) { e.import(Command::Kind::import_state, r); }
-  void on_update(const pfsync::StateRecord& r) {
+  void on_insert(pfsync::StateRecord r) {
+    pfsync::from_system(system, r);
+    e.import(Command::Kind::import_state, r);
+  }
+  void on_update(pfsync::StateRecord r) {
+    pfsync::from_system(system, r);
     if (e.requester_.phase() == BulkPhase::bulk) ++e.status_.bulk_states_received;
     e.bulk_heard_ = now;
     e.import(Command::Kind::update_state, r);
@@ -51,6 +56,7 @@ struct SyncEngine::Rx : pfsync::IgnoreAll {
     Command c;
     c.kind = Command::Kind::update_compressed;
     c.update = r;
+    pfsync::from_system(system, c.update);
     e.to_all(c);
   }
   void on_request(const pfsync::StateId& id) {
@@ -69,6 +75,7 @@ struct SyncEngine::Rx : pfsync::IgnoreAll {
   void on_bulk(const pfsync::BulkRecord& r) { e.bulk_status(now, r); }
 
   SyncEngine& e;
+  pfsync::System system;
   Time now;
 };
 
@@ -82,9 +89,11 @@ void SyncEngine::take_frames(Time now) {
         ++status_.not_pfsync;
         return;
       }
-      Rx rx(*this, now);
-      (void)pfsync::receive(pfsync::System::openbsd74, f.in == options_.interface, datagram->ttl, datagram->payload, rx,
-                            status_.received);
+      const pfsync::System system = pfsync::recognise(datagram->payload, options_.system);
+      Rx rx(*this, system, now);
+      const auto verdict = pfsync::receive(system, f.in == options_.interface, datagram->ttl, datagram->payload, rx,
+                                           status_.received);
+      if (verdict != pfsync::Verdict::drop) status_.peer_dialect = pfsync::dialect_of(system);
     });
     if (n == 0) return;
     taken += n;
@@ -271,6 +280,7 @@ void SyncEngine::exported(const Reply& reply) {
 bool SyncEngine::Source::current(pfsync::StateRecord& out) {
   if (queue_.empty()) return false;
   out = queue_.front();
+  pfsync::to_system(system_, out);
   return true;
 }
 
@@ -289,8 +299,8 @@ void SyncEngine::answer_bulk(Time now) {
   }
   if (deleted_.size() > kMaxDeleted) deleted_.clear();
   std::erase_if(bulk_queue_, [&](const auto& r) { return deleted_.contains({r.id, r.creator}); });
-  const size_t full = options_.mtu / pfsync::kOpenbsdStateSize + 1;
-  Source source(bulk_queue_);
+  const size_t full = options_.mtu / pfsync::state_size(packet_options_.format) + 1;
+  Source source(bulk_queue_, options_.system);
   finish_packet(now);
   bulk_next_ = now + kBulkPause;
   for (int i = 0; i < kBulkBurst && pending_.empty(); ++i) {

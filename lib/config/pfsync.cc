@@ -12,6 +12,11 @@ struct Link {
   const Node* peer = nullptr;
 };
 
+constexpr Word<SyncDialect> kDialects[] = {{"openbsd", SyncDialect::openbsd},
+                                           {"freebsd-13", SyncDialect::freebsd13},
+                                           {"freebsd-14", SyncDialect::freebsd14},
+                                           {"freebsd-15", SyncDialect::freebsd15}};
+
 constexpr Key<Link> kPfsyncKeys[] = {
     {"interface",
      [](Context& c, const Node& n, Link& l) {
@@ -27,7 +32,8 @@ constexpr Key<Link> kPfsyncKeys[] = {
      }},
     {"max-updates",
      [](Context& c, const Node& n, Link& l) { assign_number(c, n, "max-updates", 1, 255, l.value.max_updates); }},
-    {"dialect", nullptr, false, "openbsd"},
+    {"dialect",
+     [](Context& c, const Node& n, Link& l) { assign(l.value.dialect, read_word(c, n, "dialect", kDialects)); }},
     {"defer", nullptr, false, "false"},
     {"key"},
 };
@@ -53,6 +59,12 @@ void check_peer(Context& c, const Link& l) {
 }
 
 }  // namespace
+
+std::string_view to_string(SyncDialect d) {
+  for (const auto& word : kDialects)
+    if (word.value == d) return word.name;
+  return {};
+}
 
 void read_pfsync(Context& c, const Node& node) {
   if (node.is_null()) return;

@@ -91,9 +91,13 @@ struct Carp {
   std::vector<CarpGroup> groups;
 };
 
+// What is sent to the peer; see pfsync::System.
+enum class SyncDialect : uint8_t { openbsd, freebsd13, freebsd14, freebsd15 };
+[[nodiscard]] std::string_view to_string(SyncDialect d);  // as in the file
 struct Pfsync {
   InterfaceId interface = kNoInterface;
   std::optional<IpAddress> peer;  // none: multicast
+  SyncDialect dialect = SyncDialect::openbsd;
   uint8_t max_updates = 128;
   Position at;
 };

@@ -238,6 +238,9 @@ void Engine::Impl::to_record(const State& s, pfsync::StateRecord& record) const 
     const StateRest& rest = table.rest(s);
     record.rt = rest.route_kind;
     record.rt_addr = rest.route.addr;
+    const InterfaceId by = rest.route_interface;
+    if (by != kNoInterface && by <= snapshot->interfaces.size())
+      record.freebsd.rt_ifname = pfsync::make_name(snapshot->interfaces[by - 1u].name);
     for (const SourceNodeIndex n : rest.source_nodes)
       if (n != kNoSourceNode) record.sync_flags |= kSyncSourceNode;
   }

@@ -41,15 +41,17 @@ pfsync::StateRecord record(uint64_t id, uint32_t creator, uint16_t port = 1000) 
 
 class SyncPair : public testing::Test {
  protected:
+  explicit SyncPair(pfsync::System of_a = pfsync::System::openbsd74, pfsync::System of_b = pfsync::System::openbsd74)
+      : a(1, of_a), b(2, of_b) {}
   struct Side {
-    Side(uint8_t number, unsigned workers = 1) : plane(number, 1, workers) {
+    Side(uint8_t number, pfsync::System system) : plane(number, 1, 1) {
       SyncOptions o;
+      o.system = system;
       o.hostid = number;
       o.interface = kSyncLink;
       o.mac = plane.macs()[0];
       o.source = {Af::inet, Address::v4(0x0aff0000u + number)};
       o.peer = IpAddress{Af::inet, Address::v4(0x0aff0000u + 3u - number)};
-      o.workers = workers;
       engine = std::make_unique<SyncEngine>(o, plane, host);
     }
     FakeDataplane plane;
@@ -86,7 +88,7 @@ class SyncPair : public testing::Test {
   }
 
   Time now = Time(50s);
-  Side a{1}, b{2};
+  Side a, b;
   bool cut = false;
   uint64_t crossed = 0;
 };
@@ -376,6 +378,52 @@ TEST_F(SyncPair, ForeignFramesAreCountedByReason) {
   EXPECT_EQ(s.not_pfsync, 2u);
   EXPECT_EQ(b.plane.states(), 0u);
 }
+
+struct Dialects {
+  pfsync::System a, b;
+};
+class SyncDialects : public SyncPair, public testing::WithParamInterface<Dialects> {
+ protected:
+  SyncDialects() : SyncPair(GetParam().a, GetParam().b) {}
+};
+
+TEST_P(SyncDialects, TablesStayAlikeWhateverEachSideSends) {
+  start(a, b);
+  for (uint64_t i = 1; i <= 300; ++i) a.plane.create(record(i, 1, static_cast<uint16_t>(i)));
+  run(50ms);
+  start(b, a);
+  run(500ms);
+  EXPECT_EQ(b.engine->status().bulk, BulkState::complete);
+  EXPECT_EQ(b.engine->status().bulk_states_received, 300u);
+  ASSERT_EQ(b.plane.states(), 300u);
+
+  b.plane.create(record(1000, 2, 1000));
+  a.plane.remove(7, 1);
+  auto changed = record(8, 1, 8);
+  changed.src.seqlo = 4711;
+  a.plane.deltas.push_back({SyncQueue::upd_c, changed});
+  run(20ms);
+  EXPECT_NE(a.plane.find(1000, 2), nullptr);
+  EXPECT_EQ(a.plane.find(1000, 2)->wire, record(1000, 2, 1000).wire);
+  EXPECT_EQ(b.plane.find(7, 1), nullptr);
+  EXPECT_EQ(b.plane.find(8, 1)->src.seqlo, 4711u);
+
+  a.engine->send_clear(now);
+  run(20ms);
+  EXPECT_EQ(b.plane.states(), 1u);
+  EXPECT_EQ(a.engine->status().peer_dialect, pfsync::dialect_of(GetParam().b));
+  EXPECT_EQ(b.engine->status().peer_dialect, pfsync::dialect_of(GetParam().a));
+  for (const auto* s : {&a, &b}) {
+    EXPECT_EQ(s->engine->status().received.bad_values, 0u);
+    for (const uint64_t fault : s->engine->status().received.faults) EXPECT_EQ(fault, 0u);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Mixed, SyncDialects,
+                         testing::Values(Dialects{pfsync::System::freebsd13, pfsync::System::freebsd13},
+                                         Dialects{pfsync::System::freebsd14, pfsync::System::openbsd74},
+                                         Dialects{pfsync::System::openbsd74, pfsync::System::freebsd15},
+                                         Dialects{pfsync::System::freebsd15, pfsync::System::freebsd13}));
 
 TEST(SyncWorkers, RecordsWithKeysGoToTheirOwnerAndIdsToAll) {
   FakeDataplane plane(1, 1, 3);
