@@ -147,6 +147,7 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
   if (pending.any) attach_pending(s);
   wheel.insert(index, deadline_of(s));
   if (options.sync) touched(s, pfsync::SyncEvent::created, true);
+  if (!proxied && (dir == Direction::out || rule.af_to != Af::none)) want_acknowledgement(p, s);
   if (rule_scrubs_tcp) {
     s.flags |= kStateScrubTcp;
     begin_scrub(s, p, true);
