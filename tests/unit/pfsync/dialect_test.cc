@@ -11,10 +11,10 @@
 namespace twinwall::pfsync {
 namespace {
 
-constexpr System kSenders[] = {System::openbsd74, System::freebsd13, System::freebsd14, System::freebsd15};
+constexpr System kDialectSenders[] = {System::openbsd74, System::freebsd13, System::freebsd14, System::freebsd15};
 
 // Over the wire and back, as from one node to another.
-StateRecord sent(System system, StateRecord r) {
+StateRecord over_the_wire(System system, StateRecord r) {
   to_system(system, r);
   std::vector<uint8_t> bytes(state_size(default_format(system)));
   EXPECT_TRUE(encode_state(default_format(system), r, bytes));
@@ -40,8 +40,8 @@ TEST(PfsyncDialect, WhatMakesAConnectionCrossesEveryDialect) {
   r.stack.addr[0] = Address::v4(0x0a000009);
   r.src.seqlo = 1, r.src.seqhi = 2, r.src.seqdiff = 3, r.src.max_win = 4, r.src.wscale = 0x87;
   r.state_flags = 0x0002;
-  for (const System system : kSenders) {
-    const StateRecord got = sent(system, r);
+  for (const System system : kDialectSenders) {
+    const StateRecord got = over_the_wire(system, r);
     EXPECT_EQ(got.id, r.id);
     EXPECT_EQ(got.creator, r.creator);
     EXPECT_EQ(got.ifname, r.ifname);
@@ -58,7 +58,7 @@ TEST(PfsyncDialect, WhatMakesAConnectionCrossesEveryDialect) {
 TEST(PfsyncDialect, Ipv6CrossesUnderEachSystemsFamilyNumber) {
   StateRecord r = ordinary_state();
   r.af = r.wire.af = r.stack.af = Af::inet6;
-  for (const System system : kSenders) EXPECT_EQ(sent(system, r).wire.af, Af::inet6);
+  for (const System system : kDialectSenders) EXPECT_EQ(over_the_wire(system, r).wire.af, Af::inet6);
 }
 
 TEST(PfsyncDialect, RoutingOptionsHaveTheSystemsNumbers) {
@@ -106,8 +106,8 @@ TEST(PfsyncDialect, EchoIdsAreInBothSlotsOfTheOldestFreebsdOnly) {
     wire = r;
     to_system(System::freebsd14, wire);
     EXPECT_EQ(wire.wire, r.wire);
-    for (const System system : kSenders) {
-      const StateRecord got = sent(system, r);
+    for (const System system : kDialectSenders) {
+      const StateRecord got = over_the_wire(system, r);
       EXPECT_EQ(got.wire.port[id], r.wire.port[id]);
       EXPECT_EQ(got.stack.port[1 - id], r.stack.port[1 - id]);
     }
