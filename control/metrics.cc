@@ -250,10 +250,16 @@ void add_pfsync(Families& f, const Node& node) {
       .add({{"reason", "packets_lost"}}, s.packets_lost)
       .add({{"reason", "deltas_lost"}}, s.deltas_lost)
       .add({{"reason", "commands_lost"}}, s.commands_lost);
+  each_sync_refusal(s, [&](const char* reason, uint64_t n) { f.add({{"reason", reason}}, n); });
+  f.counter("pfsync_sessions_total", "Sessions begun by peers that have the key.").add({}, s.sessions);
   f.gauge("pfsync_bulk", "Transfer from the peer: 0 none, 1 requested, 2 receiving, 3 complete, 4 failed.")
       .add({}, static_cast<double>(s.bulk));
   f.gauge("pfsync_bulk_received_items", "Items of the last transfer from the peer.").add({}, s.bulk_states_received);
-  f.gauge("pfsync_peer_resolved", "Whether the way to the peer is known.").add({}, s.peer_known ? 1.0 : 0.0);
+  f.gauge("pfsync_peer_resolved", "Whether the way to the peer is known.");
+  const auto& peers = node.config().pfsync->peers;
+  for (size_t i = 0; i < s.peers.size(); ++i) f.add({{"peer", to_string(peers[i])}}, s.peers[i].known ? 1.0 : 0.0);
+  f.gauge("pfsync_peer_alive", "With a key: whether the peer has proved that it has it and is alive.");
+  for (size_t i = 0; i < s.peers.size(); ++i) f.add({{"peer", to_string(peers[i])}}, s.peers[i].in_session ? 1.0 : 0.0);
   const auto each = [&](const char* name, const char* help, Counter EngineCounters::*c) {
     uint64_t total = 0;
     for (unsigned w = 0; w < node.workers(); ++w) total += (node.dataplane().counters(w).*c).get();
@@ -262,6 +268,12 @@ void add_pfsync(Families& f, const Node& node) {
   each("pfsync_imported_total", "States taken from the peer.", &EngineCounters::imported);
   each("pfsync_refused_total", "States of the peer not taken.", &EngineCounters::import_refused);
   each("pfsync_merged_total", "Updates of the peer applied.", &EngineCounters::updates_merged);
+  each("pfsync_deferred_total", "First packets that waited for the peer.", &EngineCounters::deferred);
+  each("pfsync_defer_acknowledged_total", "First packets that waited until the peer had their states.",
+       &EngineCounters::defer_acknowledged);
+  each("pfsync_defer_timeouts_total", "First packets that waited in vain.", &EngineCounters::defer_timeout);
+  each("pfsync_defer_overflows_total", "First packets that went early, as too many waited.",
+       &EngineCounters::defer_overflow);
   each("pfsync_stale_total", "Updates of the peer that were older than what is here.", &EngineCounters::updates_stale);
 }
 

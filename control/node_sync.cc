@@ -20,25 +20,40 @@ constexpr Duration kStep = 10ms;
 constexpr Duration kPeerCheck = 1s;
 constexpr Duration kPeerCheckUnknown = 200ms;
 
+pfsync::System system_of(config::SyncDialect d) {
+  switch (d) {
+    case config::SyncDialect::openbsd: break;
+    case config::SyncDialect::freebsd13: return pfsync::System::freebsd13;
+    case config::SyncDialect::freebsd14: return pfsync::System::freebsd14;
+    case config::SyncDialect::freebsd15: return pfsync::System::freebsd15;
+  }
+  return pfsync::System::openbsd74;
+}
+
+// An address of ours that the peer finds its way back to: in its network, or link-local where that is all there is.
+IpAddress source_towards(const config::Interface& i, const Mac& mac, const IpAddress& peer) {
+  const bool group = is_multicast(peer.af, peer.addr);
+  if (peer.af == Af::inet6 && (group || is_link_local(peer.af, peer.addr))) return {Af::inet6, link_local_of(mac)};
+  for (const auto& a : i.addresses)
+    if (a.af == peer.af && (group || a.contains(peer.addr))) return a.address();
+  return {peer.af, Address{}};
+}
+
 }  // namespace
 
 void Node::make_sync() {
   const config::Pfsync& p = *config_.pfsync;
   const config::Interface& i = config_.interface(p.interface);
   const std::vector<Mac> macs = dataplane_.macs();
-  const Af af = p.peer ? p.peer->af : Af::inet;
   SyncOptions o;
   o.hostid = options_.hostid;
   o.interface = p.interface;
+  o.system = system_of(p.dialect);
   o.mac = macs[p.interface - 1u];
-  o.source = {af, af == Af::inet6 ? link_local_of(o.mac) : Address{}};
-  for (const auto& a : i.addresses) {
-    const bool fits = a.af == af && (!p.peer || a.contains(p.peer->addr));
-    if (!fits) continue;
-    o.source = a.address();
-    break;
-  }
-  o.peer = p.peer;
+  for (const IpAddress& peer : p.peers) o.peers.push_back({peer, source_towards(i, o.mac, peer)});
+  for (const auto& name : p.names) o.names.add(name.theirs, config_.interface(name.ours).name);
+  o.key = p.key;
+  o.random = options_.random;
   o.mtu = i.mtu;
   o.state_limit = config_.options.limit_states;
   o.workers = workers_;
@@ -52,7 +67,7 @@ void Node::start_sync(Time now) {
   loop.watch(dataplane_.sync_fd(), [] {});  // taken when the engine is polled
   loop.add_task(sync_.get());
   const bool up = dataplane_.link_up(config_.pfsync->interface);
-  if (config_.pfsync->peer) next_peer_check_ = now;
+  if (!config_.pfsync->multicast()) next_peer_check_ = now;
   if (sync_loop_ == nullptr) return sync_->start(now, up);
   sync_loop_->post([this, up] { sync_->start(EventLoop::now(), up); });
   sync_thread_ = std::thread([this] { sync_loop_->run(); });
@@ -93,14 +108,19 @@ void Node::bulk_changed(bool running, bool first) {
 }
 
 void Node::check_sync_peer(Time now) {
-  const Mac* mac = neighbors_.lookup(now, config_.pfsync->interface, *config_.pfsync->peer);
-  next_peer_check_ = now + (mac != nullptr ? kPeerCheck : kPeerCheckUnknown);
-  if (mac != nullptr) in_sync([this, known = *mac](Time t) { sync_->set_peer_mac(t, known); });
+  const config::Pfsync& p = *config_.pfsync;
+  bool all = true;
+  for (size_t n = 0; n < p.peers.size(); ++n) {
+    const Mac* mac = neighbors_.lookup(now, p.interface, p.peers[n]);
+    if (mac != nullptr) in_sync([this, n, known = *mac](Time t) { sync_->set_peer_mac(t, n, known); });
+    all = all && mac != nullptr;
+  }
+  next_peer_check_ = now + (all ? kPeerCheck : kPeerCheckUnknown);
 }
 
 void Node::link_to_sync(Time now, bool up) {
   in_sync([this, up](Time t) { sync_->link_change(t, up); });
-  if (config_.pfsync->peer) next_peer_check_ = now;
+  if (!config_.pfsync->multicast()) next_peer_check_ = now;
 }
 
 void Node::clear_to_sync() {

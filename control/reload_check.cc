@@ -71,7 +71,11 @@ class Check {
     if (a.has_value() != b.has_value()) return refuse(at, "pfsync");
     const auto& name = running_.interface(a->interface).name;
     same(name, wanted_.interface(b->interface).name, at, "pfsync.interface");
-    same(a->peer, b->peer, at, "pfsync.peer");
+    same(a->peers, b->peers, at, "pfsync.peer");
+    same(a->names, b->names, at, "pfsync.interface-map");
+    same(a->key, b->key, at, "pfsync.key");
+    same(a->dialect, b->dialect, at, "pfsync.dialect");
+    same(a->defer, b->defer, at, "pfsync.defer");
     same(a->max_updates, b->max_updates, at, "pfsync.max-updates");
     // Frames to the peer leave from this address.
     if (const auto* after = wanted_.find_interface(name))

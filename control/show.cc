@@ -205,15 +205,26 @@ Json show_pfsync(const Node& node) {
   errors["badval"] = s.received.bad_values;
   errors["skipped_sections"] = s.received.skipped_sections;
   errors["not_pfsync"] = s.not_pfsync;
+  each_sync_refusal(s, [&](const char* reason, uint64_t n) { errors[reason] = n; });
   errors["send"] = s.send_errors;
   errors["packets_lost"] = s.packets_lost;
   errors["deltas_lost"] = s.deltas_lost;
   errors["commands_lost"] = s.commands_lost;
+  Json peers = Json::array();
+  for (size_t i = 0; i < s.peers.size(); ++i) {
+    Json peer = {{"address", to_string(p.peers[i])}, {"resolved", s.peers[i].known}};
+    if (!p.key.empty()) peer["alive"] = s.peers[i].in_session;
+    peers.push_back(peer);
+  }
   return {{"enabled", true},
           {"interface", interface_name(node, p.interface)},
-          {"peer", p.peer ? to_string(*p.peer) : "multicast"},
-          {"peer_resolved", s.peer_known},
+          {"peers", peers},
+          {"authenticated", !p.key.empty()},
           {"link", s.link_up ? "up" : "down"},
+          {"dialect", config::to_string(p.dialect)},
+          {"peer_dialect", !s.peer_dialect                               ? "none"
+                           : *s.peer_dialect == pfsync::Dialect::openbsd ? "openbsd"
+                                                                         : "freebsd"},
           {"hostid", fmt::format("{:08x}", node.hostid())},
           {"max_updates", p.max_updates},
           {"bulk", to_string(s.bulk)},
@@ -223,6 +234,7 @@ Json show_pfsync(const Node& node) {
           {"bulk_requests_sent", s.bulk_requests_sent},
           {"bulk_requests_received", s.bulk_requests_received},
           {"bulk_transfers_answered", s.bulk_transfers_answered},
+          {"sessions", s.sessions},
           {"packets_sent", s.packets_sent},
           {"packets_received", s.received.packets},
           {"sent", sent},
@@ -237,7 +249,13 @@ Json show_pfsync(const Node& node) {
             {"stale", sum(node, &EngineCounters::updates_stale)},
             {"reanchored", sum(node, &EngineCounters::reanchored)},
             {"queued", sum(node, &EngineCounters::sync_queued)},
-            {"deletes_lost", sum(node, &EngineCounters::deletes_lost)}}}};
+            {"deletes_lost", sum(node, &EngineCounters::deletes_lost)}}},
+          {"defer",
+           {{"enabled", p.defer},
+            {"packets", sum(node, &EngineCounters::deferred)},
+            {"acknowledged", sum(node, &EngineCounters::defer_acknowledged)},
+            {"timeouts", sum(node, &EngineCounters::defer_timeout)},
+            {"overflows", sum(node, &EngineCounters::defer_overflow)}}}};
 }
 
 Json show_routes(const Node& node) {

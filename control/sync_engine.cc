@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "lib/net/headers.h"
+#include "lib/pfsync/dialect.h"
 
 namespace twinwall {
 
@@ -18,6 +19,8 @@ constexpr size_t kDeltasPerTurn = 4096;
 constexpr Duration kSendRetry = 1ms;
 constexpr Duration kGiveUp = 1s;
 constexpr size_t kMaxPending = 256;
+
+bool is_group(const IpAddress& a) { return is_multicast(a.af, a.addr); }
 
 }  // namespace
 
@@ -42,17 +45,30 @@ SyncEngine::SyncEngine(const SyncOptions& options, Dataplane& dataplane, SyncHos
                   .state_limit = options.state_limit,
                   .mtu = options.mtu,
                   // Between two nodes an END can only be meant for us.
-                  .accept_lone_end = options.peer.has_value()}),
-      answerer_({.system = pfsync::System::openbsd74, .creator = options.hostid, .start_when_empty = true}) {
+                  .accept_lone_end = options.peers.size() == 1 && !is_group(options.peers[0].address)}),
+      answerer_({.system = options.system, .creator = options.hostid, .start_when_empty = true}) {
+  packet_options_.system = options.system;
+  packet_options_.format = pfsync::default_format(options.system);
   packet_options_.mtu = options.mtu;
-  packet_options_.source = options.source;
-  packet_options_.destination = options.peer.value_or(IpAddress{Af::inet, Address::v4(pfsync::kGroupV4)});
+  packet_options_.source = options.peers[0].source;
+  packet_options_.destination = options.peers[0].address;
   packet_.buffer.resize(kEthernetHeader + options.mtu);
-  if (!options.peer) peer_mac_ = multicast_mac(Af::inet, packet_options_.destination.addr);
+  if (!options.key.empty()) {
+    key_ = std::make_unique<pfsync::FrameKey>(options.key);
+    packet_options_.trailer = pfsync::kTrailerSize;
+  }
+  for (const SyncPeer& at : options.peers) {
+    Peer& p = peers_.emplace_back();
+    p.at = at;
+    if (is_group(at.address)) p.mac = multicast_mac(at.address.af, at.address.addr);
+    if (key_ != nullptr) p.session = std::make_unique<pfsync::AuthSession>(*key_, options.random);
+  }
+  multicast_ = is_group(peers_[0].at.address);
 }
 
 void SyncEngine::start(Time now, bool link_up) {
   started_ = true;
+  if (key_ != nullptr) hellos_at_ = now;
   link_up_ = link_up;
   step(now, requester_.handle(BulkEvent::up, now));
   if (ready()) became_ready(now);
@@ -79,14 +95,6 @@ void SyncEngine::link_change(Time now, bool up) {
   publish_status();
 }
 
-void SyncEngine::set_peer_mac(Time now, const Mac& mac) {
-  if (peer_mac_ == mac) return;
-  const bool was_ready = ready();
-  peer_mac_ = mac;
-  if (!was_ready && ready()) became_ready(now);
-  publish_status();
-}
-
 // --- out -----------------------------------------------------------------------------------------------------------
 
 void SyncEngine::begin_packet() {
@@ -97,13 +105,9 @@ void SyncEngine::finish_packet(Time now) {
   if (!packet_.builder || packet_.builder->empty()) return;
   const size_t n = packet_.builder->finish(++ip_id_);
   packet_.builder.reset();
-  if (n == 0 || !peer_mac_) return;
-  std::vector<uint8_t> frame(packet_.buffer.begin(), packet_.buffer.begin() + static_cast<long>(kEthernetHeader + n));
-  std::copy(peer_mac_->bytes.begin(), peer_mac_->bytes.end(), frame.begin());
-  std::copy(options_.mac.bytes.begin(), options_.mac.bytes.end(), frame.begin() + 6);
-  const bool v4 = packet_options_.destination.af == Af::inet;
-  store_be16(&frame[12], v4 ? kEtherTypeIpv4 : kEtherTypeIpv6);
-  transmit(now, std::move(frame));
+  if (n == 0) return;
+  for (Peer& p : peers_)
+    if (p.usable()) send_to(now, p, n);
 }
 
 void SyncEngine::transmit(Time now, std::vector<uint8_t>&& frame) {
@@ -156,7 +160,9 @@ void SyncEngine::send_alone(Time now, ItemKind kind, const std::function<bool(pf
 }
 
 void SyncEngine::add_delta(Time now, const Delta& d) {
-  const pfsync::StateRecord& r = d.record;
+  pfsync::StateRecord r = d.record;
+  options_.names.to_theirs(r);
+  pfsync::to_system(options_.system, r);
   switch (d.action) {
     case SyncQueue::none: return;
     case SyncQueue::ins: return add_item(now, ItemKind::ins, [&](auto& b) { return b.add_insert(r); });
@@ -170,6 +176,7 @@ void SyncEngine::add_delta(Time now, const Delta& d) {
       u.expire = r.expire;
       u.timeout = r.timeout;
       u.state_flags = static_cast<uint8_t>(r.state_flags);
+      pfsync::to_system(options_.system, u);
       return add_item(now, ItemKind::upd_c, [&](auto& b) { return b.add_compressed_update(u); });
     }
     case SyncQueue::ins_ack:
@@ -214,7 +221,7 @@ void SyncEngine::send_clear(Time now) {
 // --- loop ----------------------------------------------------------------------------------------------------------
 
 Time SyncEngine::next_deadline() const {
-  Time earliest = std::min(retry_at_, bulk_next_);
+  Time earliest = std::min({retry_at_, bulk_next_, hellos_at_});
   if (const auto d = requester_.next_deadline()) earliest = std::min(earliest, *d);
   return earliest;
 }
@@ -225,6 +232,7 @@ void SyncEngine::poll(Time now) {
   push_backlog();
   take_deltas(now);
   take_frames(now);
+  say_hellos(now);
   take_replies(now);
   check_stall(now);
   step(now, requester_.poll(now));
@@ -251,7 +259,9 @@ void SyncEngine::publish_status() {
   drained_.store(pending_.empty(), std::memory_order_relaxed);
   status_.bulk_answering = answerer_.active();
   status_.link_up = link_up_;
-  status_.peer_known = peer_mac_.has_value();
+  status_.peers.clear();
+  for (const Peer& p : peers_)
+    status_.peers.push_back({p.mac.has_value(), p.session == nullptr || p.session->established()});
   status_.commands_waiting = backlog_size();
   const std::lock_guard lock(mutex_);
   published_ = status_;

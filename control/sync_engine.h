@@ -7,6 +7,10 @@
 // whole of it. At the start the peer's table is asked for, and while it is coming the host keeps this node's CARP
 // demotion up; the transfer counts as complete only when the workers have taken every state in.
 //
+// Only frames of the configured peers are looked at (all on the link, when the peer is a group). With a key each frame
+// must prove besides that its sender has the key and made it for this node, now (lib/pfsync/auth.h); peers that have
+// not met yet say hello to each other until they have, and only then anything else is said.
+//
 // Nothing is unbounded: commands that a worker cannot take yet wait in a bounded queue, and while it is long no frames
 // are taken from the port. A packet that the port does not take is kept and tried again for a second.
 //
@@ -14,13 +18,18 @@
 // the control loop or of a loop of its own; it touches nothing but the sync_* side of the Dataplane. SyncHost is called
 // from the same thread.
 //
-// Source: pfsync(4); rules of OpenBSD 7.4.
+// What is sent is in the dialect of one system; what comes is read in whichever dialect it is (lib/pfsync/dialect.h).
+// What is newer, what is asked for and how long is waited is OpenBSD 7.4's way in every dialect: a peer sees no
+// difference.
+//
+// Source: pfsync(4).
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
@@ -28,9 +37,12 @@
 #include <vector>
 
 #include "control/event_loop.h"
+#include "control/log_gate.h"
 #include "dataplane/dataplane.h"
+#include "lib/pfsync/auth.h"
 #include "lib/pfsync/builder.h"
 #include "lib/pfsync/bulk.h"
+#include "lib/pfsync/names.h"
 #include "lib/pfsync/packet.h"
 
 namespace twinwall {
@@ -38,12 +50,21 @@ namespace twinwall {
 enum class BulkState : uint8_t { none, requested, receiving, complete, failed };
 [[nodiscard]] std::string_view to_string(BulkState s);
 
+// Where to, and the address of ours to send from. Of one family all.
+struct SyncPeer {
+  IpAddress address;  // of a peer, or a multicast group
+  IpAddress source;
+};
+
 struct SyncOptions {
   uint32_t hostid = 0;
   InterfaceId interface = kNoInterface;
-  Mac mac;                        // of the interface
-  IpAddress source;               // ours
-  std::optional<IpAddress> peer;  // none: the multicast group
+  pfsync::System system = pfsync::System::openbsd74;  // whose dialect is sent
+  Mac mac;                                            // of the interface
+  std::vector<SyncPeer> peers;                        // one at least
+  pfsync::InterfaceNames names;
+  std::vector<uint8_t> key;          // empty: none. With one, every peer has an address of its own
+  std::function<uint64_t()> random;  // that nobody can guess; needed with a key
   size_t mtu = 1500;
   uint64_t state_limit = 100000;
   unsigned workers = 1;
@@ -64,16 +85,35 @@ struct SyncStatus {
   uint64_t bulk_states_sent = 0;  // in the last transfer to a peer
   uint64_t bulk_requests_sent = 0, bulk_requests_received = 0, bulk_transfers_answered = 0;
   bool link_up = false;
-  bool peer_known = false;
+  struct Peer {
+    bool known = false;       // the way to it
+    bool in_session = false;  // with a key: it has proved that it is alive
+  };
+  std::vector<Peer> peers;  // as in the options
   uint64_t packets_sent = 0, send_errors = 0, packets_lost = 0;
   uint64_t deltas_lost = 0;  // there was no way to the peer
   std::array<uint64_t, pfsync::kItemKinds> items_sent{};
   pfsync::RxCounters received;
-  uint64_t not_pfsync = 0;  // frames that are no whole IP packet of the protocol
+  std::optional<pfsync::Dialect> peer_dialect;         // of the last good packet
+  uint64_t not_pfsync = 0;                             // frames that are no whole IP packet of the protocol
+  uint64_t strangers = 0;                              // from an address that is no peer's
+  uint64_t misaddressed = 0;                           // to an address that is neither ours nor the group
+  std::array<uint64_t, pfsync::kAuthVerdicts> auth{};  // with a key, by AuthVerdict
+  uint64_t unexpected_auth = 0;                        // with a trailer, and there is no key here
+  uint64_t sessions = 0;                               // of peers, taken
   uint64_t commands_lost = 0;
   uint64_t commands_waiting = 0;
   uint64_t unknown_states = 0;  // updates of states that are not here
 };
+
+// Calls f(reason, count) for what was refused before its items were looked at.
+template <class F>
+void each_sync_refusal(const SyncStatus& s, F f) {
+  f("stranger", s.strangers);
+  f("misaddressed", s.misaddressed);
+  f("unexpected_auth", s.unexpected_auth);
+  for (size_t v = 1; v < s.auth.size(); ++v) f(pfsync::verdict_name(static_cast<pfsync::AuthVerdict>(v)), s.auth[v]);
+}
 
 class SyncEngine final : public LoopTask {
  public:
@@ -81,7 +121,7 @@ class SyncEngine final : public LoopTask {
 
   void start(Time now, bool link_up);
   void link_change(Time now, bool up);
-  void set_peer_mac(Time now, const Mac& mac);
+  void set_peer_mac(Time now, size_t peer, const Mac& mac);
   // The operator flushed every state this node made.
   void send_clear(Time now);
   // Makes the workers hand over everything that waits.
@@ -110,12 +150,13 @@ class SyncEngine final : public LoopTask {
   friend struct Rx;
   class Source final : public pfsync::BulkSource {
    public:
-    explicit Source(std::deque<pfsync::StateRecord>& queue) : queue_(queue) {}
+    Source(std::deque<pfsync::StateRecord>& queue, const SyncOptions& options) : queue_(queue), options_(options) {}
     bool current(pfsync::StateRecord& out) override;
     void advance() override { queue_.pop_front(); }
 
    private:
     std::deque<pfsync::StateRecord>& queue_;
+    const SyncOptions& options_;
   };
   struct IdHash {
     size_t operator()(const pfsync::StateId& i) const {
@@ -123,7 +164,18 @@ class SyncEngine final : public LoopTask {
     }
   };
 
-  [[nodiscard]] bool ready() const { return link_up_ && peer_mac_.has_value(); }
+  struct Peer {
+    SyncPeer at;
+    std::optional<Mac> mac;
+    std::unique_ptr<pfsync::AuthSession> session;  // only with a key
+    Time next_hello{};
+    Time answers_since{};
+    unsigned answers = 0;
+    // What is sent to it counts.
+    [[nodiscard]] bool usable() const { return mac && (session == nullptr || session->established()); }
+  };
+
+  [[nodiscard]] bool ready() const;
   void became_ready(Time now);
   void check_stall(Time now);
 
@@ -136,11 +188,23 @@ class SyncEngine final : public LoopTask {
   void begin_packet();
   void finish_packet(Time now);
   void send_alone(Time now, pfsync::ItemKind kind, const std::function<bool(pfsync::PacketBuilder&)>& add);
+  // The packet, made without items or finished, in a frame to this peer. `hello`: see AuthSession::seal().
+  void send_to(Time now, Peer& peer, size_t length, const pfsync::Hello* hello = nullptr);
   void transmit(Time now, std::vector<uint8_t>&& frame);
   void retry_pending(Time now);
 
   // In.
   void take_frames(Time now);
+  void take_frame(Time now, const PuntedFrame& frame);
+  // Whom it comes from; null when it is not to be looked at, which is counted then.
+  Peer* sender(Time now, const pfsync::Datagram& datagram);
+  // The payload without the trailer; nothing when the proof is lacking.
+  std::optional<Bytes> authenticate(Time now, Peer& peer, const pfsync::Datagram& datagram);
+  void refuse(Time now, LogGate& gate, const IpAddress& source, std::string_view why);
+
+  // Sessions (with a key).
+  void say_hello(Time now, Peer& peer, const pfsync::Hello& hello);
+  void say_hellos(Time now);
   void take_replies(Time now);
   void to_worker(unsigned worker, const Command& command);
   void to_all(Command command);
@@ -166,8 +230,12 @@ class SyncEngine final : public LoopTask {
   SyncHost& host_;
   pfsync::PacketOptions packet_options_;
   bool link_up_ = false;
-  std::optional<Mac> peer_mac_;
+  std::unique_ptr<pfsync::FrameKey> key_;
+  std::vector<Peer> peers_;
+  bool multicast_ = false;
   bool started_ = false;
+  Time hellos_at_ = Time::max();
+  LogGate stranger_log_{10s}, auth_log_{10s}, replay_log_{10s};
 
   Packet packet_;
   std::deque<Pending> pending_;  // the port took no more
@@ -181,7 +249,8 @@ class SyncEngine final : public LoopTask {
   std::vector<pfsync::StateId> requests_;
 
   pfsync::BulkRequester requester_;
-  Time bulk_heard_{};  // the last sign of a transfer that is under way
+  uint32_t bulk_from_ = 0;  // the creator whose transfer is under way
+  Time bulk_heard_{};       // the last sign of a transfer that is under way
   bool first_transfer_ = true;
   bool transfer_running_ = false;
   uint64_t next_cookie_ = 1;

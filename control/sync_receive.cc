@@ -6,6 +6,7 @@
 
 #include "control/sync_engine.h"
 #include "lib/engine/state_record.h"
+#include "lib/pfsync/dialect.h"
 
 namespace twinwall {
 
@@ -34,15 +35,22 @@ constexpr Duration kBulkStall = 10s;
 
 // What a packet says, in commands.
 struct SyncEngine::Rx : pfsync::IgnoreAll {
-  Rx(SyncEngine& engine, Time t) : e(engine), now(t) {}
+  Rx(SyncEngine& engine, pfsync::System s, Time t) : e(engine), system(s), now(t) {}
   void on_clear(const pfsync::ClearRecord& r) {
     Command c;
     c.kind = Command::Kind::clear;
     c.clear = r;
+    e.options_.names.to_ours(c.clear.ifname);
     e.to_all(c);
   }
-  void on_insert(const pfsync::StateRecord& r) { e.import(Command::Kind::import_state, r); }
-  void on_update(const pfsync::StateRecord& r) {
+  void on_insert(pfsync::StateRecord r) {
+    pfsync::from_system(system, r);
+    e.options_.names.to_ours(r);
+    e.import(Command::Kind::import_state, r);
+  }
+  void on_update(pfsync::StateRecord r) {
+    pfsync::from_system(system, r);
+    e.options_.names.to_ours(r);
     if (e.requester_.phase() == BulkPhase::bulk) ++e.status_.bulk_states_received;
     e.bulk_heard_ = now;
     e.import(Command::Kind::update_state, r);
@@ -51,12 +59,19 @@ struct SyncEngine::Rx : pfsync::IgnoreAll {
     Command c;
     c.kind = Command::Kind::update_compressed;
     c.update = r;
+    pfsync::from_system(system, c.update);
     e.to_all(c);
   }
   void on_request(const pfsync::StateId& id) {
     if (id == pfsync::StateId{}) return e.peer_requests_all(now);
     Command c;
     c.kind = Command::Kind::send_state;
+    c.id = id;
+    e.to_all(c);
+  }
+  void on_insert_ack(const pfsync::StateId& id) {
+    Command c;
+    c.kind = Command::Kind::acknowledge;
     c.id = id;
     e.to_all(c);
   }
@@ -69,27 +84,41 @@ struct SyncEngine::Rx : pfsync::IgnoreAll {
   void on_bulk(const pfsync::BulkRecord& r) { e.bulk_status(now, r); }
 
   SyncEngine& e;
+  pfsync::System system;
   Time now;
 };
 
 void SyncEngine::take_frames(Time now) {
   size_t taken = 0;
   while (taken < kFramesPerTurn && backlog_size() < kBacklogHigh) {
-    const size_t n = dataplane_.sync_take_frames(1, [&](const PuntedFrame& f) {
-      const Bytes packet = f.l3 <= f.frame.size() ? f.frame.subspan(f.l3) : Bytes{};
-      const auto datagram = pfsync::open_datagram(packet);
-      if (!datagram) {
-        ++status_.not_pfsync;
-        return;
-      }
-      Rx rx(*this, now);
-      (void)pfsync::receive(pfsync::System::openbsd74, f.in == options_.interface, datagram->ttl, datagram->payload, rx,
-                            status_.received);
-    });
+    const size_t n = dataplane_.sync_take_frames(1, [&](const PuntedFrame& f) { take_frame(now, f); });
     if (n == 0) return;
     taken += n;
   }
   retry_at_ = now + (taken == kFramesPerTurn ? Duration{} : Duration{1ms});
+}
+
+void SyncEngine::take_frame(Time now, const PuntedFrame& f) {
+  const Bytes packet = f.l3 <= f.frame.size() ? f.frame.subspan(f.l3) : Bytes{};
+  const auto datagram = pfsync::open_datagram(packet);
+  if (!datagram) {
+    ++status_.not_pfsync;
+    return;
+  }
+  const bool on_link = f.in == options_.interface;
+  Bytes payload = datagram->payload;
+  // What came another way is counted by the receiver's own rules, whoever sent it.
+  if (on_link && datagram->ttl == pfsync::kTtl) {
+    Peer* peer = sender(now, *datagram);
+    if (peer == nullptr) return;
+    const auto proved = authenticate(now, *peer, *datagram);
+    if (!proved) return;
+    payload = *proved;
+  }
+  const pfsync::System system = pfsync::recognise(payload, options_.system);
+  Rx rx(*this, system, now);
+  const auto verdict = pfsync::receive(system, on_link, datagram->ttl, payload, rx, status_.received);
+  if (verdict != pfsync::Verdict::drop) status_.peer_dialect = pfsync::dialect_of(system);
 }
 
 size_t SyncEngine::backlog_size() const {
@@ -210,12 +239,15 @@ void SyncEngine::bulk_status(Time now, const pfsync::BulkRecord& r) {
     if (requester_.phase() == BulkPhase::start || requester_.phase() == BulkPhase::sent) {
       spdlog::info("pfsync: bulk transfer from {:08x} begins", r.creator);
       status_.bulk_states_received = 0;
+      bulk_from_ = r.creator;
     }
     step(now, requester_.handle(BulkEvent::bus_start, now));
     return;
   }
   const BulkPhase phase = requester_.phase();
-  const bool ends = phase == BulkPhase::bulk || (phase == BulkPhase::sent && options_.peer);
+  // Of several peers that answer, the first one is listened to.
+  const bool one_peer = peers_.size() == 1 && !multicast_;
+  const bool ends = (phase == BulkPhase::bulk && r.creator == bulk_from_) || (phase == BulkPhase::sent && one_peer);
   if (r.status != static_cast<uint8_t>(pfsync::BulkStatus::end) || !ends || barrier_cookie_ != 0) return;
   // The states are on their way to the workers. A walk that finds nothing goes through the same queues behind them, and
   // its end says that they have arrived.
@@ -271,12 +303,14 @@ void SyncEngine::exported(const Reply& reply) {
 bool SyncEngine::Source::current(pfsync::StateRecord& out) {
   if (queue_.empty()) return false;
   out = queue_.front();
+  options_.names.to_theirs(out);
+  pfsync::to_system(options_.system, out);
   return true;
 }
 
 void SyncEngine::answer_bulk(Time now) {
   if (!answerer_.active() || now < bulk_next_ || !pending_.empty()) return;
-  if (link_up_ && !peer_mac_) {
+  if (link_up_ && !ready()) {
     // The peer asks before we know where it is; it is being looked up.
     bulk_next_ = now + kBulkPause;
     return;
@@ -289,8 +323,8 @@ void SyncEngine::answer_bulk(Time now) {
   }
   if (deleted_.size() > kMaxDeleted) deleted_.clear();
   std::erase_if(bulk_queue_, [&](const auto& r) { return deleted_.contains({r.id, r.creator}); });
-  const size_t full = options_.mtu / pfsync::kOpenbsdStateSize + 1;
-  Source source(bulk_queue_);
+  const size_t full = options_.mtu / pfsync::state_size(packet_options_.format) + 1;
+  Source source(bulk_queue_, options_);
   finish_packet(now);
   bulk_next_ = now + kBulkPause;
   for (int i = 0; i < kBulkBurst && pending_.empty(); ++i) {

@@ -56,6 +56,7 @@ struct DataplaneOptions {
   uint32_t hostid = 0;
   bool sync = false;
   uint8_t max_updates = 128;
+  bool defer = false;  // first packets wait for the peer
   InterfaceId sync_interface = kNoInterface;
   uint32_t state_limit = 100000;
   uint32_t fragment_limit = 65536;

@@ -166,6 +166,7 @@ bool RunningDataplane::make_workers(std::string& error) {
     o.engine.id_base = first_state_id(w);
     o.engine.fragment_limit = std::max(1u, options_.fragment_limit / count);
     o.engine.max_updates = options_.max_updates;
+    o.engine.defer = options_.defer;
     o.engine.sync = options_.sync;
     o.engine.sources = sources_.get();
     shared_->workers.push_back(std::make_unique<Worker>(std::move(o), *shared_, *table_));

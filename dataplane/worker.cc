@@ -120,6 +120,7 @@ void Worker::run() {
       nap(now);
     }
   }
+  engine_.release_deferred();
   flush_all();
   shared_.quiescent.offline(options_.index);
 }
@@ -184,6 +185,7 @@ void Worker::dispose(Packet& packet) {
     case Fate::forward: return transmit(packet);
     case Fate::punt: return punt(packet);
     case Fate::handoff: return hand_off(packet);
+    case Fate::deferred: return;  // the engine has it
     case Fate::drop:
     case Fate::held: return rte_pktmbuf_free(mbuf_of(packet));
     case Fate::pending: break;

@@ -61,6 +61,7 @@ DataplaneOptions dataplane_options(const config::Config& c, uint32_t hostid) {
   o.sync = c.pfsync.has_value();
   if (c.pfsync) {
     o.max_updates = c.pfsync->max_updates;
+    o.defer = c.pfsync->defer;
     o.sync_interface = c.pfsync->interface;
   }
   o.state_limit = c.options.limit_states;

@@ -1,11 +1,5 @@
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
-
 #include "lib/config/keys.h"
+#include "lib/config/secret.h"
 #include "lib/config/sections.h"
 #include "lib/config/values.h"
 
@@ -13,89 +7,14 @@ namespace twinwall::config {
 
 namespace {
 
-constexpr size_t kMaxKeyBytes = 19;  // the BSDs silently cut a longer one, so the nodes would disagree unnoticed
+// The nodes would disagree unnoticed.
+constexpr SecretLength kCarpKeyLength{1, 19, "the BSDs would cut it silently"};
 
 struct Group {
   CarpGroup value;
   const Node* vhid = nullptr;
   const Node* key = nullptr;
 };
-
-void set_key(Context& c, const Node& n, Group& g, std::string bytes) {
-  if (bytes.empty())
-    c.error(n, "the key is empty: give it 1 to 19 bytes");
-  else if (bytes.size() > kMaxKeyBytes)
-    c.error(n, fmt::format("the key has {} bytes: at most {} are used, the BSDs would cut it silently", bytes.size(),
-                           kMaxKeyBytes));
-  else
-    g.value.key.assign(bytes.begin(), bytes.end());
-}
-
-// Reads a secret whose mode lets nobody but its owner read it. Returns what is wrong, or nothing.
-std::string read_secret(const std::string& path, std::string& out) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return fmt::format("cannot be read: {}", std::strerror(errno));
-  std::string problem;
-  struct stat st {};
-  char buffer[256];
-  if (fstat(fd, &st) != 0) {
-    problem = std::strerror(errno);
-  } else if (!S_ISREG(st.st_mode)) {
-    problem = "is not a regular file";
-  } else if ((st.st_mode & 077) != 0) {
-    problem = fmt::format("can be read by others (mode {:04o}): chmod 600 it", st.st_mode & 07777);
-  } else {
-    const ssize_t n = read(fd, buffer, sizeof buffer);
-    if (n < 0) problem = fmt::format("cannot be read: {}", std::strerror(errno));
-    if (n > 0) out.assign(buffer, static_cast<size_t>(n));
-  }
-  close(fd);
-  if (out.ends_with('\n')) out.pop_back();
-  if (out.ends_with('\r')) out.pop_back();
-  return problem;
-}
-
-void read_key_file(Context& c, const Node& n, Group& g) {
-  const auto path = read_text(c, n, "file");
-  if (!path) return;
-  std::string bytes;
-  const std::string problem = read_secret(c.resolve_path(n, *path), bytes);
-  if (problem.empty())
-    set_key(c, n, g, std::move(bytes));
-  else
-    c.error(n, fmt::format("key file '{}' {}", *path, problem));
-}
-
-void read_key_hex(Context& c, const Node& n, Group& g) {
-  const auto text = read_text(c, n, "hex");
-  if (!text) return;
-  std::string bytes;
-  bool good = text->size() % 2 == 0;
-  for (size_t i = 0; good && i < text->size(); i += 2) {
-    const auto byte = parse_number("0x" + text->substr(i, 2));
-    good = byte.has_value();
-    if (good) bytes += static_cast<char>(*byte);
-  }
-  if (good)
-    set_key(c, n, g, std::move(bytes));
-  else
-    c.error(n, "'hex' needs two hexadecimal digits for every byte");
-}
-
-constexpr Key<Group> kKeyForms[] = {{"file", read_key_file}, {"hex", read_key_hex}};
-
-void read_key(Context& c, const Node& n, Group& g) {
-  g.key = &n;
-  if (!n.is_mapping()) {
-    if (const auto text = read_text(c, n, "key")) set_key(c, n, g, *text);
-    return;
-  }
-  if (n.keys.size() != 1) {
-    c.error(n, "'key' takes a text, {file: PATH} or {hex: DIGITS}");
-    return;
-  }
-  read_mapping(c, n, "'key'", kKeyForms, g);
-}
 
 // The virtual address is not in use elsewhere on this node.
 void check_virtual_address(Context& c, const Node& item, const Group& g, const Prefix& prefix) {
@@ -135,7 +54,11 @@ constexpr Key<Group> kGroupKeys[] = {
     {"addresses", read_virtual_addresses, true},
     {"advbase", [](Context& c, const Node& n, Group& g) { assign_number(c, n, "advbase", 1, 254, g.value.advbase); }},
     {"advskew", [](Context& c, const Node& n, Group& g) { assign_number(c, n, "advskew", 0, 254, g.value.advskew); }},
-    {"key", read_key},
+    {"key",
+     [](Context& c, const Node& n, Group& g) {
+       g.key = &n;
+       assign(g.value.key, read_secret(c, n, kCarpKeyLength));
+     }},
     {"peer",
      [](Context& c, const Node& n, Group& g) {
        if (n.is_scalar() && n.text == "multicast") return;

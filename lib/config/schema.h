@@ -91,10 +91,23 @@ struct Carp {
   std::vector<CarpGroup> groups;
 };
 
+// What is sent to the peer; see pfsync::System.
+enum class SyncDialect : uint8_t { openbsd, freebsd13, freebsd14, freebsd15 };
+[[nodiscard]] std::string_view to_string(SyncDialect d);  // as in the file
 struct Pfsync {
+  struct Name {
+    std::string theirs;
+    InterfaceId ours = kNoInterface;
+    friend bool operator==(const Name&, const Name&) = default;
+  };
   InterfaceId interface = kNoInterface;
-  std::optional<IpAddress> peer;  // none: multicast
+  std::vector<IpAddress> peers;  // each told by itself; or one multicast group
+  [[nodiscard]] bool multicast() const { return peers.size() == 1 && is_multicast(peers[0].af, peers[0].addr); }
+  std::vector<Name> names;   // of interfaces, where the peer has others
+  std::vector<uint8_t> key;  // empty: none; never printed
+  SyncDialect dialect = SyncDialect::openbsd;
   uint8_t max_updates = 128;
+  bool defer = false;
   Position at;
 };
 

@@ -175,6 +175,7 @@ void Engine::Impl::execute(const Command& c, ReplyFn reply, void* context) {
       if (s != nullptr && s->owner == options.worker) remove_state(*s, false);
       return;
     }
+    case Command::Kind::acknowledge: return acknowledged(c.id);
     case Command::Kind::send_state: {
       State* s = table.find_by_id(c.id.id, c.id.creator);
       if (s != nullptr && s->owner == options.worker) touched(*s, pfsync::SyncEvent::requested, true);

@@ -39,6 +39,7 @@ struct Command {
     update_compressed,  // UPD_C: answered with unknown_state when unknown
     delete_state,       // DEL, DEL_C
     clear,              // CLR: every state of a creator
+    acknowledge,        // INS_ACK: what waits for it goes
     send_state,         // UPD_REQ: queue a full UPD
     export_states,      // walk all states, answer with one `state` reply each, then `done`
     kill_states,        // remove those that match `filter`, tell the peers; answer with `done`
@@ -48,7 +49,7 @@ struct Command {
   uint64_t cookie = 0;         // comes back in the replies
   pfsync::StateRecord record;  // import_state, update_state
   pfsync::UpdateRecord update;
-  pfsync::StateId id;  // delete_state, send_state
+  pfsync::StateId id;  // delete_state, acknowledge, send_state
   pfsync::ClearRecord clear;
   StateFilter filter;  // export_states, kill_states
 };

@@ -55,11 +55,15 @@ struct EngineCounters {
   Counter sync_queued;    // deltas handed to the sync engine
   Counter sync_overflow;  // deltas that had to wait because the ring was full
   Counter logged;
-  Counter overload_lost;   // offenders for which the table had no room
-  Counter flush_lost;      // flushes that came faster than they could be carried out
-  Counter nat_exhausted;   // connections refused because every address and port was taken
-  Counter nat_search_cut;  // … because the search for a free port had cost too much
-  Counter deletes_lost;    // removals that could not be announced
+  Counter overload_lost;       // offenders for which the table had no room
+  Counter flush_lost;          // flushes that came faster than they could be carried out
+  Counter nat_exhausted;       // connections refused because every address and port was taken
+  Counter nat_search_cut;      // … because the search for a free port had cost too much
+  Counter deletes_lost;        // removals that could not be announced
+  Counter deferred;            // first packets that were made to wait for the peer
+  Counter defer_acknowledged;  // … until it had the states
+  Counter defer_timeout;       // … in vain
+  Counter defer_overflow;      // … and went when there were too many
 };
 
 }  // namespace twinwall

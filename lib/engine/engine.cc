@@ -264,6 +264,7 @@ void Engine::Impl::stage_parse(std::span<Packet* const> burst) {
     Packet& p = *burst[i];
     p.fate = Fate::pending;
     p.refragment = 0;
+    p.awaited = 0;
     p.tag = 0;
     p.af_changed = p.from_cookie = false;
     p.route_kind = RouteKind::none;
@@ -382,6 +383,7 @@ Engine::~Engine() = default;
 void Engine::process(std::span<Packet* const> burst, const View& view, Time now) { impl_->process(burst, view, now); }
 void Engine::tick(const View& view, Time now) { impl_->tick(view, now); }
 void Engine::flush_deltas() { impl_->flush_deltas(); }
+void Engine::release_deferred() { impl_->release_overdue(Time::max()); }
 bool Engine::deltas_waiting() const {
   return impl_->urgent_list.size != 0 || impl_->lazy_list.size != 0 || impl_->removal_count != 0;
 }
@@ -390,7 +392,8 @@ Time Engine::next_deadline(Time now) const {
   const Time second = Time(std::chrono::ceil<std::chrono::seconds>(now.time_since_epoch() + 1ns));
   // What a bounded tick left over is due at once.
   if (impl_->wheel.behind(to_seconds(now))) return now;
-  return std::min(second, impl_->next_sync_deadline());
+  const Time oldest = impl_->held_count != 0 ? impl_->held[impl_->held_head % impl_->held.size()].until : Time::max();
+  return std::min({second, oldest, impl_->next_sync_deadline()});
 }
 
 void Engine::execute(const Command& command, const View& view, Time now, ReplyFn reply, void* context) {

@@ -50,6 +50,7 @@ struct EngineOptions {
   uint32_t fragment_limit = 65536;
   uint8_t max_updates = 128;
   bool sync = false;      // states are told to peers
+  bool defer = false;     // … and a connection's first packet waits until they know it
   bool fast_path = true;  // without it every packet takes the long way: to compare the two
   // Shared by all workers, outliving the engine. Null (one worker only): the engine makes its own of `source_nodes`.
   SourceTable* sources = nullptr;
@@ -87,6 +88,8 @@ class Engine {
     }
     return n;
   }
+  // Packets that wait for the peer go now; the engine keeps no buffer then. Before the host goes.
+  void release_deferred();
   // Everything waiting is due now (planned hand-over).
   void flush_deltas();
   [[nodiscard]] bool deltas_waiting() const;

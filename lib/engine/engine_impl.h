@@ -14,6 +14,7 @@
 //   upkeep.cc      what is done as time passes: expiry, purges, flushes
 //   forward.cc     routes, local delivery, link layer, answers
 //   sync_out.cc    what is told to the peers, and when
+//   defer.cc       first packets that wait for the peer
 //   commands.cc    words of the peers and of the operator
 // Private to lib/engine.
 #pragma once
@@ -252,6 +253,13 @@ class Engine::Impl {
   [[nodiscard]] Time next_sync_deadline() const;
   void unqueue(State& s);
 
+  // defer.cc
+  void want_acknowledgement(Packet& p, State& s);
+  void defer(Packet& p);  // a packet that is to be forwarded
+  void acknowledged(const pfsync::StateId& id);
+  // What should have gone by then; all of it with Time::max().
+  void release_overdue(Time limit);
+
   // commands.cc
   void execute(const Command& command, ReplyFn reply, void* context);
   bool continue_commands(ReplyFn reply, void* context);
@@ -353,6 +361,17 @@ class Engine::Impl {
   size_t removal_head = 0, removal_count = 0;
   Time removals_due = Time::max();
   void queue_removal(const State& s);
+
+  // Packets that wait for the peer: a ring, a packet of null where one has gone before those in front of it.
+  struct Held {
+    Packet* packet = nullptr;
+    Time until{};
+    uint64_t state = 0;  // id
+  };
+  std::array<Held, 128> held;
+  size_t held_head = 0, held_count = 0;
+  void release(Held& h);
+  void drop_gaps();
 
   // An export or kill walk under way.
   struct Walk {

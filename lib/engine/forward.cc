@@ -188,6 +188,7 @@ void Engine::Impl::emit(Packet& p, const NextHop& hop) {
     p.next_hop = next;
     finish_link(p, out, view.neighbors != nullptr ? view.neighbors->find(out.id, next) : nullptr);
     (p.fate == Fate::forward ? counters.forwarded : counters.punted).add();
+    if (p.fate == Fate::forward) defer(p);
     return;
   }
   const Bytes whole(p.ip(), p.l3_length);

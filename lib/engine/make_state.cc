@@ -147,6 +147,7 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
   if (pending.any) attach_pending(s);
   wheel.insert(index, deadline_of(s));
   if (options.sync) touched(s, pfsync::SyncEvent::created, true);
+  if (!proxied && (dir == Direction::out || rule.af_to != Af::none)) want_acknowledgement(p, s);
   if (rule_scrubs_tcp) {
     s.flags |= kStateScrubTcp;
     begin_scrub(s, p, true);
@@ -238,6 +239,9 @@ void Engine::Impl::to_record(const State& s, pfsync::StateRecord& record) const 
     const StateRest& rest = table.rest(s);
     record.rt = rest.route_kind;
     record.rt_addr = rest.route.addr;
+    const InterfaceId by = rest.route_interface;
+    if (by != kNoInterface && by <= snapshot->interfaces.size())
+      record.freebsd.rt_ifname = pfsync::make_name(snapshot->interfaces[by - 1u].name);
     for (const SourceNodeIndex n : rest.source_nodes)
       if (n != kNoSourceNode) record.sync_flags |= kSyncSourceNode;
   }

@@ -14,11 +14,12 @@ namespace twinwall {
 
 enum class Fate : uint8_t {
   pending,
-  forward,  // send `frame` on interface `out`: complete, link-layer header included
-  drop,     // `reason` says why; already counted
-  punt,     // to the control core, `punt` says what for
-  held,     // taken up by the engine (a fragment, an answered request): nothing is to be done with it
-  handoff,  // to worker `handoff_to`, which owns its state; untouched so far
+  forward,   // send `frame` on interface `out`: complete, link-layer header included
+  drop,      // `reason` says why; already counted
+  punt,      // to the control core, `punt` says what for
+  deferred,  // kept by the engine with its buffer, and given back through EngineHost::submit()
+  held,      // taken up by the engine (a fragment, an answered request): nothing is to be done with it
+  handoff,   // to worker `handoff_to`, which owns its state; untouched so far
 };
 
 enum class Punt : uint8_t {
@@ -72,6 +73,7 @@ struct Packet {
   // What the state that passed it last says about its way; `route` is the next hop then.
   RouteKind route_kind = RouteKind::none;
   IpAddress route;
+  uint64_t awaited = 0;     // id of the state that the peer is to acknowledge before it goes; 0: none
   uint16_t refragment = 0;  // IPv6: largest fragment payload it arrived in; 0: it came whole
 
   [[nodiscard]] uint8_t* ip() { return frame + l3; }

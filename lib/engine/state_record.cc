@@ -56,9 +56,12 @@ void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint
   r = {};
   r.id = s.id;
   r.creator = s.creator;
-  std::string_view name = "all";
-  if (s.interface != kNoInterface && s.interface <= interfaces.size()) name = interfaces[s.interface - 1u].name;
-  std::copy_n(name.data(), std::min(name.size(), pfsync::kIfNameSize - 1), r.ifname.data());
+  const auto name = [&](InterfaceId id, std::string_view none) {
+    const bool known = id != kNoInterface && id <= interfaces.size();
+    return pfsync::make_name(known ? std::string_view(interfaces[id - 1u].name) : none);
+  };
+  r.ifname = name(s.interface, "all");
+  r.freebsd.orig_ifname = name(s.created_on, "all");
   r.wire = key_record(s.wire);
   r.stack = key_record(s.stack);
   r.src = peer_record(s.src);

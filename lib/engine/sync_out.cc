@@ -68,6 +68,7 @@ void Engine::Impl::touched(State& s, pfsync::SyncEvent event, bool is_urgent) {
   if (s.sync_queue == SyncQueue::none) {
     s.sync_queue = step.queue;
     append(hurry ? urgent_list : lazy_list, s, hurry);
+    if (event == pfsync::SyncEvent::imported_ack_wanted) urgent_list.due = now;  // a packet waits for it
     return;
   }
   s.sync_queue = step.queue;
@@ -98,6 +99,7 @@ bool Engine::Impl::pop(SyncList& list, Delta& delta) {
   const bool was_lazy = !s.sync_urgent;
   delta.action = s.sync_queue;
   to_record(s, delta.record);
+  if (delta.action == SyncQueue::ins) s.flags &= static_cast<uint16_t>(~kStateAckWanted);  // asked for once
   if (delta.action == SyncQueue::ins_ack) delta.record.state_flags &= static_cast<uint16_t>(~kStateAckWanted);
   unlink(list, s);
   s.sync_queue = SyncQueue::none;

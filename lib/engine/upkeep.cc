@@ -94,6 +94,7 @@ void Engine::Impl::tick(const View& v, Time t) {
   if (snapshot == nullptr) return;
   fragments.set_timeout(std::chrono::seconds(snapshot->timeouts[static_cast<size_t>(TimeoutClass::frag)]));
   fragments.expire(now);
+  if (held_count != 0) release_overdue(now);
   wheel.advance(now_s, kExpireLimit, [this](StateIndex index) -> uint32_t {
     State& s = table.state(index);
     const uint32_t deadline = s.timeout == TimeoutClass::purge ? now_s : deadline_of(s);

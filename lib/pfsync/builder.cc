@@ -11,7 +11,7 @@ namespace twinwall::pfsync {
 namespace {
 
 constexpr uint8_t kTos = 0x10;
-constexpr size_t kTrailer = kSectionHeaderSize;  // FreeBSD's end section
+constexpr size_t kEndSection = kSectionHeaderSize;  // FreeBSD's
 
 constexpr std::array kOrderOpenbsd74 = {ItemKind::ins_ack, ItemKind::upd_c, ItemKind::del_c,
                                         ItemKind::ins,     ItemKind::upd,   ItemKind::tdb};
@@ -42,11 +42,11 @@ size_t empty_length(System s) {
   switch (s) {
     case System::openbsd73:
     case System::openbsd74: return kIpv4Header + kHeaderSize;
-    case System::freebsd13: return kIpv4Header + kHeaderSize + kTrailer;
+    case System::freebsd13: return kIpv4Header + kHeaderSize + kEndSection;
     case System::freebsd14:
     case System::freebsd15: break;
   }
-  return kIpv6Header + kHeaderSize + kTrailer;
+  return kIpv6Header + kHeaderSize + kEndSection;
 }
 
 bool PacketBudget::add(ItemKind kind) {
@@ -71,10 +71,10 @@ PacketBuilder::PacketBuilder(MutableBytes buffer, const PacketOptions& options)
       buffer_(buffer),
       ip_header_(options.destination.af == Af::inet6 ? kIpv6Header : kIpv4Header) {
   options_.format = sending_format(options.system, options.format);
-  reserve_ = dialect_ == Dialect::freebsd ? kTrailer : 0;
+  reserve_ = (dialect_ == Dialect::freebsd ? kEndSection : 0) + options.trailer;
   const size_t start = ip_header_ + kHeaderSize;
   // The system's reckoning may leave more of the MTU unused than the packet's own headers need, never less.
-  const size_t reckoned = std::max(empty_length(options.system), start + reserve_);
+  const size_t reckoned = std::max(empty_length(options.system) + options.trailer, start + reserve_);
   const size_t room = options.mtu > reckoned ? options.mtu - reckoned : 0;
   const size_t size = std::min(buffer.size(), start + room + reserve_);
   if (size < start + reserve_) {
@@ -147,13 +147,15 @@ size_t PacketBuilder::finish(uint16_t ip_id) {
     end[0] = action_number(dialect_, ItemKind::eof, options_.format);
     end[1] = 0;
     store_be16(end + 2, 1);
-    used_ += kTrailer;
+    used_ += kEndSection;
   }
   uint8_t* header = &buffer_[ip_header_];
   header[0] = version_byte(dialect_);
   header[1] = 0;
   store_be16(header + 2, static_cast<uint16_t>(used_ - ip_header_));
   std::memcpy(header + 4, options_.ruleset_checksum.data(), options_.ruleset_checksum.size());
+  std::fill_n(buffer_.begin() + static_cast<ptrdiff_t>(used_), options_.trailer, uint8_t{0});
+  used_ += options_.trailer;
   write_ip_header(ip_id);
   return used_;
 }
@@ -183,6 +185,17 @@ void PacketBuilder::write_ip_header(uint16_t ip_id) {
   w.bytes(source);
   w.bytes(destination);
   store_raw(&buffer_[10], checksum(buffer_.data(), kIpv4Header));
+}
+
+void readdress(MutableBytes packet, const IpAddress& source, const IpAddress& destination) {
+  const size_t header = destination.af == Af::inet6 ? kIpv6Header : kIpv4Header;
+  if (packet.size() < header) return;
+  const size_t n = address_length(destination.af);
+  std::memcpy(&packet[header - 2 * n], source.addr.bytes.data(), n);
+  std::memcpy(&packet[header - n], destination.addr.bytes.data(), n);
+  if (destination.af == Af::inet6) return;
+  store_be16(&packet[10], 0);
+  store_raw(&packet[10], checksum(packet.data(), kIpv4Header));
 }
 
 }  // namespace twinwall::pfsync

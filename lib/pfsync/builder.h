@@ -24,6 +24,7 @@ struct PacketOptions {
   size_t mtu = 1500;
   IpAddress source, destination;
   std::array<uint8_t, 16> ruleset_checksum{};  // OpenBSD since 7.4 sends zeros
+  size_t trailer = 0;                          // room behind what the length field counts, within the MTU; see auth.h
 };
 
 // Kinds in the order in which a system fills a packet from its queues.
@@ -69,8 +70,8 @@ class PacketBuilder {
   bool add_bulk(const BulkRecord& r);
   bool add_tdb(const TdbRecord& r);
 
-  // Puts counts, lengths and checksums in place; returns the packet's length, 0 when the buffer never held the headers.
-  // Nothing may be added after.
+  // Puts counts, lengths and checksums in place; returns the packet's length with the trailer, which is zeros, or 0
+  // when the buffer never held the headers. Nothing may be added after.
   size_t finish(uint16_t ip_id);
 
   [[nodiscard]] bool empty() const { return items_ == 0; }
@@ -94,5 +95,8 @@ class PacketBuilder {
   size_t items_ = 0;
   size_t reserve_ = 0;  // for the end section
 };
+
+// The same packet to somebody else: other addresses, of the same family, in the IP header of a finished one.
+void readdress(MutableBytes packet, const IpAddress& source, const IpAddress& destination);
 
 }  // namespace twinwall::pfsync

@@ -16,14 +16,6 @@ bool peers_ok(System system, uint8_t timeout, const PeerRecord& src, const PeerR
   return timeout < timeout_limit(system) && src.level <= kHighestLevel && dst.level <= kHighestLevel;
 }
 
-// FreeBSD's five SCTP classes count on from where the common ones end; here such states live by the TCP ones.
-TimeoutClass local_class(uint8_t timeout) {
-  constexpr TimeoutClass kSctp[] = {TimeoutClass::tcp_first, TimeoutClass::tcp_opening, TimeoutClass::tcp_established,
-                                    TimeoutClass::tcp_closing, TimeoutClass::tcp_closed};
-  if (timeout < kTimeoutClasses) return static_cast<TimeoutClass>(timeout);
-  return kSctp[std::min<size_t>(timeout - kTimeoutClasses, std::size(kSctp) - 1)];
-}
-
 bool terminated(const IfName& name) { return std::ranges::find(name, '\0') != name.end(); }
 
 // Rules of FreeBSD's releases that OpenBSD has no counterpart of.
@@ -107,6 +99,13 @@ bool state_values_ok(System system, ItemKind kind, const StateRecord& r) {
   return none_given || (is_ip(r.wire.af) && is_ip(r.stack.af));
 }
 
+TimeoutClass common_class(uint8_t timeout) {
+  constexpr TimeoutClass kSctp[] = {TimeoutClass::tcp_first, TimeoutClass::tcp_opening, TimeoutClass::tcp_established,
+                                    TimeoutClass::tcp_closing, TimeoutClass::tcp_closed};
+  if (timeout < kTimeoutClasses) return static_cast<TimeoutClass>(timeout);
+  return kSctp[std::min<size_t>(timeout - kTimeoutClasses, std::size(kSctp) - 1)];
+}
+
 bool update_values_ok(System system, const UpdateRecord& r) { return peers_ok(system, r.timeout, r.src, r.dst); }
 
 const char* reason_text(ImportReason r) {
@@ -134,7 +133,7 @@ Import import_state(const ImportContext& c, const StateRecord& r) {
   }
   out.result = ImportResult::store;
   out.rule = choose_rule(c, r);
-  out.timeout = local_class(r.timeout);
+  out.timeout = common_class(r.timeout);
   const size_t cls = static_cast<size_t>(out.timeout);
   const uint32_t own = out.rule != kNoRuleNumber ? c.rules[out.rule].timeouts[cls] : 0;
   const int64_t whole = own != 0 ? own : (*c.timeouts)[cls];

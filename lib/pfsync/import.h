@@ -67,6 +67,10 @@ struct Import {
   bool announce = true;  // later changes are told to peers (the state is not marked no-sync)
 };
 
+// The class that a timer index of the wire stands for. FreeBSD's five SCTP classes count on from where the common ones
+// end; here such states live by the TCP ones.
+[[nodiscard]] TimeoutClass common_class(uint8_t timeout);
+
 [[nodiscard]] Import import_state(const ImportContext& context, const StateRecord& r);
 
 // The slot of a state's keys that holds the initiator (section "key" of pf(4)): 0 for in, 1 for out.

@@ -95,6 +95,14 @@ def pfsync():
             write("pfsync", f"vector-{i:03}", joined([entry[14:]] * 5, lambda n: n))
 
 
+def sync_auth():
+    """Payloads with room for the trailer, as they are and with its magic and tag put right by the target."""
+    trailer = bytes(range(64))
+    for i, entry in enumerate(pcap_frames(DATA / "vectors/pfsync-vectors.pcap")):
+        if i % 16 == 0 and entry[12:14] == b"\x08\x00":
+            write("sync_auth", f"vector-{i:03}", joined([entry[34:] + trailer] * 8, lambda n: n))
+
+
 def parse():
     for topic in ("normalisation", "icmp", "nat"):
         for case in cases(topic):
@@ -143,7 +151,7 @@ rules:
 
 def main():
     shutil.rmtree(CORPUS, ignore_errors=True)
-    for make in (fragments, carp, pfsync, parse, config):
+    for make in (fragments, carp, pfsync, sync_auth, parse, config):
         make()
     files = [p for p in CORPUS.rglob("*") if p.is_file()]
     print(f"{len(files)} inputs, {sum(p.stat().st_size for p in files)} bytes")

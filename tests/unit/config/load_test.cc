@@ -159,15 +159,34 @@ carp:
   EXPECT_FALSE(c.carp.groups[1].peer);
 }
 
-TEST(Load, ReadsPfsyncAndTakesHarmlessValuesOfLaterFeatures) {
+TEST(Load, ReadsPfsync) {
   const Config c =
       load_good(std::string(kInterfaces) +
                 "pfsync: {interface: lan, peer: 10.0.0.3, dialect: openbsd, max-updates: 5, defer: false}\n");
   ASSERT_TRUE(c.pfsync);
   EXPECT_EQ(c.pfsync->interface, 1);
-  EXPECT_EQ(to_string(*c.pfsync->peer), "10.0.0.3");
+  ASSERT_EQ(c.pfsync->peers.size(), 1u);
+  EXPECT_EQ(to_string(c.pfsync->peers[0]), "10.0.0.3");
+  EXPECT_FALSE(c.pfsync->multicast());
+  EXPECT_EQ(c.pfsync->dialect, SyncDialect::openbsd);
   EXPECT_EQ(c.pfsync->max_updates, 5);
-  EXPECT_FALSE(load_good(std::string(kInterfaces) + "pfsync: {interface: lan, peer: multicast}\n").pfsync->peer);
+  const auto pfsync = [](const std::string& keys) {
+    return *load_good(std::string(kInterfaces) + "pfsync: {" + keys + "}\n").pfsync;
+  };
+  const Pfsync group = pfsync("interface: lan, peer: multicast, dialect: freebsd-14");
+  EXPECT_TRUE(group.multicast());
+  EXPECT_EQ(to_string(group.peers[0]), "224.0.0.240");
+  EXPECT_EQ(group.dialect, SyncDialect::freebsd14);
+  EXPECT_EQ(to_string(group.dialect), "freebsd-14");
+  EXPECT_EQ(to_string(pfsync("interface: lan, peer: \"ff02::f0\"").peers[0]), "ff02::f0");
+  EXPECT_EQ(pfsync("interface: lan, peer: [10.0.0.3, 10.0.0.4]").peers.size(), 2u);
+  EXPECT_EQ(to_string(pfsync("interface: lan, peer: \"2001:db8:a::3\"").peers[0]), "2001:db8:a::3");
+  EXPECT_EQ(to_string(pfsync("interface: wan, peer: \"fe80::1\"").peers[0]), "fe80::1") << "needs no address of ours";
+  EXPECT_EQ(pfsync("interface: lan, peer: 10.0.0.3, key: sixteen bytes or more").key.size(), 21u);
+  const Pfsync named = pfsync("interface: lan, interface-map: {em0: wan, em1: lan}");
+  ASSERT_EQ(named.names.size(), 2u);
+  EXPECT_EQ(named.names[0].theirs, "em0");
+  EXPECT_EQ(named.names[0].ours, 2);
 }
 
 TEST(Load, ReadsOptions) {

@@ -170,6 +170,7 @@ class FakeDataplane final : public Dataplane {
   std::shared_ptr<const CarpRoles> roles;
   std::set<std::pair<InterfaceId, Mac>> extra_macs;
   std::vector<SentFrame> sent;
+  std::vector<pfsync::StateId> acknowledged;
   std::vector<std::string> log;  // "roles" and "send" in the order they came
   std::deque<HeldPunt> punts, sync_frames;
   std::deque<Delta> deltas;
@@ -230,6 +231,7 @@ class FakeDataplane final : public Dataplane {
         break;
       }
       case Command::Kind::delete_state: table.erase({c.id.id, c.id.creator}); break;
+      case Command::Kind::acknowledge: acknowledged.push_back(c.id); break;
       case Command::Kind::send_state:
         if (const auto it = table.find({c.id.id, c.id.creator}); it != table.end())
           deltas.push_back({SyncQueue::upd, it->second});

@@ -2,94 +2,20 @@
 
 #include <gtest/gtest.h>
 
-#include "fake_dataplane.h"
 #include "lib/net/checksum.h"
 #include "lib/net/headers.h"
+#include "sync_pair.h"
 
 namespace twinwall {
 namespace {
 
 using test::FakeDataplane;
 using test::Frame;
-constexpr InterfaceId kSyncLink = 1;
-
-class Host final : public SyncHost {
- public:
-  void bulk_changed(bool running, bool first) override { changes.emplace_back(running, first); }
-  [[nodiscard]] bool demoted() const { return !changes.empty() && changes.back().first; }
-  std::vector<std::pair<bool, bool>> changes;
-};
-
-pfsync::StateRecord record(uint64_t id, uint32_t creator, uint16_t port = 1000) {
-  pfsync::StateRecord r;
-  r.id = id;
-  r.creator = creator;
-  r.ifname = {'a', 'l', 'l'};
-  r.wire.addr[0] = Address::v4(0x0a000005);
-  r.wire.addr[1] = Address::v4(0xc0000209);
-  r.wire.port[0] = bswap(port);
-  r.wire.port[1] = bswap(uint16_t{80});
-  r.wire.af = r.af = Af::inet;
-  r.stack = r.wire;
-  r.proto = kProtoTcp;
-  r.direction = 1;
-  r.src.level = r.dst.level = kTcpEstablished;
-  r.src.seqlo = 1;
-  r.timeout = static_cast<uint8_t>(TimeoutClass::tcp_established);
-  return r;
-}
-
-class SyncPair : public testing::Test {
- protected:
-  struct Side {
-    Side(uint8_t number, unsigned workers = 1) : plane(number, 1, workers) {
-      SyncOptions o;
-      o.hostid = number;
-      o.interface = kSyncLink;
-      o.mac = plane.macs()[0];
-      o.source = {Af::inet, Address::v4(0x0aff0000u + number)};
-      o.peer = IpAddress{Af::inet, Address::v4(0x0aff0000u + 3u - number)};
-      o.workers = workers;
-      engine = std::make_unique<SyncEngine>(o, plane, host);
-    }
-    FakeDataplane plane;
-    Host host;
-    std::unique_ptr<SyncEngine> engine;
-    bool running = false;
-  };
-
-  void start(Side& s, Side& peer) {
-    s.engine->set_peer_mac(now, peer.plane.macs()[0]);
-    s.engine->start(now, true);
-    s.running = true;
-  }
-  // Lets frames cross and both sides work for a while.
-  void run(Duration d) {
-    const Time end = now + d;
-    for (; now <= end; now += 1ms) {
-      for (auto* s : {&a, &b})
-        if (s->running) s->engine->poll(now);
-      cross(a, b);
-      cross(b, a);
-    }
-  }
-  void cross(Side& from, Side& to) {
-    for (auto& f : from.plane.take_sync_sent()) {
-      ++crossed;
-      if (to.running && !cut) to.plane.receive_sync(kSyncLink, f);
-    }
-  }
-  void both() {
-    start(a, b);
-    start(b, a);
-    run(100ms);
-  }
-
-  Time now = Time(50s);
-  Side a{1}, b{2};
-  bool cut = false;
-  uint64_t crossed = 0;
-};
+using test::group;
+using test::kSyncLink;
+using test::record;
+using test::SyncPair;
+using test::SyncTestHost;
 
 TEST_F(SyncPair, InsertUpdateAndDeleteReachThePeersTable) {
   both();
@@ -310,7 +236,7 @@ TEST_F(SyncPair, RequestThatComesBeforeThePeersAddressIsKnownIsAnsweredLater) {
   start(b, a);
   run(50ms);
   EXPECT_EQ(b.engine->status().bulk, BulkState::requested);
-  a.engine->set_peer_mac(now, b.plane.macs()[0]);
+  a.engine->set_peer_mac(now, 0, b.plane.macs()[0]);
   run(50ms);
   EXPECT_EQ(b.engine->status().bulk, BulkState::complete);
   EXPECT_EQ(b.engine->status().bulk_requests_sent, 1u);
@@ -380,18 +306,18 @@ TEST_F(SyncPair, ForeignFramesAreCountedByReason) {
 TEST(SyncWorkers, RecordsWithKeysGoToTheirOwnerAndIdsToAll) {
   FakeDataplane plane(1, 1, 3);
   FakeDataplane peer_plane(2, 1, 1);
-  Host host, peer_host;
+  SyncTestHost host, peer_host;
   SyncOptions o;
   o.hostid = 1;
   o.interface = kSyncLink;
   o.mac = plane.macs()[0];
-  o.source = {Af::inet, Address::v4(1)};
+  o.peers = {{group(), {Af::inet, Address::v4(1)}}};
   o.workers = 3;
   SyncEngine engine(o, plane, host);  // multicast: needs no peer's address
   o.hostid = 2;
   o.workers = 1;
   o.mac = peer_plane.macs()[0];
-  o.source = {Af::inet, Address::v4(2)};
+  o.peers = {{group(), {Af::inet, Address::v4(2)}}};
   SyncEngine peer(o, peer_plane, peer_host);
   Time now(1s);
   engine.start(now, true);
@@ -436,11 +362,11 @@ TEST(SyncWorkers, RecordsWithKeysGoToTheirOwnerAndIdsToAll) {
 
 TEST(SyncWorkers, UpdateReachesAStateThatAnotherWorkerOwns) {
   FakeDataplane plane(1, 1, 2);
-  Host host;
+  SyncTestHost host;
   SyncOptions o;
   o.hostid = 1;
   o.interface = kSyncLink;
-  o.source = {Af::inet, Address::v4(1)};
+  o.peers = {{group(), {Af::inet, Address::v4(1)}}};
   o.workers = 2;
   SyncEngine engine(o, plane, host);
   Time now(1s);
