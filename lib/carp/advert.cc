@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lib/net/checksum.h"
+#include "lib/net/ip_packet.h"
 
 namespace twinwall::carp {
 
@@ -64,69 +65,16 @@ SHA_CTX absorb(SHA_CTX ctx, uint8_t vhid, std::span<const IpAddress> addresses, 
   return ctx;
 }
 
-void write_ipv4(const Envelope& e, const Address& destination, Writer& w) {
-  const size_t start = w.position();
-  w.u8(0x45);
-  w.u8(e.dialect == Dialect::freebsd ? 0xe0 : 0x10);
-  w.be16(static_cast<uint16_t>(kIpv4Header + kHeaderLength));
-  w.be16(e.ip_id);
-  w.be16(kIpv4DontFragment);
-  w.u8(kHopLimit);
-  w.u8(kProtoCarp);
-  w.be16(0);
-  w.bytes(Bytes(e.source.addr.bytes).first(4));
-  w.bytes(Bytes(destination.bytes).first(4));
-  if (!w.ok()) return;
-  uint8_t* header = w.written().data() + start;
-  store_raw(header + 10, checksum(header, kIpv4Header));
+uint8_t type_of_service(Dialect dialect, Af af) {
+  if (dialect == Dialect::freebsd) return 0xe0;
+  return af == Af::inet ? kTosLowDelay : 0;
 }
 
-void write_ipv6(const Envelope& e, const Address& destination, Writer& w) {
-  const uint32_t traffic_class = e.dialect == Dialect::freebsd ? 0xe0u : 0u;
-  w.be32(0x60000000u | traffic_class << 20);
-  w.be16(static_cast<uint16_t>(kHeaderLength));
-  w.u8(kProtoCarp);
-  w.u8(kHopLimit);
-  w.bytes(e.source.addr.bytes);
-  w.bytes(destination.bytes);
-}
-
-struct IpView {
-  Af af = Af::none;
-  uint8_t hop_limit = 0;
-  bool to_group = true;
-  Bytes payload;
-};
-
-std::optional<IpView> open_ipv4(Bytes p) {
-  if (p.size() < kIpv4Header) return std::nullopt;
-  const size_t header = size_t{4} * (p[0] & 0x0f);
-  const size_t total = load_be16(&p[2]);
-  const uint16_t fragment = load_be16(&p[6]) & (kIpv4MoreFragments | kIpv4FragmentOffset);
-  if (header < kIpv4Header || total < header || total > p.size() || fragment != 0 || p[9] != kProtoCarp)
-    return std::nullopt;
-  return IpView{Af::inet, p[8], (p[16] & 0xf0) == 0xe0, p.subspan(header, total - header)};
-}
-
-// Senders put no extension header in front, so a packet that has one is not looked into.
-std::optional<IpView> open_ipv6(Bytes p) {
-  if (p.size() < kIpv6Header || p[6] != kProtoCarp) return std::nullopt;
-  const size_t length = load_be16(&p[4]);
-  if (length > p.size() - kIpv6Header) return std::nullopt;
-  return IpView{Af::inet6, p[7], p[24] == 0xff, p.subspan(kIpv6Header, length)};
-}
-
-std::optional<IpView> open_ip(Bytes packet) {
-  if (packet.empty()) return std::nullopt;
-  if (packet[0] >> 4 == 4) return open_ipv4(packet);
-  if (packet[0] >> 4 == 6) return open_ipv6(packet);
-  return std::nullopt;
-}
-
-bool listens(const Receiver& r, const IpView& ip, uint8_t vhid, const ReceiveRules& rules) {
+bool listens(const Receiver& r, const IpPacket& ip, uint8_t vhid, const ReceiveRules& rules) {
   if (r.vhid != vhid || r.authenticator == nullptr) return false;
-  if (rules.match_family && !(ip.af == Af::inet ? r.has_inet : r.has_inet6)) return false;
-  return !rules.match_destination || ip.af != Af::inet || ip.to_group != r.unicast_peer;
+  const Af af = ip.destination.af;
+  if (rules.match_family && !(af == Af::inet ? r.has_inet : r.has_inet6)) return false;
+  return !rules.match_destination || af != Af::inet || is_multicast(af, ip.destination.addr) != r.unicast_peer;
 }
 
 }  // namespace
@@ -238,11 +186,14 @@ size_t build_frame(const Advert& advert, const Envelope& e, MutableBytes out) {
   w.bytes(e.ethernet_destination.value_or(multicast_mac(af, destination)).bytes);
   w.bytes(e.ethernet_source.value_or(source).bytes);
   w.be16(af == Af::inet ? kEtherTypeIpv4 : kEtherTypeIpv6);
-  if (af == Af::inet) {
-    write_ipv4(e, destination, w);
-  } else {
-    write_ipv6(e, destination, w);
-  }
+  write_ip_header({.source = e.source,
+                   .destination = destination,
+                   .proto = kProtoCarp,
+                   .hop_limit = kHopLimit,
+                   .tos = type_of_service(e.dialect, af),
+                   .id = e.ip_id,
+                   .payload_length = kHeaderLength},
+                  w);
   std::array<uint8_t, kHeaderLength> header{};
   build_header(advert, header);
   w.bytes(header);
@@ -272,8 +223,8 @@ Received verify(Bytes ip_packet, std::span<const Receiver> receivers, const Rece
     return out;
   };
   const auto ip = open_ip(ip_packet);
-  if (!ip) return drop(Verdict::not_carp);
-  out.af = ip->af;
+  if (!ip || ip->proto != kProtoCarp) return drop(Verdict::not_carp);
+  out.af = ip->source.af;
   if (ip->hop_limit != kHopLimit) return drop(Verdict::badttl);
   const auto advert = parse_header(ip->payload);
   if (!advert) return drop(Verdict::badlen);

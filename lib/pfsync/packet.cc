@@ -4,36 +4,10 @@
 
 #include "lib/net/checksum.h"
 #include "lib/net/headers.h"
+#include "lib/net/ip_packet.h"
 
 namespace twinwall::pfsync {
 namespace {
-
-std::optional<Datagram> open_v4(Bytes ip) {
-  if (ip.size() < kIpv4Header) return std::nullopt;
-  const size_t header = static_cast<size_t>(ip[0] & 0x0f) * 4;
-  const size_t total = load_be16(&ip[2]);
-  if (header < kIpv4Header || total < header || total > ip.size()) return std::nullopt;
-  if ((load_be16(&ip[6]) & (kIpv4MoreFragments | kIpv4FragmentOffset)) != 0) return std::nullopt;
-  if (ip[9] != kProtoPfsync || checksum(ip.data(), header) != 0) return std::nullopt;
-  Datagram d;
-  d.source = {Af::inet, Address::v4_wire(&ip[12])};
-  d.destination = {Af::inet, Address::v4_wire(&ip[16])};
-  d.ttl = ip[8];
-  d.payload = ip.subspan(header, total - header);
-  return d;
-}
-
-std::optional<Datagram> open_v6(Bytes ip) {
-  if (ip.size() < kIpv6Header || ip[6] != kProtoPfsync) return std::nullopt;
-  const size_t length = load_be16(&ip[4]);
-  if (length > ip.size() - kIpv6Header) return std::nullopt;
-  Datagram d;
-  d.source = {Af::inet6, Address::v6_wire(&ip[8])};
-  d.destination = {Af::inet6, Address::v6_wire(&ip[24])};
-  d.ttl = ip[7];
-  d.payload = ip.subspan(kIpv6Header, length);
-  return d;
-}
 
 Fault header_fault(System system, bool on_sync_interface, uint8_t ttl, Bytes payload) {
   if (!on_sync_interface) return Fault::badif;
@@ -48,12 +22,10 @@ Fault header_fault(System system, bool on_sync_interface, uint8_t ttl, Bytes pay
 }  // namespace
 
 std::optional<Datagram> open_datagram(Bytes ip_packet) {
-  if (ip_packet.empty()) return std::nullopt;
-  switch (ip_packet[0] >> 4) {
-    case 4: return open_v4(ip_packet);
-    case 6: return open_v6(ip_packet);
-    default: return std::nullopt;
-  }
+  const auto ip = open_ip(ip_packet);
+  if (!ip || ip->proto != kProtoPfsync) return std::nullopt;
+  if (ip->source.af == Af::inet && checksum(ip->header.data(), ip->header.size()) != 0) return std::nullopt;
+  return Datagram{ip->source, ip->destination, ip->hop_limit, ip->payload};
 }
 
 const char* fault_name(Fault f) {
