@@ -81,6 +81,35 @@ def carp():
         write("carp", name, joined(packets) + joined(packets, lambda i: 0x4F07 if i % 2 else 0x0083))
 
 
+def bfd_datagram(version, state, flags=0, yours=0, auth=b"", ttl=255):
+    length = 24 + len(auth)
+    packet = struct.pack(">BBBBIIIII", 0x20, state << 6 | flags, 3, length, 0x0A0B0C0D, yours, 50000, 50000, 0) + auth
+    udp = struct.pack(">HHHH", 50000, 3784, 8 + length, 0) + packet
+    if version == 4:
+        head = struct.pack(">BBHHHBBH", 0x45, 0xC0, 20 + len(udp), 1, 0x4000, ttl, 17, 0)
+        return head + bytes([10, 255, 0, 2, 10, 255, 0, 1]) + udp
+    v6 = bytes.fromhex("20010db8000a00000000000000000003" "20010db8000a00000000000000000002")
+    words = [int.from_bytes((v6 + udp)[i : i + 2], "big") for i in range(0, len(v6 + udp), 2)]
+    total = sum(words) + len(udp) + 17
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    udp = udp[:6] + struct.pack(">H", ~total & 0xFFFF) + udp[8:]
+    return struct.pack(">IHBB", 0x6C000000, len(udp), 17, ttl) + v6 + udp
+
+
+def bfd():
+    """A session that comes up, polls, and goes; without and with authentication."""
+    ours = 0x01020304
+    for version in (4, 6):
+        plain = [bfd_datagram(version, s, f, y) for s, f, y in
+                 ((1, 0, 0), (2, 0, ours), (3, 0x20, ours), (3, 0x10, ours), (3, 2, ours), (1, 0, ours), (0, 0, ours))]
+        write("bfd", f"session-v{version}", joined(plain) + joined(plain, 0x1808))
+        write("bfd", f"refused-v{version}", joined([bfd_datagram(version, 3), bfd_datagram(version, 1, ttl=254), plain[0][:-1]]))
+    section = bytes([5, 28, 1, 0, 0, 0, 0, 9]) + bytes(20)
+    keyed = [bfd_datagram(4, s, 4, y, section) for s, y in ((1, 0), (2, ours), (3, ours), (1, ours))]
+    write("bfd", "session-sha1", joined(keyed, lambda i: 0x0007 + 0x40 * i) + joined(keyed, 0x0001))
+
+
 def pfsync():
     for path in sorted((DATA / "captures").glob("ref-*pfsync-*.pcap")):
         packets = [f[14:] for f in pcap_frames(path) if f[12:14] in (b"\x08\x00", b"\x86\xdd")]
@@ -151,7 +180,7 @@ rules:
 
 def main():
     shutil.rmtree(CORPUS, ignore_errors=True)
-    for make in (fragments, carp, pfsync, sync_auth, parse, config):
+    for make in (fragments, bfd, carp, pfsync, sync_auth, parse, config):
         make()
     files = [p for p in CORPUS.rglob("*") if p.is_file()]
     print(f"{len(files)} inputs, {sum(p.stat().st_size for p in files)} bytes")
