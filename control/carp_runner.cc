@@ -190,6 +190,19 @@ void CarpRunner::receive(Time now, InterfaceId id, Bytes frame, size_t l3) {
   carry_out(now, g, g.vhost.receive(now, r.af, g.peer));
 }
 
+void CarpRunner::peer_gone(Time now) {
+  for (auto& g : groups_) {
+    if (g->vhost.role() != Role::backup || !g->peer_known) continue;
+    const int own = g->vhost.demotion();
+    if (own > g->peer.demote) {
+      spdlog::warn("carp: vhid {} on {}: not taking over at once: demotion {} here, {} at the peer", g->config.vhid,
+                   info(g->config.interface).name, own, g->peer.demote);
+      continue;
+    }
+    carry_out(now, *g, g->vhost.peer_lost(now));
+  }
+}
+
 void CarpRunner::carry_out(Time now, Group& group, const Actions& actions) {
   if (actions.none()) return;
   if (actions.send_bow_out) send_adverts(group, group.vhost.bow_out());

@@ -6,6 +6,9 @@
 // was on its way when the switches learnt the peer's port is lost otherwise; both nodes forwarding is harmless. And at
 // a planned end the group bows out first and forwards until the peer was heard as master.
 //
+// What a detector of lost peers says is an opinion: should the old master live, it answers the new one's advertisement
+// and the election's rules decide.
+//
 // Demotion, as PF has it, is one number for all groups: links of CARP interfaces that are down, a bulk transfer under
 // way, and what the operator adds; so a node that lost one side gives up all of them (with every group's peers
 // comparing demotion before skew).
@@ -93,6 +96,9 @@ class CarpRunner {
   void link_change(Time now, InterfaceId interface, bool up);
   // A frame punted as CARP; `l3` is the offset of the IP header.
   void receive(Time now, InterfaceId interface, Bytes frame, size_t l3);
+  // A faster detector (BFD) says that the other node is gone or going: backups that followed it become MASTER now,
+  // unless this node is more demoted than that node was; what is unfit waits for CARP's own timer.
+  void peer_gone(Time now);
   void set_bulk_demotion(Time now, bool active);
   void set_operator_demotion(Time now, int demotion);
 

@@ -230,6 +230,45 @@ void add_carp(Families& f, const Node& node, Time now) {
     f.add({{"result", text(carp::to_string(static_cast<carp::Verdict>(v)))}}, verdicts[v]);
 }
 
+void add_bfd(Families& f, const Node& node, Time now) {
+  if (!node.bfd().enabled()) return;
+  const auto sessions = node.bfd().status(now);
+  const auto labels = [&](const BfdStatus& s) {
+    return Labels{{"interface", node.config().interface(s.interface).name}, {"peer", to_string(s.peer)}};
+  };
+  const auto each = [&](auto value) {
+    for (const auto& s : sessions) f.add(labels(s), value(s));
+  };
+  const auto as_seconds = [](Duration d) { return std::chrono::duration<double>(d).count(); };
+  f.gauge("bfd_session_state", "State of a session: 0 AdminDown, 1 Down, 2 Init, 3 Up.");
+  each([](const auto& s) { return static_cast<double>(s.state); });
+  f.gauge("bfd_remote_state", "State that the peer says, by the same numbers.");
+  each([](const auto& s) { return static_cast<double>(s.remote.state); });
+  f.gauge("bfd_detection_time_seconds", "Silence after which a session is down; 0 while the peer is not heard.");
+  each([&](const auto& s) { return as_seconds(s.detection_time); });
+  f.gauge("bfd_transmit_interval_seconds", "Time between packets to the peer, without jitter.");
+  each([&](const auto& s) { return as_seconds(s.transmit_interval); });
+  f.gauge("bfd_session_damped", "Whether a path was lost so often that its loss counts only when it stays down.");
+  each([](const auto& s) { return s.damped ? 1.0 : 0.0; });
+  f.counter("bfd_session_losses_total", "Times that a session left Up.");
+  each([](const auto& s) { return s.losses; });
+  f.counter("bfd_packets_total", "Packets of a session by direction.");
+  for (const auto& s : sessions)
+    for (const auto& [direction, count] : {std::pair{"out", s.sent}, {"in", s.received}}) {
+      Labels l = labels(s);
+      l.push_back({"direction", direction});
+      f.add(std::move(l), count);
+    }
+  f.counter("bfd_send_errors_total", "Packets of a session that could not be sent.");
+  each([](const auto& s) { return s.send_errors; });
+  f.counter("bfd_received_packets_total", "BFD packets by what became of them.");
+  for (size_t v = 0; v < bfd::kVerdicts; ++v)
+    f.add({{"result", text(bfd::to_string(static_cast<bfd::Verdict>(v)))}}, node.bfd().verdicts()[v]);
+  f.counter("bfd_findings_total", "What the sessions' fates said about the peer.");
+  for (size_t i = 1; i < bfd::kFindings; ++i)
+    f.add({{"finding", text(bfd::to_string(static_cast<bfd::Finding>(i)))}}, node.bfd().findings()[i]);
+}
+
 void add_pfsync(Families& f, const Node& node) {
   if (node.sync() == nullptr) return;
   const SyncStatus s = node.sync()->status();
@@ -320,6 +359,7 @@ std::vector<MetricFamily> collect_metrics(const Node& node, Time now) {
   add_rules(f, node);
   add_workers(f, node);
   add_carp(f, node, now);
+  add_bfd(f, node, now);
   add_pfsync(f, node);
   add_neighbors(f, node);
   return f.take();

@@ -34,6 +34,7 @@ Node::Node(EventLoop& loop, Dataplane& dataplane, config::Config config, NodeOpt
       registry_([this](RuleSlot slot) { return rule_totals(slot); }),
       neighbors_(*this),
       carp_(*this, options_.random),
+      bfd_(*this, options_.random),
       queries_(dataplane, workers_) {
   if (config_.pfsync) make_sync();
 }
@@ -74,6 +75,7 @@ bool Node::start(std::string& error) {
     start_sync(now);
   }
   carp_.start(now);
+  bfd_.start(now);
   return true;
 }
 
@@ -84,6 +86,7 @@ void Node::apply(Time now, config::Config&& config, std::shared_ptr<Snapshot> sn
   neighbors_.configure(neighbor_interfaces(config_, *snapshot_));
   dataplane_.publish(std::shared_ptr<const Snapshot>(std::move(snapshot)));
   carp_.configure(now, config_.carp, snapshot_->interfaces, [this](InterfaceId id) { return dataplane_.link_up(id); });
+  bfd_.configure(now, config_.carp.bfd, config_.interfaces, snapshot_->interfaces);
 }
 
 ReloadResult Node::reload(Time now) {
@@ -138,6 +141,7 @@ void Node::poll(Time now) {
   dataplane_.take_replies(kRepliesPerTurn, [&](const Reply& r) { queries_.reply(now, r); });
   take_logs(now);
   carp_.poll(now);
+  bfd_.poll(now);
   if (now >= next_peer_check_) check_sync_peer(now);
   neighbors_.poll(now);
   queries_.poll(now);
@@ -177,8 +181,8 @@ void Node::take_logs(Time now) {
 }
 
 Time Node::next_deadline() const {
-  return std::min({carp_.next_deadline(), neighbors_.next_deadline(), queries_.next_deadline(), next_peer_check_,
-                   stage_deadline_, next_step_});
+  return std::min({carp_.next_deadline(), bfd_.next_deadline(), neighbors_.next_deadline(), queries_.next_deadline(),
+                   next_peer_check_, stage_deadline_, next_step_});
 }
 
 void Node::punted(Time now, const PuntedFrame& f) {
@@ -186,6 +190,7 @@ void Node::punted(Time now, const PuntedFrame& f) {
     case Punt::arp: return neighbors_.receive_arp(now, f.in, f.frame, f.l3);
     case Punt::neighbor_discovery: return neighbors_.receive_discovery(now, f.in, f.frame, f.l3);
     case Punt::carp: return carp_.receive(now, f.in, f.frame, f.l3);
+    case Punt::bfd: return bfd_.receive(now, f.in, f.frame, f.l3);
     case Punt::unresolved: return neighbors_.resolve(now, f.out, f.next_hop, f.frame);
     case Punt::pfsync: ++punts_ignored_; return;  // not from the sync interface's own queue
   }
@@ -196,6 +201,7 @@ void Node::link_changed(Time now, InterfaceId id, bool up) {
   spdlog::info("link: {} is {}", config_.interface(id).name, up ? "up" : "down");
   if (!up) neighbors_.link_down(id);
   carp_.link_change(now, id, up);
+  bfd_.link_change(now, id, up);
   if (sync_ != nullptr && id == config_.pfsync->interface) link_to_sync(now, up);
 }
 
@@ -214,6 +220,8 @@ void Node::conflict(InterfaceId interface, const IpAddress& address, const Mac& 
 const Mac* Node::peer_mac(InterfaceId interface, const IpAddress& peer) {
   return neighbors_.lookup(now_, interface, peer);
 }
+
+void Node::peer_gone(bfd::Finding) { carp_.peer_gone(now_); }
 
 void Node::role_changed(InterfaceId interface, uint8_t vhid, carp::Role from, carp::Role to) {
   neighbors_.set_master(interface, vhid, to == carp::Role::master);

@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "control/bfd_runner.h"
 #include "control/carp_runner.h"
 #include "control/event_loop.h"
 #include "control/log_hub.h"
@@ -45,7 +46,7 @@ struct ReloadResult {
   std::vector<config::Diagnostic> diagnostics;
 };
 
-class Node final : public LoopTask, private NeighborOutput, private CarpOutput, private SyncHost {
+class Node final : public LoopTask, private NeighborOutput, private CarpOutput, private BfdOutput, private SyncHost {
  public:
   Node(EventLoop& loop, Dataplane& dataplane, config::Config config, NodeOptions options);
   ~Node() override;
@@ -75,6 +76,7 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   [[nodiscard]] const Snapshot& snapshot() const { return *snapshot_; }
   [[nodiscard]] Dataplane& dataplane() const { return dataplane_; }
   [[nodiscard]] const CarpRunner& carp() const { return carp_; }
+  [[nodiscard]] const BfdRunner& bfd() const { return bfd_; }
   [[nodiscard]] const Neighbors& neighbors() const { return neighbors_; }
   [[nodiscard]] const SyncEngine* sync() const { return sync_.get(); }
   [[nodiscard]] const RuleRegistry& registry() const { return registry_; }
@@ -95,13 +97,14 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
  private:
   enum class Stage : uint8_t { running, flushing, bowed_out, grace, done };
 
-  bool send(InterfaceId interface, Bytes frame) override;  // of both outputs
+  bool send(InterfaceId interface, Bytes frame) override;  // of all outputs
   void publish(std::shared_ptr<const NeighborTable> table) override;
   void publish(std::shared_ptr<const CarpRoles> roles) override;
   void conflict(InterfaceId interface, const IpAddress& address, const Mac& by) override;
   void add_mac(InterfaceId interface, const Mac& mac) override;
   const Mac* peer_mac(InterfaceId interface, const IpAddress& peer) override;
   void role_changed(InterfaceId interface, uint8_t vhid, carp::Role from, carp::Role to) override;
+  void peer_gone(bfd::Finding finding) override;
   void bulk_changed(bool running, bool first) override;
 
   void apply(Time now, config::Config&& config, std::shared_ptr<Snapshot> snapshot);
@@ -133,6 +136,7 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   RuleRegistry registry_;
   Neighbors neighbors_;
   CarpRunner carp_;
+  BfdRunner bfd_;
   StateQueries queries_;
 
   std::unique_ptr<SyncEngine> sync_;

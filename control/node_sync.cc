@@ -153,6 +153,7 @@ void Node::hand_over(Time now) {
                        now - sync_->last_delta() >= kFlushQuiet;
     if (!quiet && now < stage_deadline_) return;
     carp_.bow_out(now);
+    bfd_.leave(now);
     enter(Stage::bowed_out, kSuccessorAtMost);
     if (!carp_.had_masters_at_bow_out()) return finish_hand_over(now);
     return;

@@ -182,6 +182,50 @@ Json show_carp(const Node& node, Time now) {
           {"counters", counters}};
 }
 
+Json show_bfd(const Node& node, Time now) {
+  const auto& wanted = node.config().carp.bfd;
+  if (!wanted) return {{"enabled", false}, {"sessions", Json::array()}};
+  Json sessions = Json::array();
+  for (const BfdStatus& s : node.bfd().status(now)) {
+    Json j = {{"peer", to_string(s.peer)},
+              {"local", to_string(s.local)},
+              {"interface", interface_name(node, s.interface)},
+              {"state", bfd::to_string(s.state)},
+              {"diag", bfd::to_string(s.diag)},
+              {"remote_state", bfd::to_string(s.remote.state)},
+              {"remote_diag", bfd::to_string(s.remote.diag)},
+              {"discriminator", s.discriminator},
+              {"remote_discriminator", s.remote.discriminator},
+              {"remote_multiplier", s.remote.multiplier},
+              {"transmit_interval", seconds(s.transmit_interval)},
+              {"receive_interval", seconds(s.receive_interval)},
+              {"detection_time", seconds(s.detection_time)},
+              {"polling", s.polling},
+              {"damped", s.damped},
+              {"last_change", seconds(s.in_state)},
+              {"losses", s.losses},
+              {"packets_sent", s.sent},
+              {"packets_received", s.received},
+              {"send_errors", s.send_errors}};
+    if (s.heard) j["last_heard"] = seconds(s.silence);
+    sessions.push_back(std::move(j));
+  }
+  Json counters = Json::object(), findings = Json::object();
+  for (size_t v = 0; v < bfd::kVerdicts; ++v)
+    counters[std::string(bfd::to_string(static_cast<bfd::Verdict>(v)))] = node.bfd().verdicts()[v];
+  for (size_t f = 1; f < bfd::kFindings; ++f)
+    findings[std::string(bfd::to_string(static_cast<bfd::Finding>(f)))] = node.bfd().findings()[f];
+  std::string_view auth = "none";
+  if (wanted->auth) auth = wanted->auth->meticulous ? "meticulous-keyed-sha1" : "keyed-sha1";
+  return {{"enabled", true},
+          {"interval", seconds(wanted->interval)},
+          {"multiplier", wanted->multiplier},
+          {"auth", auth},
+          {"sessions", sessions},
+          {"findings", findings},
+          {"counters", counters}};
+}
+
 namespace {
 
 constexpr std::array<std::string_view, pfsync::kItemKinds> kItemNames = {
@@ -400,9 +444,9 @@ Json show_workers(const Node& node) {
 }
 
 std::span<const std::string_view> view_names() {
-  static constexpr std::array<std::string_view, 14> kNames = {"info",   "interfaces", "rules",     "states",   "carp",
-                                                              "pfsync", "routes",     "neighbors", "timeouts", "limits",
-                                                              "labels", "workers",    "sources",   "tables"};
+  static constexpr std::array<std::string_view, 15> kNames = {
+      "info",      "interfaces", "rules",  "states", "carp",    "bfd",     "pfsync", "routes",
+      "neighbors", "timeouts",   "limits", "labels", "workers", "sources", "tables"};
   return kNames;
 }
 
@@ -411,6 +455,7 @@ Json show(const Node& node, std::string_view what, Time now) {
   if (what == "interfaces") return show_interfaces(node);
   if (what == "rules") return show_rules(node);
   if (what == "carp") return show_carp(node, now);
+  if (what == "bfd") return show_bfd(node, now);
   if (what == "pfsync") return show_pfsync(node);
   if (what == "routes") return show_routes(node);
   if (what == "neighbors") return show_neighbors(node, now);

@@ -21,6 +21,7 @@ using Json = nlohmann::json;
 [[nodiscard]] Json show_interfaces(const Node& node);
 [[nodiscard]] Json show_rules(const Node& node);
 [[nodiscard]] Json show_carp(const Node& node, Time now);
+[[nodiscard]] Json show_bfd(const Node& node, Time now);
 [[nodiscard]] Json show_pfsync(const Node& node);
 [[nodiscard]] Json show_routes(const Node& node);
 [[nodiscard]] Json show_neighbors(const Node& node, Time now);

@@ -61,7 +61,7 @@ void add_show(CLI::App& app, Arguments& a, int& status) {
   CLI::App* show = app.add_subcommand("show", "Look at a running node");
   show->add_option("WHAT", a.what, "What to show")
       ->required()
-      ->check(CLI::IsMember({"info", "interfaces", "rules", "states", "carp", "pfsync", "routes", "neighbors",
+      ->check(CLI::IsMember({"info", "interfaces", "rules", "states", "carp", "bfd", "pfsync", "routes", "neighbors",
                              "timeouts", "limits", "labels", "workers", "sources", "tables"}));
   show->add_flag("--json", a.show.json, "The daemon's answer as it is");
   show->add_flag("-v,--verbose", a.show.details, "Counters, windows, ids");

@@ -193,6 +193,38 @@ std::string carp_text(const Json& view, bool details) {
   return details ? out + tree(Json{{"counters", part(view, "counters")}}, true) : out;
 }
 
+// --- BFD ---
+
+std::string milliseconds(const Json& object, const char* key) {
+  const Json& value = part(object, key);
+  return fmt::format("{:.0f} ms", value.is_number() ? value.get<double>() * 1000 : 0.0);
+}
+
+std::string bfd_text(const Json& view, bool details) {
+  if (word(view, "enabled") != "yes") return "BFD is not in the configuration\n";
+  std::string out;
+  const Json& sessions = part(view, "sessions");
+  if (sessions.is_array())
+    for (const Json& s : sessions) {
+      out += fmt::format("{} on {}: {}, the peer says {}\n", word(s, "peer"), word(s, "interface"), word(s, "state"),
+                         word(s, "remote_state"));
+      out += fmt::format("   in this state for {}, lost {} times{}, diagnostic: {}; the peer's: {}\n",
+                         duration(number(s, "last_change")), word(s, "losses"),
+                         word(s, "damped") == "yes" ? " (damped)" : "", word(s, "diag"), word(s, "remote_diag"));
+      out +=
+          fmt::format("   sends every {}, expects every {}, detection time {}\n", milliseconds(s, "transmit_interval"),
+                      milliseconds(s, "receive_interval"), milliseconds(s, "detection_time"));
+      if (details)
+        out += fmt::format("   from {}, discriminators {} and {}, {} packets sent, {} received, {} not sent\n",
+                           word(s, "local"), word(s, "discriminator"), word(s, "remote_discriminator"),
+                           word(s, "packets_sent"), word(s, "packets_received"), word(s, "send_errors"));
+    }
+  out += fmt::format("interval {}, multiplier {}, authentication {}\n", milliseconds(view, "interval"),
+                     word(view, "multiplier"), word(view, "auth"));
+  return details ? out + tree(Json{{"findings", part(view, "findings")}, {"counters", part(view, "counters")}}, true)
+                 : out;
+}
+
 // pfctl -sS.
 std::string sources_text(const Json& view, bool details) {
   std::string out;
@@ -235,6 +267,7 @@ std::string view_text(const std::string& what, const Json& view, bool details) {
   if (what == "rules") return rules_text(view, details);
   if (what == "sources") return sources_text(view, details);
   if (what == "carp") return carp_text(view, details);
+  if (what == "bfd") return bfd_text(view, details);
   if (what == "interfaces") {
     std::string out = table(part(view, "interfaces"), {{"NAME", "name"},
                                                        {"LINK", "link"},

@@ -102,13 +102,15 @@ constexpr Key<Carp> kCarpKeys[] = {
        for (const Node& item : n.items) read_group(c, item);
      }},
     {"balancing", nullptr, false, "none"},
-    {"bfd"},
+    {"bfd", read_bfd},
 };
 
 }  // namespace
 
 void read_carp(Context& c, const Node& node) {
-  if (!node.is_null()) read_mapping(c, node, "'carp'", kCarpKeys, c.config.carp);
+  if (node.is_null()) return;
+  read_mapping(c, node, "'carp'", kCarpKeys, c.config.carp);
+  check_bfd(c, node);
 }
 
 }  // namespace twinwall::config

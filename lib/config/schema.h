@@ -84,11 +84,27 @@ struct CarpGroup {
   std::optional<IpAddress> peer;  // none: multicast
   Position at;
 };
+struct BfdPeer {
+  IpAddress address;
+  InterfaceId interface = kNoInterface;  // whose network it is in
+};
+struct BfdAuth {
+  bool meticulous = true;
+  uint8_t key_id = 1;
+  std::vector<uint8_t> key;  // at most 20 bytes; never printed
+};
+struct Bfd {
+  std::vector<BfdPeer> peers;  // addresses of the one other node
+  Duration interval = std::chrono::milliseconds(300);
+  uint8_t multiplier = 3;
+  std::optional<BfdAuth> auth;
+};
 struct Carp {
   bool preempt = false;
   uint8_t demotion_interface_down = 240;
   uint8_t demotion_bulk_sync = 32;
   std::vector<CarpGroup> groups;
+  std::optional<Bfd> bfd;
 };
 
 // What is sent to the peer; see pfsync::System.

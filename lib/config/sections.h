@@ -12,6 +12,9 @@ namespace twinwall::config {
 void read_system(Context& c, const Node& node);
 void read_interfaces(Context& c, const Node& node);
 void read_carp(Context& c, const Node& node);
+// The key 'bfd' of 'carp', and what of it must fit the groups once they were read.
+void read_bfd(Context& c, const Node& node, Carp& carp);
+void check_bfd(Context& c, const Node& carp);
 void read_routes(Context& c, const Node& node);
 void read_pfsync(Context& c, const Node& node);
 struct RuleDefaults;

@@ -101,18 +101,22 @@ std::optional<uint64_t> read_number(Context& c, const Node& node, std::string_vi
   return in_range<uint64_t>(c, node, what, *value, low, high);
 }
 
-std::optional<uint32_t> read_seconds(Context& c, const Node& node, std::string_view what, uint32_t low, uint32_t high) {
+std::optional<uint64_t> read_milliseconds(Context& c, const Node& node, std::string_view what) {
   static constexpr Unit kUnits[] = {{"ms", 1},     {"", 1000},       {"s", 1000},
                                     {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}};
   const auto text = read_text(c, node, what);
   if (!text) return std::nullopt;
   const auto milliseconds = number_with_unit(*text, kUnits);
-  if (!milliseconds) {
+  if (!milliseconds)
     c.error(node, fmt::format("'{}' is '{}': write seconds, or a number with ms, s, m, h or d", what, *text));
-    return std::nullopt;
-  }
+  return milliseconds;
+}
+
+std::optional<uint32_t> read_seconds(Context& c, const Node& node, std::string_view what, uint32_t low, uint32_t high) {
+  const auto milliseconds = read_milliseconds(c, node, what);
+  if (!milliseconds) return std::nullopt;
   if (*milliseconds % 1000 != 0) {
-    c.error(node, fmt::format("'{}' is '{}': it must be whole seconds", what, *text));
+    c.error(node, fmt::format("'{}' is '{}': it must be whole seconds", what, node.text));
     return std::nullopt;
   }
   return in_range<uint32_t>(c, node, what, *milliseconds / 1000, low, high);

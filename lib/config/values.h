@@ -29,7 +29,9 @@ namespace twinwall::config {
 [[nodiscard]] std::optional<double> parse_fraction(std::string_view text);
 // The key of source-hash: "0x" and 32 digits, or the MD5 of any other text (pf.conf(5) "source-hash").
 [[nodiscard]] std::optional<std::array<uint8_t, 16>> pool_key(std::string_view text);
-// "30", "30s", "5m", "2h", "1d", "2000ms" → whole seconds.
+// "50ms", "30", "30s", "5m", "2h", "1d".
+[[nodiscard]] std::optional<uint64_t> read_milliseconds(Context& c, const Node& node, std::string_view what);
+// The same → whole seconds.
 [[nodiscard]] std::optional<uint32_t> read_seconds(Context& c, const Node& node, std::string_view what, uint32_t low,
                                                    uint32_t high);
 // "512M", "2G", "64K" or bytes → bytes.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/bfd/packet.h"
 #include "lib/engine/engine_impl.h"
 #include "lib/engine/parse_ordinary.h"
 #include "lib/net/checksum.h"
@@ -125,6 +126,13 @@ bool own_protocol(const Packet& p, Punt& kind) {
 
 }  // namespace
 
+// RFC 5881: to an address of this node's own, where BFD is in use.
+bool Engine::Impl::is_bfd(const Packet& p) const {
+  if (!snapshot->bfd || p.proto != kProtoUdp || p.is_fragment || p.dport != bswap(bfd::kPort)) return false;
+  const NextHop& hop = snapshot->next_hops[lookup(p.af, p.dst)];
+  return hop.kind == HopKind::local && hop.vhid == 0;
+}
+
 bool Engine::Impl::receive_ip(Packet& p) {
   if (const DropReason r = parse_ip(p); r != kParsed) {
     if (!snapshot->interface(p.in).skip) log_forced(p, Direction::in, p.in, snapshot->rules.default_rule, r);
@@ -141,6 +149,16 @@ bool Engine::Impl::receive_ip(Packet& p) {
     const NextHop& hop = snapshot->next_hops[lookup(p.af, p.dst)];
     own = hop.kind == HopKind::local;
     kind = p.proto == kProtoCarp ? Punt::carp : p.proto == kProtoPfsync ? Punt::pfsync : Punt::neighbor_discovery;
+  }
+  if (!own && is_bfd(p)) {
+    // What came through a router is of no use, and might come from anybody: it must not fill the way to the control
+    // core.
+    if (p.ttl != bfd::kHopLimit) {
+      drop(p, DropReason::hop_limit);
+      return false;
+    }
+    own = true;
+    kind = Punt::bfd;
   }
   if (own) {
     p.fate = Fate::punt;

@@ -414,6 +414,7 @@ class Engine::Impl {
   [[nodiscard]] bool receive_ordinary(Packet& p) const;
   bool receive_link(Packet& p);
   bool receive_ip(Packet& p);
+  [[nodiscard]] bool is_bfd(const Packet& p) const;
   DropReason normalise_v4_flags(Packet& p);
   void count_hook(const Packet& p, Direction dir, InterfaceId interface, bool passed) {
     auto& pair =

@@ -27,6 +27,7 @@ enum class Punt : uint8_t {
   neighbor_discovery,  // ICMPv6 133..137 for this node
   carp,
   pfsync,
+  bfd,
   unresolved,  // a frame to forward, whose next hop (`out`, `next_hop`) has no link-layer address yet
 };
 

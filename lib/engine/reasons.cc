@@ -10,7 +10,7 @@ constexpr std::array<std::string_view, kDropReasons> kNames = {
     "congestion", "ip-option",  "proto-cksum", "state-mismatch", "state-insert", "state-limit", "src-limit",
     "synproxy",   "translate",  "no-route",    "inspect",        "carp-backup",  "unresolved",  "foreign-mac",
     "ether-type", "vlan",       "bad-header",  "bad-address",    "ttl-exceeded", "too-big",     "blackhole",
-    "not-local",  "link-down",  "tx-full",     "no-buffer",      "owner",        "punt-full",
+    "not-local",  "link-down",  "tx-full",     "no-buffer",      "owner",        "punt-full",   "hop-limit",
 };
 static_assert(!kNames.back().empty());
 }  // namespace

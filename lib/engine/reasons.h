@@ -43,6 +43,7 @@ enum class DropReason : uint8_t {
   no_buffer,
   owner,      // the states of one connection belong to two workers
   punt_full,  // the control core does not keep up
+  hop_limit,  // BFD that did not come from this wire
   count,
 };
 inline constexpr size_t kDropReasons = static_cast<size_t>(DropReason::count);

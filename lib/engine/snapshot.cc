@@ -109,6 +109,7 @@ std::shared_ptr<Snapshot> make_snapshot(const config::Config& config, std::span<
   out->floating = config.options.state_policy == config::StatePolicy::floating;
   out->reassemble = config.options.reassemble;
   out->reassemble_no_df = config.options.reassemble_no_df;
+  out->bfd = config.carp.bfd.has_value();
   out->state_limit = config.options.limit_states;
   out->syncookies = config.options.syncookies;
   out->syncookies_start = uint64_t{config.options.limit_states} * config.options.syncookies_start / 100;

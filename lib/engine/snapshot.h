@@ -43,6 +43,7 @@ struct Snapshot {
   bool floating = true;  // state-policy
   bool reassemble = true;
   bool reassemble_no_df = false;
+  bool bfd = false;  // BFD to own addresses is for the control core
   uint32_t state_limit = 0;
   config::Syncookies syncookies = config::Syncookies::never;
   uint64_t syncookies_start = 0, syncookies_end = 0;  // half-open connections

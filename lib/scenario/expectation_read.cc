@@ -119,7 +119,8 @@ constexpr Word<Direction> kDirections[] = {{"in", Direction::in}, {"out", Direct
 constexpr Word<Punt> kPunts[] = {{"arp", Punt::arp},
                                  {"neighbor-discovery", Punt::neighbor_discovery},
                                  {"carp", Punt::carp},
-                                 {"pfsync", Punt::pfsync}};
+                                 {"pfsync", Punt::pfsync},
+                                 {"bfd", Punt::bfd}};
 
 constexpr Key<ExpectedLog> kLogKeys[] = {
     {"rule", [](Context& c, const YamlNode& n, ExpectedLog& l) { read_text_field(c, n, "rule", l.rule); }},

@@ -94,6 +94,21 @@ class Stream:
                 tool.process.kill()
 
 
+def use_bfd(config, node, interval, multiplier, **more):
+    """BFD with the other node over the sync link and the LAN."""
+    peers = [f"10.255.0.{3 - node.index}", f"10.0.0.{4 - node.index}"]
+    config["carp"]["bfd"] = {"peers": peers, "interval": interval, "multiplier": multiplier, **more}
+
+
+def wait_bfd_up(lab):
+    """Every session of both nodes is Up and at its own pace (the poll that coming up begins is answered)."""
+    for node in lab.nodes:
+        wait_for(
+            lambda node=node: all(s["state"] == "Up" and not s["polling"] for s in node.api("show/bfd")["sessions"]),
+            lambda node=node: f"every BFD session of {node.name} is up: {node.api('show/bfd')['sessions']}",
+        )
+
+
 def became_master(node, since, deadline=None):
     """Seconds from `since` until the node is master of every group."""
     node.wait_role("MASTER", deadline)

@@ -392,6 +392,73 @@ TEST_F(Pair, OperatorsDemotionMovesTheRole) {
   EXPECT_EQ(role(a), Role::master);
 }
 
+TEST_F(Pair, BackupFollowsALostPeerAtOnce) {
+  begin(a, 1, carp_config(0));
+  begin(b, 2, carp_config(100));
+  advance(10s);
+  a.alive = false;
+  b.runner.peer_gone(now);
+  EXPECT_EQ(role(b, 0), Role::master);
+  EXPECT_EQ(role(b, 1), Role::master);
+  EXPECT_EQ(b.runner.status(now)[0].cause, carp::Cause::peer_lost);
+}
+
+TEST_F(Pair, MasterDoesNothingAboutALostPeer) {
+  begin(a, 1, carp_config(0));
+  begin(b, 2, carp_config(100));
+  advance(10s);
+  a.side.take();
+  a.runner.peer_gone(now);
+  EXPECT_TRUE(a.side.take().empty());
+  EXPECT_EQ(role(a), Role::master);
+}
+
+TEST_F(Pair, OldMasterThatLivesGetsItsRoleBack) {
+  for (const bool preempt : {true, false}) {
+    begin(a, 1, carp_config(0, preempt));
+    begin(b, 2, carp_config(100, preempt));
+    advance(10s);
+    b.runner.peer_gone(now);
+    EXPECT_EQ(role(b), Role::master);
+    advance(1ms);
+    EXPECT_EQ(role(a), Role::master) << "its advertisement is the better one";
+    EXPECT_EQ(role(b), Role::backup);
+    advance(30s);
+    EXPECT_EQ(role(a), Role::master);
+    EXPECT_EQ(role(b), Role::backup);
+  }
+}
+
+TEST_F(Pair, UnfitBackupWaitsForCarpsOwnTimer) {
+  begin(a, 1, carp_config(0));
+  begin(b, 2, carp_config(100));
+  advance(10s);
+  b.runner.link_change(now, kLan, false);
+  a.alive = false;
+  b.runner.peer_gone(now);
+  EXPECT_EQ(role(b, 0), Role::backup);
+  advance(4s);
+  EXPECT_EQ(role(b, 0), Role::master) << "better than nobody";
+}
+
+TEST_F(Pair, AsDemotedAsTheMasterIsFit) {
+  begin(a, 1, carp_config(0));
+  begin(b, 2, carp_config(100));
+  advance(10s);
+  b.runner.set_operator_demotion(now, 5);
+  a.runner.set_operator_demotion(now, 5);
+  advance(2s);
+  a.alive = false;
+  b.runner.peer_gone(now);
+  EXPECT_EQ(role(b), Role::master);
+}
+
+TEST_F(Pair, WhoNeverHeardAMasterWaitsForCarpsOwnTimer) {
+  begin(b, 2, carp_config(100));
+  b.runner.peer_gone(now);
+  EXPECT_EQ(role(b), Role::backup);
+}
+
 TEST_F(Pair, UnicastPeerNeedsItsMacAndIsSentFromOurOwn) {
   config::Carp c = carp_config(0);
   c.groups.pop_back();

@@ -59,6 +59,7 @@ Punt punt_kind(const test::Frame& f) {
   const uint16_t type = load_be16(&f[12]);
   if (type == kEtherTypeArp) return Punt::arp;
   if (type == kEtherTypeIpv6) return Punt::neighbor_discovery;
+  if (f[23] == kProtoUdp && load_be16(&f[36]) == bfd::kPort) return Punt::bfd;
   return f[23] == kProtoCarp ? Punt::carp : Punt::unresolved;
 }
 
@@ -210,6 +211,59 @@ TEST_F(NodePair, BackupEndsAtOnce) {
   while (!done && now - began < 10s) run(1ms);
   EXPECT_LT(now - began, 100ms);
   EXPECT_EQ(one->role(now), carp::Role::master);
+}
+
+// With BFD on the sync link and the LAN.
+std::string with_bfd(int node) {
+  const std::string other = std::to_string(4 - node), sync = std::to_string(3 - node);
+  return replaced(sample_text(node), "  preempt: true\n",
+                  "  preempt: true\n  bfd: {peers: [10.255.0." + sync + ", 10.0.0." + other +
+                      "], interval: 50ms, multiplier: 3, auth: {key: sesame}}\n");
+}
+
+TEST_F(NodePair, WithBfdAKilledMasterIsReplacedWithinTheDetectionTime) {
+  one = std::make_unique<Box>(1, now, with_bfd(1));
+  two = std::make_unique<Box>(2, now, with_bfd(2));
+  run(8s);
+  ASSERT_EQ(one->role(now), carp::Role::master);
+  ASSERT_EQ(two->role(now), carp::Role::backup);
+  for (const BfdStatus& s : two->node->bfd().status(now)) ASSERT_EQ(s.state, bfd::State::up);
+  one->alive = false;
+  run(160ms);
+  EXPECT_EQ(two->role(now, 0), carp::Role::master);
+  EXPECT_EQ(two->role(now, 1), carp::Role::master);
+  EXPECT_TRUE(two->forwards());
+}
+
+TEST_F(NodePair, WithBfdAPlannedEndSaysSo) {
+  one = std::make_unique<Box>(1, now, with_bfd(1));
+  two = std::make_unique<Box>(2, now, with_bfd(2));
+  run(8s);
+  one->node->shut_down(now, [] {});
+  run(100ms);
+  EXPECT_EQ(two->role(now), carp::Role::master);
+  for (const BfdStatus& s : two->node->bfd().status(now)) {
+    EXPECT_EQ(s.remote.state, bfd::State::admin_down);
+    EXPECT_EQ(s.remote.diag, bfd::Diag::administratively_down);
+  }
+  for (const BfdStatus& s : one->node->bfd().status(now)) EXPECT_EQ(s.state, bfd::State::admin_down);
+}
+
+TEST_F(NodePair, BfdIsTakenInAndOutByAReload) {
+  pair();
+  EXPECT_FALSE(two->plane.snapshot->bfd);
+  for (Box* b : {one.get(), two.get()}) {
+    b->text = with_bfd(b == one.get() ? 1 : 2);
+    EXPECT_TRUE(b->node->reload(now).ok);
+  }
+  run(4s);
+  EXPECT_TRUE(two->plane.snapshot->bfd);
+  for (const BfdStatus& s : two->node->bfd().status(now)) EXPECT_EQ(s.state, bfd::State::up);
+  one->text = sample_text(1);
+  EXPECT_TRUE(one->node->reload(now).ok);
+  run(6s);
+  EXPECT_EQ(one->role(now), carp::Role::master);
+  EXPECT_EQ(two->role(now), carp::Role::backup) << "a master without BFD is no dead master";
 }
 
 TEST_F(NodePair, LosingTheRoleFlushesWhatThePeerDoesNotKnowYet) {
