@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "lib/bfd/auth.h"
 
@@ -24,6 +25,7 @@ struct BfdRunner::Path {
   Time forget_sequence = Time::max();
   Time gone_at = Time::max();  // dismissed: when it has said AdminDown for long enough
   uint64_t losses = 0;
+  uint32_t up_with = 0;  // the peer's discriminator when it was last Up
   bool heard = false;
   Time heard_at{};
   uint64_t sent = 0, received = 0, send_errors = 0;
@@ -221,7 +223,8 @@ void BfdRunner::note_change(Time now, Path& path, bfd::State from) {
   const bfd::Session& s = path.session;
   path.changed = now;
   if (s.state() == bfd::State::up) {
-    watch_.up(now, path.watched);
+    const uint32_t before = std::exchange(path.up_with, s.remote().discriminator);
+    watch_.up(path.watched, before != 0 && before != path.up_with);
     spdlog::info("bfd: {}: {} -> Up, detection time {} ms", name(path), to_string(from),
                  std::chrono::duration_cast<std::chrono::milliseconds>(s.detection_time()).count());
     return;

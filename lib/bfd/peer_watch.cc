@@ -26,7 +26,10 @@ size_t PeerWatch::add() {
 
 void PeerWatch::remove(size_t path) { paths_[path].condition = Condition::unused; }
 
-void PeerWatch::up(Time, size_t path) { paths_[path].condition = Condition::up; }
+void PeerWatch::up(size_t path, bool anew) {
+  paths_[path].condition = Condition::up;
+  if (anew) paths_[path].lost = 0;
+}
 
 bool PeerWatch::any_left() const {
   return std::any_of(paths_.begin(), paths_.end(),

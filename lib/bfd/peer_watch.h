@@ -61,7 +61,9 @@ class PeerWatch {
   size_t add();
   void remove(size_t path);
 
-  void up(Time now, size_t path);
+  // `anew`: with another session of the peer's than before. It was restarted, so what was lost was the peer and not the
+  // path, which begins with a clean record.
+  void up(size_t path, bool anew = false);
   Finding lost(Time now, size_t path, Loss loss);
   // To be called when next_deadline() has come; harmless at any other time.
   Finding deadline(Time now);

@@ -221,7 +221,7 @@ void check_table(const ExpectedTable& want, const Node& node, Lines& out) {
   out.push_back("there is no table " + want.table);
 }
 
-constexpr const char* kPuntNames[] = {"arp", "neighbor-discovery", "carp", "pfsync", "unresolved"};
+constexpr const char* kPuntNames[] = {"arp", "neighbor-discovery", "carp", "pfsync", "bfd", "unresolved"};
 
 }  // namespace
 

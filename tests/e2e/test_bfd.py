@@ -79,7 +79,7 @@ class Paths(harness.LabCase):
         """What fw1 sends to fw2's own address is led astray; groups (adverts) arrive."""
         mac = next(i["mac"] for i in self.fw2.api("show/interfaces")["interfaces"] if i["name"] == "lan")
         if deaf:
-            self.lab.lansw.run("bridge", "fdb", "replace", mac, "dev", "client", "master", "static")
+            self.lab.lansw.run("bridge", "fdb", "replace", mac, "dev", "client", "master", "static", "sticky")
         else:
             self.lab.lansw.run("bridge", "fdb", "del", mac, "dev", "client", "master")
 

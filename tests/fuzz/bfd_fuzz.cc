@@ -75,7 +75,7 @@ void one(Bytes input) {
     require(session.next_deadline() >= now, "nothing is left undone in the past");
     if (!a.changed || &session != &plain) return;
     if (session.state() == bfd::State::up)
-      watch.up(now, path);
+      watch.up(path);
     else if (a.from == bfd::State::up)
       (void)watch.lost(now, path, bfd::Loss::silent);
   };

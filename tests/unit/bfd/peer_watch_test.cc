@@ -9,7 +9,7 @@ namespace {
 class BfdWatch : public testing::Test {
  protected:
   Finding lose(size_t path, Loss loss = Loss::silent) { return watch.lost(now, path, loss); }
-  void up(size_t path) { watch.up(now, path); }
+  void up(size_t path) { watch.up(path); }
   // Lost and back, so often that the next loss is damped.
   void wear_out(size_t path) {
     for (unsigned i = 0; i < Damping::kFlaps; ++i) {
@@ -154,6 +154,15 @@ TEST_F(BfdWatch, GoodPathHoldsThePeerWhenADampedOneGoes) {
   now += 2s;
   EXPECT_EQ(watch.deadline(now), Finding::none);
   EXPECT_EQ(lose(b), Finding::peer_lost);
+}
+
+TEST_F(BfdWatch, PeerThatWasRestartedIsNoFlappingPath) {
+  up(a);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(lose(a), Finding::peer_lost);
+    now += 1s;
+    watch.up(a, true);
+  }
 }
 
 TEST_F(BfdWatch, DampingPassesWithTime) {
