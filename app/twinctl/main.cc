@@ -6,6 +6,7 @@
 #include <exception>
 #include <map>
 
+#include "app/twinctl/import_command.h"
 #include "app/twinctl/offline.h"
 #include "app/twinctl/online.h"
 #include "app/twinctl/reload_command.h"
@@ -18,7 +19,7 @@ using namespace twinwall;
 struct Arguments {
   std::string socket = "/run/twinwall/api.sock";
   std::string file, what, demotion;
-  std::vector<std::string> scenarios;
+  std::vector<std::string> scenarios, interfaces;
   bool print = false, verbose = false, follow = false, coverage = false;
   ctl::ShowOptions show;
   ctl::TableOptions table;
@@ -58,6 +59,12 @@ void add_offline(CLI::App& app, Arguments& a, int& status) {
   app.add_subcommand("schema", "Print the JSON Schema of configurations, for editors")->callback([&] {
     status = ctl::schema();
   });
+
+  CLI::App* from_pf = app.add_subcommand("import", "Translate a pf.conf into a configuration");
+  from_pf->add_option("PF.CONF", a.file, "The file")->required();
+  from_pf->add_option("-o,--output", a.what, "Where to write it; standard output without");
+  from_pf->add_option("--interface", a.interfaces, "What it has: em0=192.0.2.1/24,2001:db8::1/64 (once for each)");
+  from_pf->callback([&] { status = ctl::import_pfconf(a.file, a.what, a.interfaces); });
 
   CLI::App* test = app.add_subcommand("test", "Run scenarios through the engine, offline");
   test->add_option("SCENARIO", a.scenarios, "Files, or folders of them")->required();
