@@ -11,10 +11,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <filesystem>
 
+#include "control/api_explain.h"
+#include "control/api_reload.h"
 #include "control/api_tables.h"
 #include "control/loop_call.h"
 #include "control/show.h"
@@ -31,21 +32,11 @@ constexpr size_t kMaxLimit = 100000;
 constexpr size_t kTableRows = 10'000'000;
 constexpr std::chrono::milliseconds kAnswerPatience{5000};
 constexpr std::chrono::milliseconds kWalkPatience{15000};
-constexpr int kPrecondition = 422;
 constexpr size_t kLogBatch = 64;
 constexpr std::chrono::seconds kLookAgain{1};  // whether whoever reads the log is still there
 
-// What a handler hands back to the HTTP thread.
-struct Answer {
-  int status = 200;
-  Json body;
-  std::function<Json()> later{};  // makes the body where there is one; called in the HTTP thread
-};
-
-Answer error(int status, const std::string& text) { return {status, {{"error", text}}}; }
-
 void put(httplib::Response& response, const std::optional<Answer>& answer) {
-  const Answer a = answer ? *answer : error(503, "no answer in time");
+  const Answer a = answer ? *answer : error_answer(503, "no answer in time");
   response.status = a.status;
   // Texts may hold bytes of the operator's own making; they must not end the daemon.
   const Json body = a.later ? a.later() : a.body;
@@ -54,45 +45,28 @@ void put(httplib::Response& response, const std::optional<Answer>& answer) {
 
 Words words_of(const httplib::Request& request) { return {request.params.begin(), request.params.end()}; }
 
-bool take_number(Words& words, const std::string& key, size_t max, size_t& out, std::string& problem) {
-  for (auto it = words.begin(); it != words.end(); ++it) {
-    if (it->first != key) continue;
-    const std::string text = it->second;
-    words.erase(it);
-    const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), out);
-    if (fault != std::errc{} || end != text.data() + text.size() || out > max) {
-      problem = key + ": must be a number from 0 to " + std::to_string(max);
-      return false;
-    }
-    return true;
-  }
-  return true;
-}
-
-using Respond = std::function<void(Answer)>;
-
 void answer_states(Node& node, Words words, const Respond& reply) {
   size_t limit = kDefaultLimit;
   std::string problem;
-  if (!take_number(words, "limit", kMaxLimit, limit, problem)) return reply(error(400, problem));
+  if (!take_number(words, "limit", kMaxLimit, limit, problem)) return reply(error_answer(400, problem));
   const FilterResult filters = state_filters(node, words);
-  if (!filters.error.empty()) return reply(error(400, filters.error));
+  if (!filters.error.empty()) return reply(error_answer(400, filters.error));
   const auto done = [&node, reply](StateAnswer&& answer) {
     const auto rows = std::make_shared<const StateAnswer>(std::move(answer));
     reply({200, {}, [rows, names = rule_names(node)] { return show_states(names, *rows); }});
   };
-  if (!node.query_states(EventLoop::now(), filters.filters, limit, done)) reply(error(503, "too many requests wait"));
+  if (!node.query_states(EventLoop::now(), filters.filters, limit, done)) reply(busy_answer());
 }
 
 void kill(Node& node, const Words& words, const Respond& reply) {
   const FilterResult filters = state_filters(node, words);
-  if (!filters.error.empty()) return reply(error(400, filters.error));
-  if (words.empty()) return reply(error(400, "kill/states needs a filter; flush/states removes all"));
+  if (!filters.error.empty()) return reply(error_answer(400, filters.error));
+  if (words.empty()) return reply(error_answer(400, "kill/states needs a filter; flush/states removes all"));
   const auto done = [reply](StateAnswer&& a) {
     spdlog::info("api: {} states killed", a.count);
     reply({200, {{"killed", a.count}, {"complete", a.complete}}});
   };
-  if (!node.kill_states(EventLoop::now(), filters.filters, done)) reply(error(503, "too many requests wait"));
+  if (!node.kill_states(EventLoop::now(), filters.filters, done)) reply(busy_answer());
 }
 
 void flush(Node& node, const Respond& reply) {
@@ -100,7 +74,7 @@ void flush(Node& node, const Respond& reply) {
     spdlog::info("api: {} states flushed", count);
     reply({200, {{"killed", count}, {"complete", complete}}});
   };
-  if (!node.flush_states(EventLoop::now(), done)) reply(error(503, "too many requests wait"));
+  if (!node.flush_states(EventLoop::now(), done)) reply(busy_answer());
 }
 
 // Everybody's count begins anew and sticky addresses are forgotten; connections stay.
@@ -116,7 +90,7 @@ void demote(Node& node, Words words, const Respond& reply) {
   size_t value = 256;
   std::string problem;
   if (!take_number(words, "value", 255, value, problem) || value > 255)
-    return reply(error(400, "value: must be a number from 0 to 255"));
+    return reply(error_answer(400, "value: must be a number from 0 to 255"));
   node.set_demotion(EventLoop::now(), static_cast<int>(value));
   spdlog::info("api: demotion {} by the operator", value);
   reply({200, show_carp(node, EventLoop::now())});
@@ -133,10 +107,10 @@ std::string log_time(uint64_t wall_us) {
 // The logged packets that are kept, then those that come; as a capture or as lines of text.
 void stream_log(LogHub& hub, const httplib::Request& q, httplib::Response& r) {
   const std::string format = q.has_param("format") ? q.get_param_value("format") : "pcap";
-  if (format != "pcap" && format != "text") return put(r, error(400, "format: must be pcap or text"));
+  if (format != "pcap" && format != "text") return put(r, error_answer(400, "format: must be pcap or text"));
   std::shared_ptr<LogHub::Reader> reader = hub.open(q.has_param("follow"));
   if (reader == nullptr)
-    return put(r, error(503, fmt::format("{} already read the log: end one of them", LogHub::kReaders)));
+    return put(r, error_answer(503, fmt::format("{} already read the log: end one of them", LogHub::kReaders)));
   const bool text = format == "text";
   const auto provide = [reader, text, begun = false](size_t, httplib::DataSink& sink) mutable {
     std::string out;
@@ -234,17 +208,20 @@ void ApiServer::add_routes(Node& node) {
   server_->Get(R"(/v1/show/([a-z-]+))", [in_loop, &node](const Request& q, Response& r) {
     put(r, in_loop(kAnswerPatience, [&node, what = q.matches[1].str()](const Respond& reply) {
           Json view = show(node, what, EventLoop::now());
-          reply(view.is_null() ? error(404, "show " + what + ": no such view") : Answer{200, std::move(view)});
+          reply(view.is_null() ? error_answer(404, "show " + what + ": no such view") : Answer{200, std::move(view)});
         }));
   });
-  server_->Post("/v1/reload", [in_loop, &node](const Request&, Response& r) {
-    put(r, in_loop(kWalkPatience, [&node](const Respond& reply) {
-          const ReloadResult result = node.reload(EventLoop::now());
-          reply({result.ok ? 200 : kPrecondition,
-                 {{"ok", result.ok},
-                  {"generation", node.snapshot().generation},
-                  {"diagnostics", to_json(result.diagnostics)}}});
-        }));
+  server_->Post("/v1/reload", [in_loop, &node](const Request& q, Response& r) {
+    put(r, in_loop(kWalkPatience, [&node, w = words_of(q)](const Respond& reply) { answer_reload(node, w, reply); }));
+  });
+  server_->Post("/v1/explain", [in_loop, &node](const Request& q, Response& r) {
+    put(r, in_loop(kWalkPatience, [&node, w = words_of(q)](const Respond& reply) { answer_explain(node, w, reply); }));
+  });
+  server_->Post("/v1/confirm", [in_loop, &node](const Request&, Response& r) {
+    put(r, in_loop(kPatience, [&node](const Respond& reply) { answer_confirm(node, reply); }));
+  });
+  server_->Post("/v1/rollback", [in_loop, &node](const Request& q, Response& r) {
+    put(r, in_loop(kWalkPatience, [&node, w = words_of(q)](const Respond& reply) { answer_rollback(node, w, reply); }));
   });
   server_->Post("/v1/kill/states", [in_loop, &node](const Request& q, Response& r) {
     put(r, in_loop(kWalkPatience, [&node, w = words_of(q)](const Respond& reply) { kill(node, w, reply); }));
@@ -266,7 +243,7 @@ void ApiServer::add_routes(Node& node) {
     put(r, in_loop(kAnswerPatience, [&node, name = q.matches[1].str(), w = words_of(q)](const Respond& reply) mutable {
           size_t limit = kDefaultLimit;
           std::string problem;
-          if (!take_number(w, "limit", kTableRows, limit, problem)) return reply(error(400, problem));
+          if (!take_number(w, "limit", kTableRows, limit, problem)) return reply(error_answer(400, problem));
           TableAnswer a = show_table(node, EventLoop::now(), name, limit);
           reply({a.status, std::move(a.body)});
         }));
@@ -274,7 +251,7 @@ void ApiServer::add_routes(Node& node) {
   server_->Post(R"(/v1/table/([A-Za-z0-9_-]+)/([a-z]+))", [in_loop, &node](const Request& q, Response& r) {
     TableRequest request;
     std::string problem;
-    if (!read_table_request(q, request, problem)) return put(r, error(400, problem));
+    if (!read_table_request(q, request, problem)) return put(r, error_answer(400, problem));
     put(r, in_loop(kWalkPatience, [&node, request](const Respond& reply) {
           TableAnswer a = change_table(node, EventLoop::now(), request);
           reply({a.status, std::move(a.body)});
@@ -285,7 +262,7 @@ void ApiServer::add_routes(Node& node) {
     put(r, in_loop(kAnswerPatience, [&node, w = words_of(q)](const Respond& reply) { demote(node, w, reply); }));
   });
   server_->set_error_handler([](const Request& q, Response& r) {
-    if (r.body.empty()) put(r, error(r.status, q.method + " " + q.path + ": no such request"));
+    if (r.body.empty()) put(r, error_answer(r.status, q.method + " " + q.path + ": no such request"));
   });
 }
 
@@ -298,7 +275,7 @@ bool ApiServer::start(Node& node, std::string& error_text) {
   server_->set_pre_routing_handler([](const httplib::Request& q, httplib::Response& r) {
     if (q.path.starts_with("/v1/table/") || q.get_header_value<uint64_t>("Content-Length") <= kBodyMax)
       return httplib::Server::HandlerResponse::Unhandled;
-    put(r, error(413, "the body is too long"));
+    put(r, error_answer(413, "the body is too long"));
     return httplib::Server::HandlerResponse::Handled;
   });
   server_->set_keep_alive_max_count(16);

@@ -1,7 +1,8 @@
 // The operator's door: HTTP and JSON on a unix socket.
 //
 //   GET  /v1/show/WHAT          a view (show.h); show/states takes filters and limit=N
-//   POST /v1/reload             200 {ok: true, …} or 422 {ok: false, diagnostics: […]}
+//   POST /v1/reload, confirm, rollback   api_reload.h
+//   POST /v1/explain            api_explain.h
 //   POST /v1/kill/states?…      {killed: N, complete: true}
 //   POST /v1/flush/states       {killed: N, complete: true}
 //   POST /v1/flush/sources      {flushed: N}

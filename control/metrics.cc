@@ -61,8 +61,14 @@ void add_node(Families& f, const Node& node, Time now) {
       .add({}, std::chrono::duration<double>(now - node.started()).count());
   f.gauge("configuration_generation", "Number of the configuration in force.").add({}, node.snapshot().generation);
   f.counter("reloads_total", "Reloads by result.")
-      .add({{"result", "ok"}}, node.reloads())
-      .add({{"result", "refused"}}, node.reloads_failed());
+      .add({{"result", "ok"}}, node.reloads().applied)
+      .add({{"result", "refused"}}, node.reloads().refused);
+  f.counter("reload_confirmations_total", "Reloads that waited to be confirmed, and were.")
+      .add({}, node.reloads().confirmed);
+  f.counter("rollbacks_total", "Ways back to an earlier configuration, by who took them.")
+      .add({{"by", "operator"}}, node.reloads().rolled_back)
+      .add({{"by", "expiry"}}, node.reloads().expired);
+  f.gauge("reload_unconfirmed", "Whether a reload waits to be confirmed.").add({}, node.unconfirmed(now) ? 1.0 : 0.0);
 }
 
 void add_ports(Families& f, const Node& node) {

@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "control/logging.h"
-#include "control/reload_check.h"
 
 namespace twinwall {
 namespace {
@@ -15,13 +14,6 @@ constexpr size_t kRepliesPerTurn = 4096;
 constexpr size_t kLogsPerTurn = 256;
 constexpr unsigned kLogLinesPerSecond = 500;
 constexpr Duration kConflictLogGap = 10s;
-
-config::Diagnostic whole_file(const std::string& path, const char* message) {
-  config::Diagnostic d;
-  d.at.file = path;
-  d.message = message;
-  return d;
-}
 
 }  // namespace
 
@@ -35,7 +27,9 @@ Node::Node(EventLoop& loop, Dataplane& dataplane, config::Config config, NodeOpt
       neighbors_(*this),
       carp_(*this, options_.random),
       bfd_(*this, options_.random),
-      queries_(dataplane, workers_) {
+      queries_(dataplane, workers_),
+      stored_(options_.stored) {
+  if (!options_.history.empty()) history_.emplace(options_.history);
   if (config_.pfsync) make_sync();
 }
 
@@ -76,6 +70,9 @@ bool Node::start(std::string& error) {
   }
   carp_.start(now);
   bfd_.start(now);
+  std::string trouble;
+  if (!remember(stored_, "start", config_.rules.rules.size(), trouble))
+    spdlog::warn("history: {}; nothing can be reloaded before this is put right", trouble);
   return true;
 }
 
@@ -87,44 +84,6 @@ void Node::apply(Time now, config::Config&& config, std::shared_ptr<Snapshot> sn
   dataplane_.publish(std::shared_ptr<const Snapshot>(std::move(snapshot)));
   carp_.configure(now, config_.carp, snapshot_->interfaces, [this](InterfaceId id) { return dataplane_.link_up(id); });
   bfd_.configure(now, config_.carp.bfd, config_.interfaces, snapshot_->interfaces);
-}
-
-ReloadResult Node::reload(Time now) {
-  now_ = now;
-  ReloadResult result;
-  config::LoadResult loaded = options_.load(options_.config_path);
-  result.diagnostics = std::move(loaded.diagnostics);
-  result.ok = std::none_of(result.diagnostics.begin(), result.diagnostics.end(),
-                           [](const auto& d) { return d.severity == config::Severity::error; });
-  if (result.ok) {
-    auto fixed = needs_restart(config_, loaded.config);
-    result.ok = fixed.empty();
-    std::move(fixed.begin(), fixed.end(), std::back_inserter(result.diagnostics));
-  }
-  if (result.ok && stage_ != Stage::running) {
-    result.ok = false;
-    result.diagnostics.push_back(whole_file(options_.config_path, "this node is shutting down"));
-  }
-  if (result.ok && !registry_.assign(loaded.config.rules)) {
-    result.ok = false;
-    result.diagnostics.push_back(whole_file(options_.config_path, "rules: too many"));
-  }
-  for (const auto& d : result.diagnostics)
-    spdlog::log(d.severity == config::Severity::error ? spdlog::level::err : spdlog::level::warn, "{}",
-                config::to_string(d));
-  if (!result.ok) {
-    ++reloads_failed_;
-    spdlog::error("reload: refused, the running configuration stays");
-    return result;
-  }
-  const std::vector<Mac> macs = dataplane_.macs();
-  auto snapshot = make_snapshot(loaded.config, macs, dataplane_.route_factory());
-  set_log_level(loaded.config.system.log_level);
-  now = now_ = options_.clock();  // reading and compiling took their time
-  apply(now, std::move(loaded.config), std::move(snapshot));
-  ++reloads_;
-  spdlog::info("reload: generation {} with {} rules is in force", generation_, snapshot_->rules.rules.size());
-  return result;
 }
 
 // --- events --------------------------------------------------------------------------------------------------------
@@ -143,9 +102,18 @@ void Node::poll(Time now) {
   carp_.poll(now);
   bfd_.poll(now);
   if (now >= next_peer_check_) check_sync_peer(now);
+  if (unconfirmed_ && now >= unconfirmed_->until) (void)take_back("expiry");
   neighbors_.poll(now);
   queries_.poll(now);
   if (stage_ != Stage::running && stage_ != Stage::done) hand_over(now);
+}
+
+CarpRoles Node::roles(Time now) const {
+  CarpRoles out;
+  out.master.resize(config_.interfaces.size());
+  for (const CarpStatus& s : carp_.status(now))
+    if (s.role == carp::Role::master) out.master[s.interface - 1u].set(s.vhid);
+  return out;
 }
 
 Totals Node::totals() const { return since(add_up(dataplane_, workers_, config_.interfaces.size()), flushed_); }
@@ -182,7 +150,7 @@ void Node::take_logs(Time now) {
 
 Time Node::next_deadline() const {
   return std::min({carp_.next_deadline(), bfd_.next_deadline(), neighbors_.next_deadline(), queries_.next_deadline(),
-                   next_peer_check_, stage_deadline_, next_step_});
+                   next_peer_check_, stage_deadline_, next_step_, unconfirmed_ ? unconfirmed_->until : Time::max()});
 }
 
 void Node::punted(Time now, const PuntedFrame& f) {

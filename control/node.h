@@ -15,13 +15,16 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "control/affected_states.h"
 #include "control/bfd_runner.h"
 #include "control/carp_runner.h"
 #include "control/event_loop.h"
+#include "control/history.h"
 #include "control/log_hub.h"
 #include "control/neighbors.h"
 #include "control/rule_registry.h"
@@ -29,21 +32,41 @@
 #include "control/sync_engine.h"
 #include "control/totals.h"
 #include "dataplane/dataplane.h"
+#include "lib/config/difference.h"
 #include "lib/config/schema.h"
 
 namespace twinwall {
 
 struct NodeOptions {
   std::string config_path;
-  std::function<config::LoadResult(const std::string& path)> load;
+  std::function<config::LoadResult(const std::string& path, const config::LoadOptions& options)> load;
   std::function<uint64_t()> random;  // that nobody can guess
   uint32_t hostid = 0;               // as the dataplane has it
   std::function<Time()> clock = EventLoop::now;
+  // Where the configurations that were in force are kept; empty: nowhere, and there is no way back to them.
+  std::string history;
+  std::shared_ptr<const config::StoredCopy> stored;  // of the configuration at the start
+};
+
+struct ReloadOrder {
+  bool compare = false;  // the result says what changes
+  // Taken back after so long unless confirm() comes; 0: for good.
+  std::chrono::seconds confirm{0};
+};
+
+// How often each came to pass.
+struct ReloadCounts {
+  uint64_t applied = 0, refused = 0;
+  uint64_t confirmed = 0, rolled_back = 0, expired = 0;
 };
 
 struct ReloadResult {
   bool ok = false;
   std::vector<config::Diagnostic> diagnostics;
+  // What is another way than before, and the states that the rules would not have any more; where asked for, and where
+  // the file can be read at all.
+  std::optional<config::Difference> changes;
+  std::shared_ptr<const AffectedStates> affected;
 };
 
 class Node final : public LoopTask, private NeighborOutput, private CarpOutput, private BfdOutput, private SyncHost {
@@ -55,7 +78,17 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
 
   // Publishes and starts everything. False, with the reason in `error`, when the rules do not fit.
   [[nodiscard]] bool start(std::string& error);
-  ReloadResult reload(Time now);
+  ReloadResult reload(Time now, const ReloadOrder& order = {});
+  // What reload() would do, applying nothing.
+  [[nodiscard]] ReloadResult rehearse_reload();
+  // The last reload, which waits for it, is for good. False: none waits.
+  bool confirm();
+  // Back to the configuration in force `steps` changes ago; an unconfirmed reload counts as one.
+  ReloadResult rollback(Time now, size_t steps);
+  // How long the last reload still waits to be confirmed; none: it is for good.
+  [[nodiscard]] std::optional<Duration> unconfirmed(Time now) const;
+  // What was in force, the newest first.
+  [[nodiscard]] std::vector<HistoryEntry> history() const;
   // Begins the planned end; `done` is called once when nothing is forwarded here any more.
   void shut_down(Time now, std::function<void()> done);
 
@@ -65,6 +98,14 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   // The operator's words; `done` is called in the loop's thread. False: too many wait.
   bool query_states(Time now, std::vector<StateFilter> filters, size_t limit, std::function<void(StateAnswer&&)> done);
   bool kill_states(Time now, std::vector<StateFilter> filters, std::function<void(StateAnswer&&)> done);
+  // One of the states that are wanted.
+  bool sweep_states(Time now, const StateFilter& filter, std::function<bool(const StateRow&)> wanted,
+                    std::function<void(StateAnswer&&)> done) {
+    return queries_.sweep(now, filter, std::move(wanted), false, 1, std::move(done));
+  }
+  // Finds, and with `kill` removes, those that `affected` says; `done` gets at most `limit` of them.
+  bool affected_states(Time now, std::shared_ptr<const AffectedStates> affected, bool kill, size_t limit,
+                       std::function<void(StateAnswer&&)> done);
   // Removes all states; peers are told in one word about those made here.
   bool flush_states(Time now, std::function<void(uint64_t count, bool complete)> done);
   // What displays count begins anew; the metrics go on.
@@ -74,6 +115,8 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   // For displays.
   [[nodiscard]] const config::Config& config() const { return config_; }
   [[nodiscard]] const Snapshot& snapshot() const { return *snapshot_; }
+  [[nodiscard]] std::shared_ptr<const Snapshot> shared_snapshot() const { return snapshot_; }
+  [[nodiscard]] CarpRoles roles(Time now) const;
   [[nodiscard]] Dataplane& dataplane() const { return dataplane_; }
   [[nodiscard]] const CarpRunner& carp() const { return carp_; }
   [[nodiscard]] const BfdRunner& bfd() const { return bfd_; }
@@ -87,8 +130,7 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   [[nodiscard]] uint32_t hostid() const { return options_.hostid; }
   [[nodiscard]] Time started() const { return started_; }
   [[nodiscard]] const std::string& config_path() const { return options_.config_path; }
-  [[nodiscard]] uint64_t reloads() const { return reloads_; }
-  [[nodiscard]] uint64_t reloads_failed() const { return reloads_failed_; }
+  [[nodiscard]] const ReloadCounts& reloads() const { return reloads_; }
   [[nodiscard]] uint64_t punts_ignored() const { return punts_ignored_; }
   // Records of rules with `log` that made no line, because there were too many.
   [[nodiscard]] uint64_t logs_suppressed() const { return logs_suppressed_; }
@@ -107,6 +149,20 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   void peer_gone(bfd::Finding finding) override;
   void bulk_changed(bool running, bool first) override;
 
+  // What a reload that waits for its confirmation would go back to.
+  struct Unconfirmed {
+    Time until{};
+    config::Config before;
+    std::shared_ptr<const config::StoredCopy> stored;
+  };
+  [[nodiscard]] ReloadResult check_reload(config::LoadResult& loaded) const;
+  [[nodiscard]] config::LoadResult load(const std::string& path) const;
+  ReloadResult put_in_force(Time now, config::LoadResult&& loaded, const ReloadOrder& order, std::string_view by);
+  [[nodiscard]] bool remember(const std::shared_ptr<const config::StoredCopy>& stored, std::string_view by,
+                              size_t rules, std::string& error);
+  void apply_config(config::Config&& config, std::shared_ptr<const config::StoredCopy> stored);
+  ReloadResult take_back(std::string_view by);
+  ReloadResult refuse(ReloadResult result);
   void apply(Time now, config::Config&& config, std::shared_ptr<Snapshot> snapshot);
   void take_logs(Time now);
   void punted(Time now, const PuntedFrame& frame);
@@ -157,7 +213,10 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   uint64_t logs_suppressed_ = 0;
   mutable LogHub logged_;
   Totals flushed_;
-  uint64_t reloads_ = 0, reloads_failed_ = 0;
+  ReloadCounts reloads_;
+  std::optional<History> history_;
+  std::shared_ptr<const config::StoredCopy> stored_;  // of what is in force; null without history
+  std::optional<Unconfirmed> unconfirmed_;
   uint64_t punts_ignored_ = 0;
 };
 

@@ -41,6 +41,7 @@ class Check {
     same(a.hugepages, b.hugepages, at, "system.hugepages");
     same(a.memory_bytes, b.memory_bytes, at, "system.memory");
     same(a.api_socket, b.api_socket, at, "system.api");
+    same(a.state_directory, b.state_directory, at, "system.state-directory");
     same(a.metrics_listen, b.metrics_listen, at, "system.metrics.listen");
     same(a.log_target, b.log_target, at, "system.log.target");
   }

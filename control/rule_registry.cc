@@ -5,32 +5,63 @@
 
 namespace twinwall {
 
-bool RuleRegistry::assign(Ruleset& rules) {
-  std::map<Key, RuleSlot> wanted;
+RuleRegistry::Sorted RuleRegistry::sort_out(const Ruleset& rules) const {
+  Sorted out;
   std::map<uint64_t, unsigned> turns;
-  std::vector<std::pair<Rule*, Key>> fresh;
-  for (Rule& rule : rules.rules) {
+  for (size_t i = 0; i < rules.rules.size(); ++i) {
+    const Rule& rule = rules.rules[i];
     if (rule.repeated()) continue;  // its first place has the slot
     const Key key{rule.identity, turns[rule.identity]++};
     const auto it = in_use_.find(key);
     if (it == in_use_.end()) {
-      fresh.emplace_back(&rule, key);
+      out.fresh.emplace_back(i, key);
       continue;
     }
-    rule.slot = it->second;
-    wanted.insert(*it);
+    out.slots.emplace_back(i, it->second);
+    out.kept.insert(*it);
   }
+  return out;
+}
 
-  // A worker may still count for, and make states of, what the last reload took away; what is older is safe.
-  std::vector<RuleSlot> reusable;
+// A worker may still count for, and make states of, what the last reload took away; what is older is safe.
+std::vector<RuleSlot> RuleRegistry::reusable() const {
+  std::vector<RuleSlot> out;
   for (const auto& r : retired_)
-    if (r.generation < generation_ && totals_(r.slot).states == 0) reusable.push_back(r.slot);
+    if (r.generation < generation_ && totals_(r.slot).states == 0) out.push_back(r.slot);
+  return out;
+}
+
+bool RuleRegistry::has_room(const Ruleset& rules, size_t fresh, size_t reusable) const {
   const size_t untouched = slots_ > next_fresh_ ? slots_ - next_fresh_ : 0;
-  if (fresh.size() > reusable.size() + untouched || !assign_tags(rules)) return false;
+  const auto new_tags = std::count_if(rules.tags.begin(), rules.tags.end(),
+                                      [&](const std::string& name) { return !tags_.contains(name); });
+  return fresh <= reusable + untouched && tag_names_.size() + static_cast<size_t>(new_tags) <= UINT16_MAX;
+}
+
+bool RuleRegistry::fits(const Ruleset& rules) const {
+  return has_room(rules, sort_out(rules).fresh.size(), reusable().size());
+}
+
+void RuleRegistry::rehearse(Ruleset& rules) const {
+  Tags tags = tags_;
+  std::vector<std::string> names = tag_names_;
+  assign_tags(rules, tags, names);
   carry_tables(rules);
+}
+
+bool RuleRegistry::assign(Ruleset& rules) {
+  Sorted sorted = sort_out(rules);
+  std::vector<RuleSlot> reusable = this->reusable();
+  if (!has_room(rules, sorted.fresh.size(), reusable.size())) return false;
+  assign_tags(rules, tags_, tag_names_);
+  carry_tables(rules);
+  tables_.clear();
+  for (const auto& table : rules.tables) tables_[table->name()] = table;
 
   ++generation_;
-  for (const auto& [rule, key] : fresh) {
+  for (const auto& [position, slot] : sorted.slots) rules.rules[position].slot = slot;
+  std::map<Key, RuleSlot>& wanted = sorted.kept;
+  for (const auto& [position, key] : sorted.fresh) {
     RuleSlot slot = next_fresh_;
     if (slot < slots_) {
       ++next_fresh_;
@@ -42,7 +73,7 @@ bool RuleRegistry::assign(Ruleset& rules) {
     RuleTotals base = totals_(slot);
     base.states = 0;
     baseline_[slot] = base;
-    rule->slot = slot;
+    rules.rules[position].slot = slot;
     wanted.emplace(key, slot);
   }
   for (const auto& [key, slot] : in_use_)
@@ -74,34 +105,25 @@ void RuleRegistry::keep_retired(Ruleset& rules) {
 }
 
 // Names are never forgotten: a state may outlive many reloads.
-bool RuleRegistry::assign_tags(Ruleset& rules) {
-  std::vector<std::string> fresh;
-  for (const std::string& name : rules.tags)
-    if (!tags_.contains(name)) fresh.push_back(name);
-  if (tag_names_.size() + fresh.size() > UINT16_MAX) return false;
-  for (const std::string& name : fresh) {
-    tag_names_.push_back(name);
-    tags_[name] = static_cast<TagId>(tag_names_.size());
+void RuleRegistry::assign_tags(Ruleset& rules, Tags& tags, std::vector<std::string>& names) {
+  for (const std::string& name : rules.tags) {
+    if (tags.contains(name)) continue;
+    names.push_back(name);
+    tags[name] = static_cast<TagId>(names.size());
   }
   const auto renumber = [&](TagId& id) {
-    if (id != 0) id = tags_.at(rules.tags[id - 1u]);
+    if (id != 0) id = tags.at(rules.tags[id - 1u]);
   };
   for (Rule& rule : rules.rules) {
     renumber(rule.tag);
     renumber(rule.tagged);
   }
-  rules.tags = tag_names_;
-  return true;
+  rules.tags = names;
 }
 
-void RuleRegistry::carry_tables(Ruleset& rules) {
-  std::map<std::string, std::shared_ptr<Table>> now;
-  for (const auto& table : rules.tables) {
-    now[table->name()] = table;
-    const auto before = tables_.find(table->name());
-    if (before != tables_.end()) table->take_over(*before->second);
-  }
-  tables_ = std::move(now);
+void RuleRegistry::carry_tables(Ruleset& rules) const {
+  for (const auto& table : rules.tables)
+    if (const auto before = tables_.find(table->name()); before != tables_.end()) table->take_over(*before->second);
 }
 
 RuleTotals RuleRegistry::since_assigned(RuleSlot slot) const {

@@ -41,6 +41,11 @@ class RuleRegistry {
   // Gives every rule its slot and every tag its number. False when there are more than there is room for: nothing is
   // changed then.
   [[nodiscard]] bool assign(Ruleset& rules);
+  // Makes of `rules` what assign() would, but for the slots: tags with their numbers, tables with what they would take
+  // over. The registry stays as it is.
+  void rehearse(Ruleset& rules) const;
+  // Whether assign() would find room.
+  [[nodiscard]] bool fits(const Ruleset& rules) const;
   // What the rule counted since it has the slot; `states` as they are now.
   [[nodiscard]] RuleTotals since_assigned(RuleSlot slot) const;
   // Forgets what was counted so far.
@@ -55,13 +60,24 @@ class RuleRegistry {
     uint64_t generation = 0;
   };
 
-  [[nodiscard]] bool assign_tags(Ruleset& rules);
-  void carry_tables(Ruleset& rules);
+  // Which rules there were before, and which are new (by position).
+  struct Sorted {
+    std::map<Key, RuleSlot> kept;
+    std::vector<std::pair<size_t, Key>> fresh;
+    std::vector<std::pair<size_t, RuleSlot>> slots;  // of the kept ones
+  };
+  [[nodiscard]] Sorted sort_out(const Ruleset& rules) const;
+  [[nodiscard]] std::vector<RuleSlot> reusable() const;
+  [[nodiscard]] bool has_room(const Ruleset& rules, size_t fresh, size_t reusable) const;
+  using Tags = std::map<std::string, TagId>;
+  // Names are never forgotten: a state may outlive many reloads.
+  static void assign_tags(Ruleset& rules, Tags& tags, std::vector<std::string>& names);
+  void carry_tables(Ruleset& rules) const;
   void keep_retired(Ruleset& rules);
 
   Totals totals_;
   size_t slots_;
-  std::map<std::string, TagId> tags_;
+  Tags tags_;
   std::vector<std::string> tag_names_;
   std::map<std::string, std::shared_ptr<Table>> tables_;
   uint64_t generation_ = 0;

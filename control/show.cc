@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "control/api_reload.h"
 #include "control/api_tables.h"
 #include "control/logging.h"
 #include "lib/engine/reasons.h"
@@ -71,8 +72,9 @@ Json show_info(const Node& node, Time now) {
           {"configuration", node.config_path()},
           {"uptime", seconds(now - node.started())},
           {"generation", node.snapshot().generation},
-          {"reloads", node.reloads()},
-          {"reloads_refused", node.reloads_failed()},
+          {"reloads", node.reloads().applied},
+          {"reloads_refused", node.reloads().refused},
+          {"reloads_taken_back", node.reloads().rolled_back + node.reloads().expired},
           {"log_records_lost",
            node.dataplane().logs_lost() + node.logs_suppressed() + log_lines_lost() + node.logged().lost()},
           {"leaving", node.leaving()},
@@ -444,9 +446,9 @@ Json show_workers(const Node& node) {
 }
 
 std::span<const std::string_view> view_names() {
-  static constexpr std::array<std::string_view, 15> kNames = {
+  static constexpr std::array<std::string_view, 16> kNames = {
       "info",      "interfaces", "rules",  "states", "carp",    "bfd",     "pfsync", "routes",
-      "neighbors", "timeouts",   "limits", "labels", "workers", "sources", "tables"};
+      "neighbors", "timeouts",   "limits", "labels", "workers", "sources", "tables", "history"};
   return kNames;
 }
 
@@ -465,6 +467,7 @@ Json show(const Node& node, std::string_view what, Time now) {
   if (what == "labels") return show_labels(node);
   if (what == "workers") return show_workers(node);
   if (what == "tables") return show_tables(node);
+  if (what == "history") return show_history(node, now);
   return nullptr;
 }
 

@@ -17,6 +17,21 @@ bool StateQueries::ask(Time now, Command command, std::vector<StateFilter> filte
   return true;
 }
 
+bool StateQueries::sweep(Time now, const StateFilter& filter, std::function<bool(const StateRow&)> wanted, bool kill,
+                         size_t limit, std::function<void(StateAnswer&&)> done) {
+  if (waiting_.size() >= kMaxWaiting) return false;
+  Question q;
+  q.command.kind = Command::Kind::export_states;
+  q.filters = {filter};
+  q.limit = limit;
+  q.done = std::move(done);
+  q.wanted = std::move(wanted);
+  q.kill = kill;
+  waiting_.push_back(std::move(q));
+  if (!walking_) begin(now);
+  return true;
+}
+
 void StateQueries::begin(Time now) {
   while (!walking_ && !waiting_.empty()) {
     Question& q = waiting_.front();
@@ -42,19 +57,43 @@ void StateQueries::send(Time now) {
     }
     --unsent_;
   }
+  for (; !kills_.empty(); kills_.pop_front()) {
+    Command c;
+    c.kind = Command::Kind::kill_state;
+    c.id = kills_.front().second;
+    if (dataplane_.command(kills_.front().first, c)) continue;
+    retry_ = now + 1ms;
+    return;
+  }
 }
 
 void StateQueries::reply(Time now, const Reply& r) {
   if (!walking_ || r.cookie != cookie_) return;
-  StateAnswer& answer = waiting_.front().answer;
-  if (r.kind == Reply::Kind::state) {
-    if (answer.rows.size() < waiting_.front().limit)
-      answer.rows.push_back({r.record, r.rule_number, r.rule, r.worker, r.imported, r.sync_queue});
-    return;
-  }
+  Question& q = waiting_.front();
+  if (r.kind == Reply::Kind::state)
+    return take(
+        now, q,
+        {r.record, r.rule_number, r.rule, r.worker, r.imported, r.sync_queue, r.created_on, r.received_on, r.tag});
   if (r.kind != Reply::Kind::done) return;
-  answer.count += r.count;
-  if (--left_ != 0) return;
+  if (!q.wanted) q.answer.count += r.count;
+  if (left_ != 0) --left_;
+  go_on(now);
+}
+
+void StateQueries::take(Time now, Question& q, StateRow&& row) {
+  if (q.wanted) {
+    if (!q.wanted(row)) return;
+    ++q.answer.count;
+    if (q.kill) {
+      kills_.emplace_back(row.worker, pfsync::StateId{row.record.id, row.record.creator});
+      send(now);
+    }
+  }
+  if (q.answer.rows.size() < q.limit) q.answer.rows.push_back(std::move(row));
+}
+
+void StateQueries::go_on(Time now) {
+  if (left_ != 0 || !kills_.empty()) return;
   walking_ = false;
   begin(now);
 }
@@ -64,6 +103,7 @@ void StateQueries::finish(Time, bool complete) {
   waiting_.pop_front();
   walking_ = false;
   unsent_ = left_ = 0;
+  kills_.clear();
   give_up_ = retry_ = Time::max();
   q.answer.complete = complete;
   q.done(std::move(q.answer));
@@ -71,8 +111,9 @@ void StateQueries::finish(Time, bool complete) {
 
 void StateQueries::poll(Time now) {
   if (!walking_) return;
-  if (unsent_ != 0) send(now);
-  if (now < give_up_) return;
+  if (unsent_ != 0 || !kills_.empty()) send(now);
+  go_on(now);
+  if (!walking_ || now < give_up_) return;
   finish(now, false);
   begin(now);
 }

@@ -4,9 +4,12 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <map>
 
+#include "app/twinctl/import_command.h"
 #include "app/twinctl/offline.h"
 #include "app/twinctl/online.h"
+#include "app/twinctl/reload_command.h"
 #include "app/twinctl/table_command.h"
 
 namespace {
@@ -16,10 +19,12 @@ using namespace twinwall;
 struct Arguments {
   std::string socket = "/run/twinwall/api.sock";
   std::string file, what, demotion;
-  std::vector<std::string> scenarios;
-  bool print = false, verbose = false, follow = false;
+  std::vector<std::string> scenarios, interfaces;
+  bool print = false, verbose = false, follow = false, coverage = false;
   ctl::ShowOptions show;
   ctl::TableOptions table;
+  ctl::ReloadOptions reload;
+  unsigned steps = 1;
   std::string src, dst, proto, port, rule, label, interface, id, limit;
 };
 
@@ -51,18 +56,29 @@ void add_offline(CLI::App& app, Arguments& a, int& status) {
   check->add_flag("--print", a.print, "Print the expanded rules in PF's notation");
   check->callback([&] { status = ctl::check(a.file, a.print); });
 
+  app.add_subcommand("schema", "Print the JSON Schema of configurations, for editors")->callback([&] {
+    status = ctl::schema();
+  });
+
+  CLI::App* from_pf = app.add_subcommand("import", "Translate a pf.conf into a configuration");
+  from_pf->add_option("PF.CONF", a.file, "The file")->required();
+  from_pf->add_option("-o,--output", a.what, "Where to write it; standard output without");
+  from_pf->add_option("--interface", a.interfaces, "What it has: em0=192.0.2.1/24,2001:db8::1/64 (once for each)");
+  from_pf->callback([&] { status = ctl::import_pfconf(a.file, a.what, a.interfaces); });
+
   CLI::App* test = app.add_subcommand("test", "Run scenarios through the engine, offline");
   test->add_option("SCENARIO", a.scenarios, "Files, or folders of them")->required();
   test->add_flag("-v,--verbose", a.verbose, "Name the scenarios that passed, too");
-  test->callback([&] { status = ctl::test(a.scenarios, a.verbose); });
-}
+  test->add_flag("--coverage", a.coverage, "List the rules that decided nothing in any of the scenarios");
+  test->callback([&] { status = ctl::test(a.scenarios, a.verbose, a.coverage); });
+}  // namespace
 
 void add_show(CLI::App& app, Arguments& a, int& status) {
   CLI::App* show = app.add_subcommand("show", "Look at a running node");
   show->add_option("WHAT", a.what, "What to show")
       ->required()
       ->check(CLI::IsMember({"info", "interfaces", "rules", "states", "carp", "bfd", "pfsync", "routes", "neighbors",
-                             "timeouts", "limits", "labels", "workers", "sources", "tables"}));
+                             "timeouts", "limits", "labels", "workers", "sources", "tables", "history"}));
   show->add_flag("--json", a.show.json, "The daemon's answer as it is");
   show->add_flag("-v,--verbose", a.show.details, "Counters, windows, ids");
   add_filters(show, a);
@@ -77,7 +93,25 @@ void add_show(CLI::App& app, Arguments& a, int& status) {
 
 void add_commands(CLI::App& app, Arguments& a, int& status) {
   CLI::App* reload = app.add_subcommand("reload", "Read the configuration again");
-  reload->callback([&] { status = ctl::reload(ctl::Client(a.socket)); });
+  reload->add_flag("--dry-run", a.reload.dry_run, "Say what would change, and change nothing");
+  reload->add_flag("--kill-affected", a.reload.kill_affected,
+                   "Forget the connections that the new rules would not pass; with --dry-run say which");
+  reload->add_flag("--json", a.reload.json, "The daemon's answer as it is");
+  const std::map<std::string, unsigned> units = {{"s", 1}, {"m", 60}, {"h", 3600}};
+  reload
+      ->add_option("--confirm", a.reload.confirm, "Take it back after so long unless 'twinctl confirm' comes: 60s, 5m")
+      ->transform(CLI::AsNumberWithUnit(units))
+      ->check(CLI::Range(1, 86400));
+  reload->callback([&] { status = ctl::reload(ctl::Client(a.socket), a.reload); });
+
+  app.add_subcommand("confirm", "Keep the reload that waits for it")->callback([&] {
+    status = ctl::confirm(ctl::Client(a.socket));
+  });
+  CLI::App* rollback = app.add_subcommand("rollback", "Back to an earlier configuration; 'show history' lists them");
+  rollback->add_option("N", a.steps, "How many changes back; 1 takes back an unconfirmed reload")
+      ->check(CLI::Range(1, 9))
+      ->capture_default_str();
+  rollback->callback([&] { status = ctl::rollback(ctl::Client(a.socket), a.steps); });
 
   CLI::App* kill = app.add_subcommand("kill", "Forget connections, here and at the peer");
   kill->require_subcommand(1);
@@ -101,6 +135,17 @@ void add_commands(CLI::App& app, Arguments& a, int& status) {
 
   flush->add_subcommand("counters", "Rules, interfaces, reasons and limits count from 0; /metrics goes on")
       ->callback([&] { status = ctl::flush_counters(ctl::Client(a.socket)); });
+
+  CLI::App* explain = app.add_subcommand("explain", "What would become of a packet, rule by rule; changes nothing");
+  explain->add_option("PACKET", a.what, "In the notation of scenarios: \"tcp 10.0.0.5:40000 > 198.51.100.7:80 S\"")
+      ->required();
+  explain->add_option("--at", a.interface, "Where it comes in; without it, where the way back to its source leaves");
+  explain->add_option("--config", a.file, "A configuration to ask instead of the running node");
+  explain->add_flag("-v,--verbose", a.verbose, "Tell of the rules that do not match, too, and why");
+  explain->callback([&] {
+    status = a.file.empty() ? ctl::explain(ctl::Client(a.socket), a.what, a.interface, a.verbose)
+                            : ctl::explain_offline(a.file, a.what, a.interface, a.verbose);
+  });
 
   CLI::App* log = app.add_subcommand("log", "Packets that rules with 'log' matched, and broken ones");
   log->add_flag("-f,--follow", a.follow, "Go on with those that come");

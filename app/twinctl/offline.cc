@@ -6,9 +6,11 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include "lib/config/load.h"
 #include "lib/filter/print_ruleset.h"
+#include "lib/scenario/explain.h"
 #include "lib/scenario/runner.h"
 
 namespace twinwall::ctl {
@@ -20,6 +22,28 @@ int check(const std::string& file, bool print) {
   fmt::print(stderr, "{}", config::to_string(loaded.diagnostics));
   if (!loaded.ok()) return kBadUsage;
   if (print) fmt::print("{}", print_ruleset(loaded.config.rules, true));
+  return kOk;
+}
+
+int explain_offline(const std::string& file, const std::string& packet, const std::string& at, bool all) {
+  config::LoadResult loaded = config::load_file(file);
+  fmt::print(stderr, "{}", config::to_string(loaded.diagnostics));
+  if (!loaded.ok()) return kBadUsage;
+  scenario::Node node(std::move(loaded.config));
+  const auto target = [&](InterfaceId interface, const IpAddress& to) { return node.target_mac(interface, to); };
+  const scenario::ArrivingFrame arriving = scenario::arriving_frame(node.snapshot(), packet, at, target);
+  if (!arriving.error.empty()) {
+    fmt::print(stderr, "packet: {}\n", arriving.error);
+    return kBadUsage;
+  }
+  for (const std::string& line :
+       scenario::explain(node, arriving.interface, arriving.frame, all ? ExplainRules::all : ExplainRules::matching))
+    fmt::print("{}\n", line);
+  return kOk;
+}
+
+int schema() {
+  fmt::print("{}", config::configuration_schema());
   return kOk;
 }
 
@@ -53,9 +77,37 @@ bool add_scenarios(const std::string& path, std::vector<std::string>& out, size_
   return true;
 }
 
+// The rules of every configuration, and whether any scenario had a use for them.
+class Coverage {
+ public:
+  void add(const std::vector<scenario::RuleUse>& rules) {
+    for (const scenario::RuleUse& rule : rules) {
+      auto& known = configurations_[rule.configuration];
+      const auto same = [&](const scenario::RuleUse& other) { return other.identity == rule.identity; };
+      const auto it = std::find_if(known.begin(), known.end(), same);
+      if (it == known.end())
+        known.push_back(rule);
+      else
+        it->used = it->used || rule.used;
+    }
+  }
+
+  void print() const {
+    for (const auto& [name, rules] : configurations_) {
+      const auto used = std::count_if(rules.begin(), rules.end(), [](const auto& r) { return r.used; });
+      fmt::print("{}: {} of {} rules decided a packet\n", name, used, rules.size());
+      for (const scenario::RuleUse& rule : rules)
+        if (!rule.used) fmt::print("  never: @{} {}\n", rule.place, rule.text);
+    }
+  }
+
+ private:
+  std::map<std::string, std::vector<scenario::RuleUse>> configurations_;
+};
+
 }  // namespace
 
-int test(const std::vector<std::string>& paths, bool verbose) {
+int test(const std::vector<std::string>& paths, bool verbose, bool coverage) {
   std::vector<std::string> files;
   size_t others = 0;
   for (const std::string& path : paths) {
@@ -68,9 +120,11 @@ int test(const std::vector<std::string>& paths, bool verbose) {
     return kBadUsage;
   }
   size_t passed = 0, failed = 0;
+  Coverage covered;
   for (const std::string& file : files) {
     const scenario::RunResult r = scenario::run_scenario_file(file);
     fmt::print("{}", r.shown);
+    if (coverage) covered.add(r.rules);
     if (r.passed) {
       ++passed;
       if (verbose) fmt::print("passed: {} ({})\n", r.name, file);
@@ -80,6 +134,7 @@ int test(const std::vector<std::string>& paths, bool verbose) {
     }
   }
   if (others != 0) fmt::print("{} other YAML files left alone\n", others);
+  if (coverage) covered.print();
   fmt::print("{} passed, {} failed\n", passed, failed);
   return failed == 0 ? kOk : kFailed;
 }

@@ -13,12 +13,6 @@ namespace twinwall::ctl {
 
 namespace {
 
-// One line about what went wrong, and the exit status for it.
-int failed(const Response& r) {
-  fmt::print(stderr, "twinctl: {}\n", r.error);
-  return r.status == 400 || r.status == 404 ? kBadUsage : kFailed;
-}
-
 uint64_t killed(const Json& body) {
   const auto it = body.find("killed");
   return it != body.end() && it->is_number() ? it->get<uint64_t>() : 0;
@@ -34,6 +28,11 @@ int report_killed(const Response& r) {
 
 }  // namespace
 
+int failed(const Response& r) {
+  fmt::print(stderr, "twinctl: {}\n", r.error);
+  return r.status == 400 || r.status == 404 ? kBadUsage : kFailed;
+}
+
 int show(const Client& client, const std::string& what, const ShowOptions& options) {
   const Response r = client.get("/v1/show/" + what, options.query);
   if (!r.error.empty()) return failed(r);
@@ -42,21 +41,6 @@ int show(const Client& client, const std::string& what, const ShowOptions& optio
   else
     fmt::print("{}", view_text(what, r.body, options.details));
   return kOk;
-}
-
-int reload(const Client& client) {
-  const Response r = client.post("/v1/reload");
-  const bool answered = r.body.is_object() && r.body.contains("diagnostics");
-  if (!answered) return failed(r);
-  for (const Json& d : r.body["diagnostics"])
-    if (d.is_object() && d.contains("text") && d["text"].is_string())
-      fmt::print(stderr, "{}\n", d["text"].get<std::string>());
-  if (r.body.value("ok", false)) {
-    fmt::print("reloaded\n");
-    return kOk;
-  }
-  fmt::print(stderr, "twinctl: nothing was changed\n");
-  return kBadUsage;
 }
 
 int kill_states(const Client& client, const Query& query) {
@@ -101,6 +85,17 @@ int log(const Client& client, const std::string& file, bool follow) {
     return kFailed;
   }
   return r.error.empty() ? kOk : failed(r);
+}
+
+int explain(const Client& client, const std::string& packet, const std::string& at, bool all) {
+  Query query = {{"packet", packet}};
+  if (!at.empty()) query.emplace_back("at", at);
+  if (all) query.emplace_back("rules", "all");
+  const Response r = client.post("/v1/explain", query);
+  if (!r.error.empty()) return failed(r);
+  for (const Json& line : r.body.value("lines", Json::array()))
+    if (line.is_string()) fmt::print("{}\n", line.get<std::string>());
+  return kOk;
 }
 
 int demote(const Client& client, const std::string& value) {

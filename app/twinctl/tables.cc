@@ -297,6 +297,16 @@ std::string view_text(const std::string& what, const Json& view, bool details) {
                                         {"PACKETS", "packets", true},
                                         {"BYTES", "bytes", true},
                                         {"STATES", "states", true}});
+  if (what == "history") {
+    std::string out = table(part(view, "history"), {{"STEPS", "steps", true},
+                                                    {"TIME", "time"},
+                                                    {"BY", "by"},
+                                                    {"RULES", "rules", true},
+                                                    {"CONFIGURATION", "configuration"}});
+    if (const std::string left = word(view, "confirm_within"); !left.empty())
+      out += fmt::format("the reload is taken back in {} s unless it is confirmed\n", left);
+    return out;
+  }
   if (what == "tables")
     return table(part(view, "tables"), {{"TABLE", "table"},
                                         {"ENTRIES", "entries", true},

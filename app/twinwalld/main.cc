@@ -99,7 +99,9 @@ int serve(EventLoop& loop, ApiServer& api, Dataplane& dataplane, config::Config 
 }
 
 int run(const std::string& path) {
-  config::LoadResult loaded = config::load_file(path);
+  config::LoadOptions keep;
+  keep.keep = true;
+  config::LoadResult loaded = config::load_file(path, keep);
   print(loaded.diagnostics);
   if (!loaded.ok()) return kBadConfiguration;
   config::Config& config = loaded.config;
@@ -124,6 +126,8 @@ int run(const std::string& path) {
   NodeOptions options;
   options.config_path = path;
   options.load = config::load_file;
+  options.history = config.system.state_directory + "/history";
+  options.stored = loaded.stored;
   options.random = random64;
   options.hostid = config.options.hostid.value_or(0);
   while (options.hostid == 0) options.hostid = static_cast<uint32_t>(random64());

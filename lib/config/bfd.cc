@@ -77,8 +77,7 @@ constexpr Key<BfdAuth> kBfdAuthKeys[] = {
     {"type",
      [](Context& c, const Node& n, BfdAuth& a) { assign(a.meticulous, read_word(c, n, "type", kBfdAuthTypes)); }},
     {"key-id", [](Context& c, const Node& n, BfdAuth& a) { assign_number(c, n, "key-id", 0, 255, a.key_id); }},
-    {"key", [](Context& c, const Node& n, BfdAuth& a) { assign(a.key, read_secret(c, n, kBfdKeyLength)); },
-     true},
+    {"key", [](Context& c, const Node& n, BfdAuth& a) { assign(a.key, read_secret(c, n, kBfdKeyLength)); }, true},
 };
 
 constexpr Key<BfdSection> kBfdKeys[] = {

@@ -14,6 +14,7 @@ struct Group {
   CarpGroup value;
   const Node* vhid = nullptr;
   const Node* key = nullptr;
+  const Node* withheld = nullptr;  // the key is to be asked for
 };
 
 // The virtual address is not in use elsewhere on this node.
@@ -57,7 +58,10 @@ constexpr Key<Group> kGroupKeys[] = {
     {"key",
      [](Context& c, const Node& n, Group& g) {
        g.key = &n;
-       assign(g.value.key, read_secret(c, n, kCarpKeyLength));
+       if (is_withheld(n))
+         g.withheld = &n;
+       else
+         assign(g.value.key, read_secret(c, n, kCarpKeyLength));
      }},
     {"peer",
      [](Context& c, const Node& n, Group& g) {
@@ -78,6 +82,7 @@ void read_group(Context& c, const Node& node) {
       c.error(*g.vhid,
               fmt::format("vhid {} is already used on '{}' in line {}: give each group of an interface its own",
                           other.vhid, c.config.interface(other.interface).name, other.at.line));
+  if (g.withheld != nullptr) g.value.key = withheld_secret(c, *g.withheld, g.value.interface, g.value.vhid);
   if (g.key == nullptr)
     c.warning(node, "this CARP group has no key: anybody on its network can take its addresses over");
   c.config.carp.groups.push_back(std::move(g.value));

@@ -16,6 +16,8 @@
 
 namespace twinwall::config {
 
+class Describer;
+
 class Context {
  public:
   // `directory` is where the file's relative paths start.
@@ -37,6 +39,15 @@ class Context {
   [[nodiscard]] std::vector<Diagnostic> take_diagnostics();
 
   Config config;
+  const LoadOptions* options = nullptr;  // never null while loading from files
+  Describer* describer = nullptr;        // not null: nothing is read, but what would be is noted
+
+  // Texts of files other than the configuration's own, and where they are named, when copies are wanted.
+  struct KeptFile {
+    const Node* at = nullptr;
+    std::string text;
+  };
+  std::vector<KeptFile> kept_files;
   std::map<std::string, InterfaceSet, std::less<>> groups;  // interface groups
 
   // The rules of each anchor by absolute path, "" the main ruleset; joined by link_rules().

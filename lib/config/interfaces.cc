@@ -93,6 +93,8 @@ constexpr Key<Interface> kInterfaceKeys[] = {
     {"port", read_device},
     {"queues",
      [](Context& c, const Node& n, Interface& i) {
+       static constexpr Word<unsigned> kWords[] = {{"auto", 0}};
+       if (c.describer != nullptr) (void)read_word(c, n, "queues", kWords);
        if (n.is_scalar() && n.text == "auto") return;
        assign_number(c, n, "queues", 1, 64, i.queues);
      }},

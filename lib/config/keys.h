@@ -1,7 +1,8 @@
 // Mappings read by table: one row a key, with what reads it.
 //
 // The tables are the single list of what a mapping may hold: the reader works from them, unknown keys are told apart
-// from keys of a later version by them, and a schema for editors can be made from them.
+// from keys of a later version by them, and the schema for editors is made from them
+// (describe.h).
 #pragma once
 
 #include <fmt/format.h>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "lib/config/context.h"
+#include "lib/config/describe.h"
 #include "lib/config/node.h"
 
 namespace twinwall::config {
@@ -28,10 +30,24 @@ struct Key {
   return fmt::format("'{}' is not available in this version: remove it", what);
 }
 
+template <class T, size_t N>
+void describe_mapping(Context& c, const Node& node, std::string_view where, const Key<T> (&table)[N], T& out) {
+  std::vector<Describer::Row> rows;
+  for (const Key<T>& key : table) {
+    if (key.read != nullptr)
+      rows.push_back({key.name, [&c, &key, &out](const Node& n) { key.read(c, n, out); }, key.required, {}});
+    else if (!key.harmless.empty())
+      rows.push_back({key.name, {}, false, key.harmless});
+  }
+  c.describer->mapping(node, where, rows);
+  c.error(node, "described");  // nobody goes on with what was not read
+}
+
 // `where` is for messages: "'system'", "a rule".
 template <class T, size_t N>
 void read_mapping(Context& c, const Node& node, std::string_view where, const Key<T> (&table)[N], T& out) {
   if (node.broken) return;
+  if (c.describer != nullptr) return describe_mapping(c, node, where, table, out);
   if (!node.is_mapping()) {
     c.error(node, fmt::format("{} needs a mapping of keys to values", where));
     return;

@@ -1,11 +1,13 @@
 #include "lib/config/load.h"
 
 #include <filesystem>
+#include <map>
 
 #include "lib/config/document.h"
 #include "lib/config/keys.h"
 #include "lib/config/rule_spec.h"
 #include "lib/config/sections.h"
+#include "lib/config/stored.h"
 #include "lib/config/values.h"
 
 namespace twinwall::config {
@@ -62,20 +64,57 @@ void read_all(Context& c, Node& root) {
 
 }  // namespace
 
-LoadResult load_text(const std::string& text, const std::string& name, const std::string& base_dir) {
+LoadResult load_text(const std::string& text, const std::string& name, const std::string& base_dir,
+                     const LoadOptions& options) {
   Context c;
+  c.options = &options;
   Node root = read_document(c, text, name, base_dir);
   if (root.is_mapping()) read_all(c, root);
   LoadResult result;
+  if (options.keep && c.errors() == 0) result.stored = std::make_shared<StoredCopy>(stored_copy(c, root));
   result.diagnostics = c.take_diagnostics();
   result.config = std::move(c.config);
   return result;
 }
 
-LoadResult load_file(const std::string& path) {
+std::string configuration_schema() {
+  Context c;
+  Describer describer;
+  c.describer = &describer;
+  (void)c.add_file("", "");  // where the nodes made up for this stand
+  RuleDefaults defaults;
+  const std::map<std::string_view, Describer::Read> sections = {
+      {"include",
+       [&](const Node& n) {
+         for_each_item(c, n, "include", [&](const Node& item) { (void)read_text(c, item, "include"); });
+       }},
+      {"system", [&](const Node& n) { read_system(c, n); }},
+      {"interfaces", [&](const Node& n) { read_interfaces(c, n); }},
+      {"routes", [&](const Node& n) { read_routes(c, n); }},
+      {"carp", [&](const Node& n) { read_carp(c, n); }},
+      {"pfsync", [&](const Node& n) { read_pfsync(c, n); }},
+      {"options", [&](const Node& n) { read_options(c, n, defaults); }},
+      {"tables", [&](const Node& n) { read_tables(c, n); }},
+      {"anchors", [&](const Node& n) { read_anchors(c, n, defaults); }},
+      {"rules", [&](const Node& n) { read_rules(c, n, defaults); }},
+  };
+  std::vector<Describer::Row> rows;
+  for (const Key<Sections>& key : kKeys) {
+    if (key.read == nullptr) continue;
+    Describer::Read read = [&c, &key](const Node& n) {
+      Sections none;
+      key.read(c, n, none);
+    };
+    if (const auto section = sections.find(key.name); section != sections.end()) read = section->second;
+    rows.push_back({key.name, std::move(read), false, {}});
+  }
+  return describer.document(rows);
+}
+
+LoadResult load_file(const std::string& path, const LoadOptions& options) {
   std::string text, problem;
   if (read_whole_file(path, text, problem))
-    return load_text(text, path, std::filesystem::path(path).parent_path().string());
+    return load_text(text, path, std::filesystem::path(path).parent_path().string(), options);
   LoadResult result;
   Diagnostic& d = result.diagnostics.emplace_back();
   d.at.file = path;

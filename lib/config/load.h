@@ -12,11 +12,15 @@
 
 namespace twinwall::config {
 
-[[nodiscard]] LoadResult load_file(const std::string& path);
+[[nodiscard]] LoadResult load_file(const std::string& path, const LoadOptions& options = {});
 
 // `name` stands for the file in messages; includes and key files are sought in `base_dir` ("" is the working
 // directory).
-[[nodiscard]] LoadResult load_text(const std::string& text, const std::string& name, const std::string& base_dir);
+[[nodiscard]] LoadResult load_text(const std::string& text, const std::string& name, const std::string& base_dir,
+                                   const LoadOptions& options = {});
+
+// What a configuration may hold, as a JSON Schema.
+[[nodiscard]] std::string configuration_schema();
 
 // All diagnostics, one a line.
 [[nodiscard]] std::string to_string(const std::vector<Diagnostic>& diagnostics);

@@ -128,7 +128,11 @@ constexpr Key<OptionsReading> kOptionKeys[] = {
      }},
     {"skip", read_skip},
     {"limits", [](Context& c, const Node& n, OptionsReading& r) { read_mapping(c, n, "'limits'", kLimitKeys, r); }},
-    {"timeouts", [](Context&, const Node& n, OptionsReading& r) { r.timeouts = &n; }},
+    {"timeouts",
+     [](Context& c, const Node& n, OptionsReading& r) {
+       r.timeouts = &n;
+       if (c.describer != nullptr) read_timeout_mapping(c, n, [](TimeoutClass, const Node&, uint32_t) {});
+     }},
     {"reassemble",
      [](Context& c, const Node& n, OptionsReading& r) { read_mapping(c, n, "'reassemble'", kReassembleKeys, r); }},
     {"syncookies", read_syncookies},

@@ -89,7 +89,7 @@ constexpr Key<Link> kPfsyncKeys[] = {
     {"key",
      [](Context& c, const Node& n, Link& l) {
        l.key = &n;
-       assign(l.value.key, read_secret(c, n, kSyncKeyLength));
+       if (!is_withheld(n)) assign(l.value.key, read_secret(c, n, kSyncKeyLength));
      }},
 };
 
@@ -163,6 +163,7 @@ void read_pfsync(Context& c, const Node& node) {
   Link l;
   l.value.at = c.position(node);
   read_mapping(c, node, "'pfsync'", kPfsyncKeys, l);
+  if (l.key != nullptr && is_withheld(*l.key)) l.value.key = withheld_secret(c, *l.key, l.value.interface, 0);
   check_peers(c, l);
   if (l.map != nullptr) check_peer_names(c, l);
   if (l.value.peers.empty() && l.value.interface != kNoInterface) {

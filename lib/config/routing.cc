@@ -82,7 +82,7 @@ void read_route(Context& c, const Node& node, RouteKind kind, RuleSpec& rule) {
   static constexpr std::string_view kNames[] = {"", "route-to", "dup-to", "reply-to"};
   RouteReading r;
   r.what = kNames[static_cast<size_t>(kind)];
-  if (rule.route != RouteKind::none) {
+  if (rule.route != RouteKind::none && c.describer == nullptr) {
     c.error(node, fmt::format("'{}' and '{}' exclude each other: remove one", kNames[static_cast<size_t>(rule.route)],
                               r.what));
     return;

@@ -6,6 +6,8 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -46,7 +48,8 @@ struct System {
   Hugepages hugepages = Hugepages::automatic;
   uint64_t memory_bytes = uint64_t{512} << 20;
   std::string api_socket = "/run/twinwall/api.sock";
-  std::optional<std::string> metrics_listen;  // "address:port"
+  std::string state_directory = "/var/lib/twinwall";  // beside another socket: "SOCKET.state"
+  std::optional<std::string> metrics_listen;          // "address:port"
   LogLevel log_level = LogLevel::info;
   std::string log_target = "stderr";  // stderr | journal | file:PATH
 };
@@ -165,9 +168,25 @@ struct Config {
   }
 };
 
+// Beside the files themselves, what a load goes by.
+struct LoadOptions {
+  bool keep = false;  // LoadResult::stored is wanted
+  // The key of a CARP group, or of pfsync (vhid 0), for `key: {withheld: true}`, as in stored copies; none: not known.
+  std::function<std::vector<uint8_t>(const std::string& interface, uint8_t vhid)> withheld_key;
+};
+
+// A configuration as files that need nothing else (lib/config/stored.h); the main one first.
+struct StoredFile {
+  std::string name, text;
+};
+struct StoredCopy {
+  std::vector<StoredFile> files;
+};
+
 struct LoadResult {
-  Config config;                        // meaningful only when ok()
-  std::vector<Diagnostic> diagnostics;  // errors and warnings in file order
+  Config config;                             // meaningful only when ok()
+  std::vector<Diagnostic> diagnostics;       // errors and warnings in file order
+  std::shared_ptr<const StoredCopy> stored;  // when it was asked for and there is no error
   [[nodiscard]] bool ok() const {
     for (const auto& d : diagnostics)
       if (d.severity == Severity::error) return false;

@@ -100,4 +100,20 @@ std::optional<std::vector<uint8_t>> read_secret(Context& c, const Node& n, const
   return std::move(s.value);
 }
 
+bool is_withheld(const Node& node) {
+  const Node* const withheld = node.find("withheld");
+  return withheld != nullptr && withheld->text == "true" && node.keys.size() == 1;
+}
+
+std::vector<uint8_t> withheld_secret(Context& c, const Node& node, InterfaceId interface, uint8_t vhid) {
+  std::vector<uint8_t> key;
+  if (interface != kNoInterface && c.options != nullptr && c.options->withheld_key)
+    key = c.options->withheld_key(c.config.interface(interface).name, vhid);
+  if (key.empty())
+    c.error(node,
+            "the key stood in the configuration itself and is not kept in copies of it: write it again, as "
+            "{file: PATH} to have it in the next copy");
+  return key;
+}
+
 }  // namespace twinwall::config

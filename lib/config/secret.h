@@ -21,4 +21,9 @@ struct SecretLength {
 // Nothing when it was wrong, which is reported then.
 [[nodiscard]] std::optional<std::vector<uint8_t>> read_secret(Context& c, const Node& node, const SecretLength& length);
 
+// `{withheld: true}`, in stored copies, which hold no secrets: whoever loads the copy may know it
+// (LoadOptions::withheld_key), else it is an error. `vhid` 0: that of pfsync.
+[[nodiscard]] bool is_withheld(const Node& node);
+[[nodiscard]] std::vector<uint8_t> withheld_secret(Context& c, const Node& node, InterfaceId interface, uint8_t vhid);
+
 }  // namespace twinwall::config

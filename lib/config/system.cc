@@ -92,6 +92,13 @@ void read_api(Context& c, const Node& n, System& s) {
   s.api_socket = *text;
 }
 
+void read_state_directory(Context& c, const Node& n, System& s) {
+  const auto text = read_text(c, n, "state-directory");
+  if (!text) return;
+  if (!text->starts_with('/')) c.error(n, fmt::format("'state-directory' is '{}': write an absolute path", *text));
+  s.state_directory = *text;
+}
+
 constexpr Key<System> kSystemKeys[] = {
     {"hostname", read_hostname},
     {"cores",
@@ -111,6 +118,7 @@ constexpr Key<System> kSystemKeys[] = {
        assign(s.memory_bytes, read_size(c, n, "memory", uint64_t{64} << 20, uint64_t{1} << 40));
      }},
     {"api", read_api},
+    {"state-directory", read_state_directory},
     {"metrics", [](Context& c, const Node& n, System& s) { read_mapping(c, n, "'metrics'", kMetricsKeys, s); }},
     {"log", [](Context& c, const Node& n, System& s) { read_mapping(c, n, "'log'", kLogKeys, s); }},
 };
@@ -119,7 +127,11 @@ constexpr Key<System> kSystemKeys[] = {
 
 void read_system(Context& c, const Node& node) {
   c.config.system.at = c.position(node);
-  read_mapping(c, node, "'system'", kSystemKeys, c.config.system);
+  System& s = c.config.system;
+  read_mapping(c, node, "'system'", kSystemKeys, s);
+  // Several nodes of one machine have a socket each, and no two may share what they keep.
+  if (node.find("api") != nullptr && node.find("state-directory") == nullptr && s.api_socket != System{}.api_socket)
+    s.state_directory = s.api_socket + ".state";
 }
 
 }  // namespace twinwall::config

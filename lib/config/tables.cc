@@ -124,6 +124,7 @@ void read_table_file(Context& c, const Node& n, TableReading& r) {
       return;
     }
     read_lines(c, c.add_file(c.display_path(item, path), ""), text, r);
+    if (c.options != nullptr && c.options->keep) c.kept_files.push_back({&item, std::move(text)});
   });
 }
 

@@ -1,5 +1,8 @@
 #include "lib/config/timeouts.h"
 
+#include <vector>
+
+#include "lib/config/describe.h"
 #include "lib/config/values.h"
 
 namespace twinwall::config {
@@ -22,6 +25,16 @@ std::optional<uint32_t> read_timeout(Context& c, const Node& node, const std::st
 void read_timeout_mapping(Context& c, const Node& node,
                           const std::function<void(TimeoutClass, const Node& key, uint32_t)>& each) {
   if (node.broken || node.is_null()) return;
+  if (c.describer != nullptr) {
+    std::vector<Describer::Row> rows;
+    for (size_t i = 0; i < kTimeoutClasses; ++i) {
+      const auto k = static_cast<TimeoutClass>(i);
+      const std::string_view name = timeout_name(k);
+      rows.push_back(
+          {name, [&c, k, name](const Node& n) { (void)read_timeout(c, n, std::string(name), k); }, false, {}});
+    }
+    return c.describer->mapping(node, "'timeouts'", rows);
+  }
   if (!node.is_mapping()) {
     c.error(node, "'timeouts' needs a mapping of names to seconds");
     return;

@@ -6,9 +6,15 @@
 #include <cctype>
 #include <charconv>
 
+#include "lib/config/describe.h"
+
 namespace twinwall::config {
 
 std::optional<std::string> read_text(Context& c, const Node& node, std::string_view what) {
+  if (c.describer != nullptr) {
+    c.describer->text(node);
+    return std::nullopt;
+  }
   if (node.broken) return std::nullopt;
   if (node.is_scalar() && !node.text.empty()) return node.text;
   if (node.is_null() || node.is_scalar())
@@ -19,6 +25,10 @@ std::optional<std::string> read_text(Context& c, const Node& node, std::string_v
 }
 
 std::optional<bool> read_bool(Context& c, const Node& node, std::string_view what) {
+  if (c.describer != nullptr) {
+    c.describer->truth(node);
+    return std::nullopt;
+  }
   const auto text = read_text(c, node, what);
   if (!text) return std::nullopt;
   if (*text == "true") return true;
@@ -91,6 +101,10 @@ std::optional<uint64_t> number_with_unit(std::string_view text, std::span<const 
 }  // namespace
 
 std::optional<uint64_t> read_number(Context& c, const Node& node, std::string_view what, uint64_t low, uint64_t high) {
+  if (c.describer != nullptr) {
+    c.describer->number(node, low, high);
+    return std::nullopt;
+  }
   const auto text = read_text(c, node, what);
   if (!text) return std::nullopt;
   const auto value = parse_number(*text);
@@ -102,6 +116,10 @@ std::optional<uint64_t> read_number(Context& c, const Node& node, std::string_vi
 }
 
 std::optional<uint64_t> read_milliseconds(Context& c, const Node& node, std::string_view what) {
+  if (c.describer != nullptr) {
+    c.describer->with_unit(node);
+    return std::nullopt;
+  }
   static constexpr Unit kUnits[] = {{"ms", 1},     {"", 1000},       {"s", 1000},
                                     {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}};
   const auto text = read_text(c, node, what);
@@ -123,6 +141,10 @@ std::optional<uint32_t> read_seconds(Context& c, const Node& node, std::string_v
 }
 
 std::optional<uint64_t> read_size(Context& c, const Node& node, std::string_view what, uint64_t low, uint64_t high) {
+  if (c.describer != nullptr) {
+    c.describer->with_unit(node);
+    return std::nullopt;
+  }
   static constexpr Unit kUnits[] = {
       {"", 1}, {"K", uint64_t{1} << 10}, {"M", uint64_t{1} << 20}, {"G", uint64_t{1} << 30}};
   const auto text = read_text(c, node, what);

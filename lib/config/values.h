@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "lib/config/context.h"
+#include "lib/config/describe.h"
 #include "lib/config/node.h"
 
 namespace twinwall::config {
@@ -53,9 +54,14 @@ struct Word {
 template <class T, size_t N>
 [[nodiscard]] std::optional<T> read_word(Context& c, const Node& node, std::string_view what,
                                          const Word<T> (&words)[N]) {
+  std::vector<std::string_view> names;
+  if (c.describer != nullptr) {
+    for (const Word<T>& word : words) names.push_back(word.name);
+    c.describer->words(node, names);
+    return std::nullopt;
+  }
   const auto text = read_text(c, node, what);
   if (!text) return std::nullopt;
-  std::vector<std::string_view> names;
   for (const Word<T>& word : words) {
     if (word.name == *text) return word.value;
     names.push_back(word.name);

@@ -75,6 +75,18 @@ bool Engine::Impl::matches(const State& s, const StateFilter& f) const {
   return true;
 }
 
+// A forwarded packet's state at the out hook knows that of the in hook only by a hint.
+InterfaceId Engine::Impl::received_on(const State& s) const {
+  if (s.direction == Direction::in) return s.created_on;
+  const State* const in = s.link != kNoState ? table.owned(s.link, options.worker) : nullptr;
+  const auto same_end = [&](unsigned a, unsigned b) {
+    return in->stack.addr[a] == s.stack.addr[b] && in->stack.port[a] == s.stack.port[b];
+  };
+  const bool linked = in != nullptr && in->direction == Direction::in && in->stack.proto == s.stack.proto &&
+                      same_end(0, 1) && same_end(1, 0);
+  return linked ? in->created_on : kNoInterface;
+}
+
 bool Engine::Impl::walk_step(Walk& w, ReplyFn reply, void* context) {
   const bool kill = w.command.kind == Command::Kind::kill_states || w.command.kind == Command::Kind::clear;
   if (w.pending_reply) {
@@ -113,6 +125,9 @@ bool Engine::Impl::walk_step(Walk& w, ReplyFn reply, void* context) {
     to_record(s, r.record);
     r.rule_number = r.record.rule;
     r.rule = s.rule;
+    r.created_on = s.created_on;
+    r.received_on = received_on(s);
+    if ((s.flags & kStateRest) != 0) r.tag = table.rest(s).tag;
     r.imported = s.imported;
     r.sync_queue = s.sync_queue;
     if (!reply(context, r)) {
@@ -176,6 +191,13 @@ void Engine::Impl::execute(const Command& c, ReplyFn reply, void* context) {
       return;
     }
     case Command::Kind::acknowledge: return acknowledged(c.id);
+    case Command::Kind::kill_state: {
+      State* s = table.find_by_id(c.id.id, c.id.creator);
+      if (s == nullptr || s->owner != options.worker) return;
+      remove_state(*s, true);
+      counters.killed.add();
+      return;
+    }
     case Command::Kind::send_state: {
       State* s = table.find_by_id(c.id.id, c.id.creator);
       if (s != nullptr && s->owner == options.worker) touched(*s, pfsync::SyncEvent::requested, true);

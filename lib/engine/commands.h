@@ -43,13 +43,14 @@ struct Command {
     send_state,         // UPD_REQ: queue a full UPD
     export_states,      // walk all states, answer with one `state` reply each, then `done`
     kill_states,        // remove those that match `filter`, tell the peers; answer with `done`
+    kill_state,         // remove one by its id, tell the peers; no answer
   };
   Kind kind = Kind::export_states;
   bool report_unknown = true;  // of several workers only one answers for an unknown state
   uint64_t cookie = 0;         // comes back in the replies
   pfsync::StateRecord record;  // import_state, update_state
   pfsync::UpdateRecord update;
-  pfsync::StateId id;  // delete_state, acknowledge, send_state
+  pfsync::StateId id;  // delete_state, acknowledge, send_state, kill_state
   pfsync::ClearRecord clear;
   StateFilter filter;  // export_states, kill_states
 };
@@ -63,6 +64,10 @@ struct Reply {
   pfsync::StateRecord record;  // state; unknown_state: id and creator
   uint32_t rule_number = kNoRuleNumber;
   RuleSlot rule = kDefaultRuleSlot;
+  // Of `state`, what the record does not carry. kNoInterface: not known, as of a state that came from a peer.
+  InterfaceId created_on = kNoInterface;
+  InterfaceId received_on = kNoInterface;  // where the packet came in that made it
+  TagId tag = 0;
   bool imported = false;
   SyncQueue sync_queue = SyncQueue::none;
 };

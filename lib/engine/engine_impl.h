@@ -386,6 +386,7 @@ class Engine::Impl {
   std::array<Walk, 4> walks;
   [[nodiscard]] bool walk_step(Walk& walk, ReplyFn reply, void* context);
   [[nodiscard]] bool matches(const State& s, const StateFilter& f) const;
+  [[nodiscard]] InterfaceId received_on(const State& s) const;
 
   // Where a datagram is put together; one at a time, taken through the whole path before the next.
   std::vector<uint8_t> datagram;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "lib/engine/rule_input.h"
+
 namespace twinwall {
 
 Address link_local_of(const Mac& mac) {
@@ -179,6 +181,19 @@ bool urpf_failed(const Snapshot& snapshot, Af af, const Address& source, Interfa
   if (is_link_local(af, source) && af == Af::inet6) return false;
   const NextHop& back = next_hop(snapshot, af, source);
   return back.kind == HopKind::none || back.kind == HopKind::blackhole || back.interface != in;
+}
+
+RuleEnvironment looking_at(const Snapshot& snapshot) {
+  RuleEnvironment e;
+  e.context = &snapshot;
+  e.looking = true;
+  e.has_route = [](const void* s, Af af, const Address& address) {
+    return has_route(*static_cast<const Snapshot*>(s), af, address);
+  };
+  e.urpf_failed = [](const void* s, Af af, const Address& source, InterfaceId in) {
+    return urpf_failed(*static_cast<const Snapshot*>(s), af, source, in);
+  };
+  return e;
 }
 
 }  // namespace twinwall

@@ -212,18 +212,6 @@ std::string print_log(const Rule& rule) {
   return rule.log_matches ? " log (matches)" : " log";
 }
 
-// The shortest percentage that is read as this part of 2^32.
-std::string print_share(uint32_t part) {
-  constexpr double kWhole = 4294967296.0;
-  const double percent = (part + 0.5) / kWhole * 100;
-  std::string text;
-  for (int digits = 0; digits <= 12; ++digits) {
-    text = fmt::format("{:.{}f}", percent, digits);
-    if (std::floor(std::stod(text) / 100 * kWhole) == part) break;
-  }
-  return text + "%";
-}
-
 // What a packet is asked beside addresses, ports and protocol.
 std::string print_conditions(const Rule& rule) {
   std::string out;
@@ -240,6 +228,18 @@ std::string print_conditions(const Rule& rule) {
 }
 
 }  // namespace
+
+// The shortest percentage that is read as this part of 2^32.
+std::string print_share(uint32_t part) {
+  constexpr double kWhole = 4294967296.0;
+  const double percent = (part + 0.5) / kWhole * 100;
+  std::string text;
+  for (int digits = 0; digits <= 12; ++digits) {
+    text = fmt::format("{:.{}f}", percent, digits);
+    if (std::floor(std::stod(text) / 100 * kWhole) == part) break;
+  }
+  return text + "%";
+}
 
 std::string print_address(const AddressMatch& address) {
   const std::string sign = address.negate ? "! " : "";

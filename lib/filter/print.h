@@ -17,5 +17,6 @@ namespace twinwall {
 [[nodiscard]] std::string print_address(const AddressMatch& address);  // "any", "10.0.0.0/8", "! 10.0.0.1", "a - b"
 [[nodiscard]] std::string print_port(const PortMatch& port);           // "= 80", "80:90", "80 >< 90"; empty for any
 [[nodiscard]] std::string print_protocol(uint8_t proto);               // name or number
+[[nodiscard]] std::string print_share(uint32_t part);                  // of 2^32, as the shortest percentage
 
 }  // namespace twinwall

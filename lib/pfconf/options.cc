@@ -126,6 +126,7 @@ bool Reader::set_skip() {
     if (!is_name(peek()) || peek().text == "any") return wrong("an interface or a group, which 'any' is not,");
     // One that is not there is skipped all the same.
     const std::string name(next().text);
+    skips_.push_back(name);
     if (const config::Interface* i = c_.config.find_interface(name)) c_.config.options.skip.set(i->id);
     if (const auto group = c_.groups.find(name); group != c_.groups.end()) c_.config.options.skip |= group->second;
     return true;

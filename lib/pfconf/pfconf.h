@@ -30,6 +30,7 @@ struct Result {
   config::Config config;                        // interfaces as given, options and rules as read
   std::vector<Unsupported> unsupported;         // in file order
   std::vector<config::Diagnostic> diagnostics;  // what is wrong, in file order
+  std::vector<std::string> skips;               // interfaces and groups of "set skip", also such as are not there
   // The rules mean what the file says.
   [[nodiscard]] bool ok() const { return unsupported.empty() && diagnostics.empty(); }
 };

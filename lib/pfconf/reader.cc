@@ -53,6 +53,7 @@ Result Reader::run() {
   config::link_rules(c_);
   Result result;
   result.unsupported = std::move(unsupported_);
+  result.skips = std::move(skips_);
   for (config::Diagnostic& d : c_.take_diagnostics())
     if (d.severity == config::Severity::error) result.diagnostics.push_back(std::move(d));
   result.config = std::move(c_.config);

@@ -179,6 +179,7 @@ class Reader {
   std::deque<config::Node> places_;
   std::set<std::string, std::less<>> given_;  // options of the rule that may be given once
   std::vector<Unsupported> unsupported_;
+  std::vector<std::string> skips_;
   bool limit_states_given_ = false;
   bool adaptive_given_ = false;
   const config::Node* first_table_ = nullptr;

@@ -1,19 +1,26 @@
-// Why a packet fares as it does: the state or the rule that meets it at each hook. For people who read a report.
-//
-// Changes nothing. A rule's translation at the in hook is followed to the out hook; a `match` rule's is not.
+// Why a packet fares as it does on a node of a scenario (lib/engine/explain.h). Changes nothing.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "lib/engine/explain.h"
 #include "lib/scenario/node.h"
+#include "lib/scenario/packet_spec.h"
 
 namespace twinwall::scenario {
 
-// One line a hook.
-[[nodiscard]] std::vector<std::string> explain(Node& node, InterfaceId interface, const std::vector<uint8_t>& frame);
+[[nodiscard]] std::vector<std::string> explain(Node& node, InterfaceId interface, const std::vector<uint8_t>& frame,
+                                               ExplainRules rules = ExplainRules::deciding);
 
-// "rule 3: block drop in all"
-[[nodiscard]] std::string describe_rule(const Rule& rule);
+// A packet in the notation, as a frame that comes in on an interface. `at`: its name; empty: where the way back to the
+// source leaves. `target_mac`: where a frame for an address is sent to on an interface.
+struct ArrivingFrame {
+  InterfaceId interface = kNoInterface;
+  std::vector<uint8_t> frame;
+  std::string error;  // not empty: what is wrong with the packet or the interface
+};
+[[nodiscard]] ArrivingFrame arriving_frame(const Snapshot& snapshot, const std::string& packet, const std::string& at,
+                                           const std::function<Mac(InterfaceId, const IpAddress&)>& target_mac);
 
 }  // namespace twinwall::scenario

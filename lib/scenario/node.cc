@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "lib/filter/names.h"
+#include "lib/engine/state_record.h"
+#include "lib/engine/state_text.h"
 #include "lib/filter/table_change.h"
 #include "lib/net/headers.h"
 
@@ -226,47 +227,18 @@ std::vector<const State*> Node::states() {
 
 namespace {
 
-std::string end_text(const FlowKey& k, unsigned slot) {
-  const std::string host = to_string(k.af, k.addr[slot]);
-  const bool icmp = k.proto == kProtoIcmp || k.proto == kProtoIcmp6;
-  const uint16_t port = bswap(k.port[slot]);
-  if (port == 0 && !icmp) return host;
-  return k.af == Af::inet6 ? host + "[" + std::to_string(port) + "]" : host + ":" + std::to_string(port);
-}
-
-std::string both_texts(const State& s, unsigned slot) {
-  const std::string wire = end_text(s.wire, slot);
-  const std::string stack = end_text(s.stack, slot);
-  if (wire == stack) return wire;
-  return wire + " (" + stack + ")";
-}
-
-std::string level_name(uint8_t proto, uint8_t level) {
-  static constexpr const char* kTcp[] = {"CLOSED",     "LISTEN",     "SYN_SENT", "SYN_RCVD", "ESTABLISHED",
-                                         "CLOSE_WAIT", "FIN_WAIT_1", "CLOSING",  "LAST_ACK", "FIN_WAIT_2",
-                                         "TIME_WAIT",  "PROXY:SRC",  "PROXY:DST"};
-  static constexpr const char* kOther[] = {"NO_TRAFFIC", "SINGLE", "MULTIPLE"};
-  if (proto == kProtoTcp && level < std::size(kTcp)) return kTcp[level];
-  if (proto != kProtoTcp && proto != kProtoIcmp && proto != kProtoIcmp6 && level < std::size(kOther))
-    return kOther[level];
-  return std::to_string(level);
+pfsync::StateRecord record_of(const State& s, std::span<const InterfaceInfo> interfaces) {
+  pfsync::StateRecord record;
+  fill_record(s, interfaces, 0, 0, record);
+  return record;
 }
 
 }  // namespace
 
-std::string print_levels(const State& s) {
-  if (s.wire.proto == kProtoTcp && s.src.level == kTcpProxySrc) return "PROXY:SRC";
-  if (s.wire.proto == kProtoTcp && s.src.level == kTcpProxyDst) return "PROXY:DST";
-  const Peer& near = s.direction == Direction::in ? s.dst : s.src;
-  const Peer& far = s.direction == Direction::in ? s.src : s.dst;
-  return level_name(s.wire.proto, near.level) + ":" + level_name(s.wire.proto, far.level);
-}
+std::string print_levels(const State& s) { return levels_text(record_of(s, {})); }
 
 std::string print_state(const State& s, std::span<const InterfaceInfo> interfaces) {
-  std::string out = s.interface == kNoInterface ? "all" : interfaces[s.interface - 1u].name;
-  out += " " + std::string(s.wire.proto == kProtoIcmp6 ? "ipv6-icmp" : protocol_name(s.wire.proto)) + " ";
-  out += both_texts(s, 1) + (s.direction == Direction::out ? " -> " : " <- ") + both_texts(s, 0);
-  return out + "       " + print_levels(s);
+  return state_text(record_of(s, interfaces));
 }
 
 }  // namespace twinwall::scenario

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 
 #include "lib/config/document.h"
 #include "lib/config/load.h"
 #include "lib/config/values.h"
 #include "lib/filter/names.h"
 #include "lib/filter/print.h"
+#include "lib/filter/print_ruleset.h"
 #include "lib/scenario/capture.h"
 #include "lib/scenario/checks.h"
 #include "lib/scenario/explain.h"
@@ -30,8 +32,10 @@ class Runner {
       return std::move(result_);
     }
     node_ = std::make_unique<Node>(std::move(*config));
+    begin_count(scenario_.config, scenario_.config_line);
     set_roles(scenario_.roles, scenario_.config_line);
     for (const Step& step : scenario_.steps) run_step(step);
+    end_count();
     result_.passed = result_.report.empty();
     return std::move(result_);
   }
@@ -54,6 +58,28 @@ class Runner {
     return std::move(loaded.config);
   }
 
+  // --- which rules were of use ---
+
+  uint64_t packets_of(const Rule& rule) const {
+    const RuleCounters& c = node_->engine().counters().rules[rule.slot];
+    return c.packets[0].get() + c.packets[1].get();
+  }
+
+  // A rule that a reload keeps goes on counting: what it counted before is not this configuration's.
+  void begin_count(const ConfigSource& source, int line) {
+    configuration_ = source.path.empty() ? scenario_.file + ":" + std::to_string(line) : source.path;
+    counted_.clear();
+    for (const Rule& rule : node_->snapshot().rules.rules) counted_[rule.slot] = packets_of(rule);
+  }
+
+  void end_count() {
+    const Ruleset& rules = node_->snapshot().rules;
+    for (const Rule& rule : rules.rules)
+      if (!rule.repeated() && rule.action != Action::anchor)
+        result_.rules.push_back({configuration_, rule_place(rules, rule), print_rule(rule), rule.identity,
+                                 packets_of(rule) != counted_[rule.slot]});
+  }
+
   const config::Interface* interface_named(const std::string& name, int line) {
     const auto* i = node_->config().find_interface(name);
     if (i == nullptr) fail(line, "there is no interface '" + name + "'");
@@ -73,10 +99,11 @@ class Runner {
   void act(const Show& what, const Step&) { show(what); }
 
   void act(const ConfigSource& source, const Step& step) {
-    if (auto config = load(source))
-      node_->reload(std::move(*config));
-    else
-      fail(step.line, "the new configuration cannot be used");
+    auto config = load(source);
+    if (!config) return fail(step.line, "the new configuration cannot be used");
+    end_count();
+    node_->reload(std::move(*config));
+    begin_count(source, step.line);
   }
 
   void act(const std::vector<Send>& sends, const Step& step) {
@@ -269,6 +296,8 @@ class Runner {
   std::string sent_;
   Lines why_;
   RunResult result_;
+  std::string configuration_;             // in force
+  std::map<RuleSlot, uint64_t> counted_;  // packets when it came into force
 };
 
 RunResult unreadable(const std::string& path, std::string report) {

@@ -3,6 +3,7 @@
 #include <string>
 #include <string_view>
 
+#include "lib/config/difference.h"
 #include "lib/config/load.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -34,7 +35,10 @@ void check(const Config& c) {
 
 void one(std::string_view text) {
   if (names_outside_files(text)) return;
-  const LoadResult first = load_text(std::string(text), "fuzz.yaml", "/nonexistent");
+  LoadOptions options;
+  options.keep = true;
+  options.withheld_key = [](const std::string&, uint8_t) { return std::vector<uint8_t>{'k'}; };
+  const LoadResult first = load_text(std::string(text), "fuzz.yaml", "/nonexistent", options);
   for (const Diagnostic& d : first.diagnostics) {
     require(!d.message.empty(), "a problem is named");
     require(d.at.line >= 0 && d.at.column >= 0, "a problem has a place");
@@ -47,6 +51,9 @@ void one(std::string_view text) {
   for (size_t i = 0; i < first.config.rules.rules.size(); ++i) {
     require(first.config.rules.rules[i].identity == second.config.rules.rules[i].identity, "identities are stable");
   }
+  const LoadResult stored = load_text(first.stored->files[0].text, "stored.yaml", "/nonexistent", options);
+  require(stored.ok(), "what was stored can be read");
+  require(compare(first.config, stored.config).rules.empty(), "what was stored has the same rules");
 }
 
 }  // namespace

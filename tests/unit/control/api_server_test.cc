@@ -19,6 +19,7 @@ namespace {
 
 using test::FakeDataplane;
 using test::load;
+using test::replaced;
 using test::sample_text;
 
 // A node whose loop runs in a thread of its own, as in the daemon.
@@ -31,7 +32,10 @@ class ApiTest : public testing::Test {
     text = sample_text(1);
     NodeOptions o;
     o.config_path = "test.yaml";
-    o.load = [this](const std::string&) { return config::load_text(text, "test.yaml", ""); };
+    o.load = [this](const std::string& file, const config::LoadOptions& options) {
+      // What was stored is a file; the rest is at hand.
+      return file == "test.yaml" ? config::load_text(text, file, "", options) : config::load_file(file, options);
+    };
     o.random = [seed = uint64_t{1}]() mutable { return ++seed; };
     o.hostid = 1;
     node = std::make_unique<Node>(loop, plane, load(text), std::move(o));
@@ -198,6 +202,56 @@ TEST_F(ApiTest, StatesAreShownKilledAndFlushed) {
   EXPECT_EQ(get("show/states").second["count"], 2);
   EXPECT_EQ(post("flush/states").second["killed"], 2);
   EXPECT_EQ(get("show/states").second["count"], 0);
+}
+
+TEST_F(ApiTest, ADryRunTellsTheDifferenceAndAppliesNothing) {
+  text = replaced(sample_text(1, "  - {action: block, label: none}\n"), "advskew: 0", "advskew: 7");
+  const auto [status, body] = post("reload?dry-run=1");
+  EXPECT_EQ(status, 200);
+  EXPECT_EQ(body["generation"], 1);
+  const Json& rules = body["changes"]["rules"];
+  ASSERT_EQ(rules.size(), 2u) << body;
+  EXPECT_EQ(rules[0]["change"], "removed");
+  EXPECT_EQ(rules[1]["rule"], "block drop all label \"none\"");
+  EXPECT_EQ(body["changes"]["settings"][0]["key"], "carp.groups.wan/1.advskew");
+  EXPECT_EQ(get("show/labels").second["labels"][0]["label"], "all");
+  EXPECT_EQ(get("show/info").second["reloads"], 0);
+
+  text = replaced(sample_text(1), "states: 1000", "states: 2000");
+  const auto [refused, why] = post("reload?dry-run=1");
+  EXPECT_EQ(refused, 422);
+  EXPECT_NE(why["diagnostics"][0]["message"].get<std::string>().find("options.limits.states"), std::string::npos);
+  EXPECT_GE(why["changes"]["settings"].size(), 1u);
+  EXPECT_EQ(get("show/info").second["reloads_refused"], 0);
+  EXPECT_EQ(post("reload?dry-rum=1").first, 400);
+}
+
+TEST_F(ApiTest, AffectedStatesAreShownAndThenKilled) {
+  for (uint64_t id = 1; id <= 30; ++id) {
+    pfsync::StateRecord r;
+    r.id = id;
+    r.creator = 1;
+    r.ifname = {'a', 'l', 'l'};
+    r.wire.af = r.stack.af = r.af = Af::inet;
+    r.wire.port[1] = bswap(static_cast<uint16_t>(id <= 25 ? 80 : 443));
+    r.stack = r.wire;
+    r.proto = 6;
+    r.direction = 1;
+    plane.create(r);
+  }
+  text = sample_text(1, "  - {action: pass, label: all}\n  - {action: block, proto: tcp, to: {port: 80}}\n");
+  auto [status, body] = post("reload?dry-run=1&kill-affected=1");
+  EXPECT_EQ(status, 200);
+  EXPECT_EQ(body["affected"]["count"], 25);
+  EXPECT_EQ(body["affected"]["killed"], false);
+  ASSERT_EQ(body["affected"]["states"].size(), 20u);
+  EXPECT_NE(body["affected"]["states"][0]["why"].get<std::string>().find("rule 1: block"), std::string::npos);
+  EXPECT_EQ(get("show/states").second["count"], 30);
+  std::tie(status, body) = post("reload?kill-affected=1");
+  EXPECT_EQ(status, 200);
+  EXPECT_EQ(body["affected"]["count"], 25);
+  EXPECT_EQ(body["affected"]["killed"], true);
+  EXPECT_EQ(get("show/states").second["count"], 5);
 }
 
 TEST_F(ApiTest, ReloadTellsWhatIsWrong) {

@@ -232,6 +232,9 @@ class FakeDataplane final : public Dataplane {
       }
       case Command::Kind::delete_state: table.erase({c.id.id, c.id.creator}); break;
       case Command::Kind::acknowledge: acknowledged.push_back(c.id); break;
+      case Command::Kind::kill_state:
+        if (table.contains({c.id.id, c.id.creator})) remove(c.id.id, c.id.creator, worker);
+        break;
       case Command::Kind::send_state:
         if (const auto it = table.find({c.id.id, c.id.creator}); it != table.end())
           deltas.push_back({SyncQueue::upd, it->second});

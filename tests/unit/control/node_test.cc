@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "control/metrics.h"
 #include "control/show.h"
 #include "fake_dataplane.h"
@@ -22,17 +25,24 @@ constexpr InterfaceId kSync = 3;
 // A whole node on a virtual clock; its tasks are polled by hand.
 class Box {
  public:
-  Box(int number, const Time& clock, std::string config_text = "")
+  Box(int number, const Time& clock, std::string config_text = "", const std::string& history = "")
       : text(config_text.empty() ? sample_text(number) : std::move(config_text)),
         plane(static_cast<uint8_t>(number), 3) {
     NodeOptions o;
     o.config_path = "test.yaml";
-    o.load = [this](const std::string&) { return config::load_text(text, "test.yaml", ""); };
+    o.load = [this](const std::string& file, const config::LoadOptions& options) {
+      // What was stored is a file; the rest is at hand.
+      return file == "test.yaml" ? config::load_text(text, file, "", options) : config::load_file(file, options);
+    };
     o.random = [seed = uint64_t(number)]() mutable {
       return seed = seed * 6364136223846793005ull + 1442695040888963407ull;
     };
     o.hostid = static_cast<uint32_t>(number);
     o.clock = [&clock] { return clock; };
+    o.history = history;
+    config::LoadOptions keep;
+    keep.keep = true;
+    o.stored = config::load_text(text, "test.yaml", "", keep).stored;
     node = std::make_unique<Node>(loop, plane, load(text), std::move(o));
     std::string error;
     EXPECT_TRUE(node->start(error)) << error;
@@ -342,8 +352,116 @@ TEST_F(NodePair, RefusedReloadsChangeNothing) {
   box.text = "system: {hostname: [\n";
   EXPECT_FALSE(box.node->reload(now).ok);
   EXPECT_EQ(box.plane.snapshot, before);
-  EXPECT_EQ(box.node->reloads_failed(), 3u);
-  EXPECT_EQ(box.node->reloads(), 0u);
+  EXPECT_EQ(box.node->reloads().refused, 3u);
+  EXPECT_EQ(box.node->reloads().applied, 0u);
+}
+
+// A box whose configurations are kept in a directory of the test's.
+class NodeHistory : public NodePair {
+ protected:
+  NodeHistory() {
+    char made[] = "/tmp/twinwall-node-XXXXXX";
+    directory = mkdtemp(made);
+    box = std::make_unique<Box>(1, now, "", directory + "/history");
+  }
+  ~NodeHistory() override { std::filesystem::remove_all(directory); }
+
+  ReloadResult reload(const std::string& label, std::chrono::seconds confirm = {}) {
+    box->text = labelled(label);
+    return box->node->reload(now, {false, confirm});
+  }
+  static std::string labelled(const std::string& label) {
+    return sample_text(1, "  - {action: pass, label: " + label + "}\n");
+  }
+  std::string label() const { return box->plane.snapshot->rules.rules[0].label; }
+  std::vector<std::string> by() const {
+    std::vector<std::string> out;
+    for (const HistoryEntry& e : box->node->history()) out.push_back(e.by);
+    return out;
+  }
+  using Words = std::vector<std::string>;
+
+  std::string directory;
+  std::unique_ptr<Box> box;
+};
+
+TEST_F(NodeHistory, AnUnconfirmedReloadIsTakenBack) {
+  ASSERT_TRUE(reload("second", 60s).ok);
+  EXPECT_EQ(label(), "second");
+  EXPECT_LE(box->node->next_deadline(), now + 60s);
+  now += 59s;
+  box->poll(now);
+  EXPECT_EQ(label(), "second");
+  now += 1s;
+  box->poll(now);
+  EXPECT_EQ(label(), "all");
+  EXPECT_FALSE(box->node->unconfirmed(now));
+  EXPECT_EQ(box->node->reloads().expired, 1u);
+  EXPECT_EQ(by(), (Words{"expiry", "reload", "start"}));
+}
+
+TEST_F(NodeHistory, AConfirmedOneStays) {
+  EXPECT_FALSE(box->node->confirm());
+  ASSERT_TRUE(reload("second", 60s).ok);
+  EXPECT_TRUE(box->node->confirm());
+  now += 100s;
+  box->poll(now);
+  EXPECT_EQ(label(), "second");
+  EXPECT_EQ(box->node->reloads().confirmed, 1u);
+}
+
+TEST_F(NodeHistory, NothingIsReloadedWhileOneWaits) {
+  ASSERT_TRUE(reload("second", 60s).ok);
+  const ReloadResult r = reload("third");
+  EXPECT_FALSE(r.ok);
+  EXPECT_NE(config::to_string(r.diagnostics).find("60 s left"), std::string::npos);
+  EXPECT_TRUE(box->node->rollback(now, 1).ok);
+  EXPECT_EQ(label(), "all");
+  EXPECT_TRUE(reload("third").ok);
+  EXPECT_EQ(box->node->reloads().rolled_back, 1u);
+}
+
+TEST_F(NodeHistory, CountersAndStatesSurviveTheWayBack) {
+  const RuleSlot slot = box->plane.snapshot->rules.rules[0].slot;
+  box->plane.counters(0).rules[slot].packets[0].add(12);
+  ASSERT_TRUE(reload("second", 60s).ok);
+  ASSERT_TRUE(box->node->rollback(now, 1).ok);
+  EXPECT_EQ(box->plane.snapshot->generation, 3u);
+  EXPECT_NE(box->plane.snapshot->rules.rules[0].slot, kDefaultRuleSlot);
+}
+
+TEST_F(NodeHistory, RollbackGoesBackByStepsAndKeepsTheKeys) {
+  ASSERT_TRUE(reload("second").ok);
+  ASSERT_TRUE(reload("third").ok);
+  const ReloadResult r = box->node->rollback(now, 2);
+  ASSERT_TRUE(r.ok) << config::to_string(r.diagnostics);
+  EXPECT_EQ(label(), "all");
+  EXPECT_EQ(std::string(box->node->config().carp.groups[0].key.begin(), box->node->config().carp.groups[0].key.end()),
+            "sesame");
+  EXPECT_EQ(by(), (Words{"rollback", "reload", "reload", "start"}));
+  ASSERT_TRUE(box->node->rollback(now, 1).ok);  // the rollback itself is a change
+  EXPECT_EQ(label(), "third");
+  EXPECT_FALSE(box->node->rollback(now, 9).ok);
+}
+
+TEST_F(NodeHistory, WithoutRoomToKeepItNothingIsReloaded) {
+  std::filesystem::remove_all(directory + "/history");
+  std::ofstream(directory + "/history") << "in the way";
+  const ReloadResult r = reload("second");
+  EXPECT_FALSE(r.ok);
+  EXPECT_NE(config::to_string(r.diagnostics).find("cannot be kept"), std::string::npos);
+  EXPECT_EQ(label(), "all");
+  EXPECT_EQ(box->node->reloads().refused, 1u);
+}
+
+// What is to be taken back must not depend on the disk.
+TEST_F(NodeHistory, AnUnconfirmedReloadIsTakenBackWithoutADiskToo) {
+  ASSERT_TRUE(reload("second", 60s).ok);
+  std::filesystem::remove_all(directory + "/history");
+  std::ofstream(directory + "/history") << "in the way";
+  now += 61s;
+  box->poll(now);
+  EXPECT_EQ(label(), "all");
 }
 
 TEST_F(NodePair, StatesAreShownInPfsWords) {

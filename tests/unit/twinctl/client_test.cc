@@ -10,6 +10,7 @@
 
 #include "app/twinctl/offline.h"
 #include "app/twinctl/online.h"
+#include "app/twinctl/reload_command.h"
 
 namespace twinwall::ctl {
 namespace {
@@ -108,6 +109,19 @@ TEST_F(ClientTest, ReloadPrintsEveryProblemAndFailsWithTwo) {
   testing::internal::CaptureStderr();
   EXPECT_EQ(reload(Client(path_)), kBadUsage);
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "fw.yaml:3:5: unknown key 'ruels'\ntwinctl: nothing was changed\n");
+}
+
+TEST(ReloadText, ChangesAreLinesWithASign) {
+  const Json answer = Json::parse(R"({"changes": {"rules_kept": 3, "rules": [
+      {"change": "removed", "place": "1", "rule": "pass all"}, {"change": "added", "place": "1", "rule": "block drop all"},
+      {"change": "moved", "place": "2", "was": "4", "rule": "pass in all"}],
+      "settings": [{"key": "routes.10.0.0.0/8", "after": "blackhole"}, {"key": "a.b", "before": "1", "after": "2"}]},
+      "affected": {"count": 3, "killed": false, "states": []}})");
+  EXPECT_EQ(changes_text(answer),
+            "- @1 pass all\n+ @1 block drop all\n~ @2 pass in all (moved, was @4)\n"
+            "rules: 1 added, 1 removed, 3 kept with their counters, 1 of these moved\n"
+            "+ routes.10.0.0.0/8: blackhole\n~ a.b: 1 -> 2\n"
+            "states that would be killed: 3\n  and 3 more\n");
 }
 
 TEST(ClientWithoutDaemon, OneLineSaysThatNobodyIsThere) {

@@ -1,0 +1,26 @@
+// The commands about the configuration in force. Print to standard output and error and give the exit status.
+#pragma once
+
+#include <string>
+
+#include "app/twinctl/client.h"
+
+namespace twinwall::ctl {
+
+struct ReloadOptions {
+  bool dry_run = false;
+  bool kill_affected = false;
+  bool json = false;     // the daemon's answer as it is
+  unsigned confirm = 0;  // seconds, after which it is taken back; 0: for good
+};
+
+[[nodiscard]] int reload(const Client& client, const ReloadOptions& options = {});
+
+[[nodiscard]] int confirm(const Client& client);
+// Back to what was in force so many changes ago.
+[[nodiscard]] int rollback(const Client& client, unsigned steps);
+
+// What a dry run or a reload tells of changes and states; empty when it tells nothing.
+[[nodiscard]] std::string changes_text(const Json& answer);
+
+}  // namespace twinwall::ctl

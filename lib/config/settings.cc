@@ -1,0 +1,140 @@
+#include "lib/config/settings.h"
+
+#include <fmt/format.h>
+
+namespace twinwall::config {
+
+namespace {
+
+class Lister {
+ public:
+  explicit Lister(const Config& config) : c_(config) {}
+
+  std::map<std::string, Setting> run() {
+    system();
+    for (const Interface& i : c_.interfaces) interface(i);
+    for (const Route& r : c_.routes) route(r);
+    carp();
+    pfsync();
+    options();
+    return std::move(out_);
+  }
+
+ private:
+  template <class T>
+  void put(const std::string& key, const T& value) {
+    out_[key].text = fmt::format("{}", value);
+  }
+  void put(const std::string& key, bool value) { out_[key].text = value ? "true" : "false"; }
+
+  template <class List, class Text>
+  static std::string joined(const List& list, Text&& text) {
+    std::string out;
+    for (const auto& item : list) out += (out.empty() ? "" : ", ") + text(item);
+    return "[" + out + "]";
+  }
+  static std::string prefixes(const std::vector<Prefix>& list) {
+    return joined(list, [](const Prefix& p) { return to_string(p); });
+  }
+
+  void system() {
+    static constexpr const char* kIdle[] = {"poll", "adaptive"};
+    static constexpr const char* kHugepages[] = {"auto", "required", "never"};
+    static constexpr const char* kLevels[] = {"error", "warning", "info", "debug"};
+    const System& s = c_.system;
+    put("system.hostname", s.hostname);
+    put("system.cores.control", s.control_core);
+    put("system.cores.sync", s.sync_core);
+    put("system.cores.workers", joined(s.worker_cores, [](unsigned core) { return std::to_string(core); }));
+    put("system.idle", kIdle[static_cast<size_t>(s.idle)]);
+    put("system.hugepages", kHugepages[static_cast<size_t>(s.hugepages)]);
+    put("system.memory", s.memory_bytes);
+    put("system.api", s.api_socket);
+    put("system.state-directory", s.state_directory);
+    if (s.metrics_listen) put("system.metrics.listen", *s.metrics_listen);
+    put("system.log.level", kLevels[static_cast<size_t>(s.log_level)]);
+    put("system.log.target", s.log_target);
+  }
+
+  void interface(const Interface& i) {
+    static constexpr const char* kKinds[] = {"", "kernel:", "tap:", "vdev:"};
+    const std::string key = "interfaces." + i.name + ".";
+    put(key + "port", kKinds[static_cast<size_t>(i.port_kind)] + i.port);
+    put(key + "queues", i.queues == 0 ? "auto" : std::to_string(i.queues));
+    put(key + "mtu", i.mtu);
+    put(key + "addresses", prefixes(i.addresses));
+    put(key + "groups", joined(i.groups, [](const std::string& name) { return name; }));
+    put(key + "icmp", i.icmp);
+  }
+
+  void route(const Route& r) {
+    std::string way = r.blackhole ? "blackhole" : "";
+    if (r.via) way = "via " + to_string(*r.via);
+    if (!r.blackhole && r.interface != kNoInterface) way += " at " + c_.interface(r.interface).name;
+    put("routes." + to_string(r.to), way);
+  }
+
+  static std::string peer(const std::optional<IpAddress>& address) {
+    return address ? to_string(*address) : std::string("multicast");
+  }
+
+  void carp() {
+    put("carp.preempt", c_.carp.preempt);
+    put("carp.demotion.interface-down", c_.carp.demotion_interface_down);
+    put("carp.demotion.bulk-sync", c_.carp.demotion_bulk_sync);
+    for (const CarpGroup& g : c_.carp.groups) {
+      const std::string key = fmt::format("carp.groups.{}/{}.", c_.interface(g.interface).name, g.vhid);
+      put(key + "addresses", prefixes(g.addresses));
+      put(key + "advbase", g.advbase);
+      put(key + "advskew", g.advskew);
+      put(key + "peer", peer(g.peer));
+      out_[key + "key"].secret.assign(g.key.begin(), g.key.end());
+    }
+  }
+
+  void pfsync() {
+    if (!c_.pfsync) return;
+    put("pfsync.interface", c_.interface(c_.pfsync->interface).name);
+    put("pfsync.peer", joined(c_.pfsync->peers, [](const IpAddress& a) { return to_string(a); }));
+    put("pfsync.interface-map",
+        joined(c_.pfsync->names, [&](const Pfsync::Name& n) { return n.theirs + ": " + c_.interface(n.ours).name; }));
+    put("pfsync.dialect", to_string(c_.pfsync->dialect));
+    put("pfsync.defer", c_.pfsync->defer);
+    if (!c_.pfsync->key.empty()) out_["pfsync.key"].secret.assign(c_.pfsync->key.begin(), c_.pfsync->key.end());
+    put("pfsync.max-updates", c_.pfsync->max_updates);
+  }
+
+  void options() {
+    const Options& o = c_.options;
+    put("options.state-policy", o.state_policy == StatePolicy::floating ? "floating" : "if-bound");
+    put("options.block-policy", o.block_policy == BlockReply::drop ? "drop" : "return");
+    std::string skip;
+    for (const Interface& i : c_.interfaces)
+      if (o.skip[i.id]) skip += (skip.empty() ? "" : ", ") + i.name;
+    put("options.skip", "[" + skip + "]");
+    put("options.limits.states", o.limit_states);
+    put("options.limits.fragments", o.limit_fragments);
+    put("options.limits.source-nodes", o.limit_source_nodes);
+    put("options.limits.table-entries", o.limit_table_entries);
+    for (size_t i = 0; i < kTimeoutClasses; ++i)
+      put(fmt::format("options.timeouts.{}", timeout_name(static_cast<TimeoutClass>(i))), o.timeouts[i]);
+    put("options.reassemble.enabled", o.reassemble);
+    put("options.reassemble.no-df", o.reassemble_no_df);
+    put("options.state-defaults.no-sync", o.default_no_sync);
+    if (o.hostid) put("options.hostid", fmt::format("{:#010x}", *o.hostid));
+    std::string cookies = "never";
+    if (o.syncookies == Syncookies::always) cookies = "always";
+    if (o.syncookies == Syncookies::adaptive)
+      cookies = fmt::format("adaptive {}% to {}%", o.syncookies_start, o.syncookies_end);
+    put("options.syncookies", cookies);
+  }
+
+  const Config& c_;
+  std::map<std::string, Setting> out_;
+};
+
+}  // namespace
+
+std::map<std::string, Setting> settings_of(const Config& config) { return Lister(config).run(); }
+
+}  // namespace twinwall::config
