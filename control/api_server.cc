@@ -218,7 +218,7 @@ void ApiServer::add_routes(Node& node) {
     put(r, in_loop(kWalkPatience, [&node, w = words_of(q)](const Respond& reply) { answer_explain(node, w, reply); }));
   });
   server_->Post("/v1/confirm", [in_loop, &node](const Request&, Response& r) {
-    put(r, in_loop(kPatience, [&node](const Respond& reply) { answer_confirm(node, reply); }));
+    put(r, in_loop(kAnswerPatience, [&node](const Respond& reply) { answer_confirm(node, reply); }));
   });
   server_->Post("/v1/rollback", [in_loop, &node](const Request& q, Response& r) {
     put(r, in_loop(kWalkPatience, [&node, w = words_of(q)](const Respond& reply) { answer_rollback(node, w, reply); }));

@@ -44,7 +44,7 @@ InterfaceId interface_of(Context& c, const Node& n, const IpAddress& peer) {
   return found;
 }
 
-void read_peers(Context& c, const Node& n, BfdSection& s) {
+void read_bfd_peers(Context& c, const Node& n, BfdSection& s) {
   s.peers = &n;
   for_each_item(c, n, "peers", [&](const Node& item) {
     const auto peer = read_address(c, item, "peers");
@@ -61,7 +61,7 @@ void read_peers(Context& c, const Node& n, BfdSection& s) {
     c.error(n, fmt::format("there are {} peers: at most {} are possible", s.value.peers.size(), kMaxBfdPeers));
 }
 
-void read_interval(Context& c, const Node& n, BfdSection& s) {
+void read_bfd_interval(Context& c, const Node& n, BfdSection& s) {
   const auto interval = read_milliseconds(c, n, "interval");
   if (!interval) return;
   if (*interval < kFastestMs || *interval > kSlowestMs)
@@ -81,8 +81,8 @@ constexpr Key<BfdAuth> kBfdAuthKeys[] = {
 };
 
 constexpr Key<BfdSection> kBfdKeys[] = {
-    {"peers", read_peers, true},
-    {"interval", read_interval},
+    {"peers", read_bfd_peers, true},
+    {"interval", read_bfd_interval},
     {"multiplier",
      [](Context& c, const Node& n, BfdSection& s) { assign_number(c, n, "multiplier", 1, 255, s.value.multiplier); }},
     {"auth",

@@ -358,11 +358,11 @@ Node options_tree(const Config& config) {
 }
 
 Node interfaces_tree(const Config& config) {
-  static constexpr const char* kKinds[] = {"", "kernel:", "tap:", "vdev:"};
+  static constexpr const char* kPortKinds[] = {"", "kernel:", "tap:", "vdev:"};
   Node out = mapping();
   for (const Interface& i : config.interfaces) {
     Node body = mapping();
-    put(body, "port", scalar(kKinds[static_cast<size_t>(i.port_kind)] + i.port));
+    put(body, "port", scalar(kPortKinds[static_cast<size_t>(i.port_kind)] + i.port));
     Node addresses = sequence(), groups = sequence();
     for (const Prefix& p : i.addresses) addresses.items.push_back(scalar(to_string(p)));
     for (const std::string& group : i.groups) groups.items.push_back(scalar(group));

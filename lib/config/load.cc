@@ -99,7 +99,7 @@ std::string configuration_schema() {
       {"rules", [&](const Node& n) { read_rules(c, n, defaults); }},
   };
   std::vector<Describer::Row> rows;
-  for (const Key<Sections>& key : kKeys) {
+  for (const Key<Sections>& key : kSectionKeys) {
     if (key.read == nullptr) continue;
     Describer::Read read = [&c, &key](const Node& n) {
       Sections none;

@@ -57,9 +57,9 @@ class Lister {
   }
 
   void interface(const Interface& i) {
-    static constexpr const char* kKinds[] = {"", "kernel:", "tap:", "vdev:"};
+    static constexpr const char* kPortKinds[] = {"", "kernel:", "tap:", "vdev:"};
     const std::string key = "interfaces." + i.name + ".";
-    put(key + "port", kKinds[static_cast<size_t>(i.port_kind)] + i.port);
+    put(key + "port", kPortKinds[static_cast<size_t>(i.port_kind)] + i.port);
     put(key + "queues", i.queues == 0 ? "auto" : std::to_string(i.queues));
     put(key + "mtu", i.mtu);
     put(key + "addresses", prefixes(i.addresses));

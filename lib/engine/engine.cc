@@ -78,7 +78,7 @@ void Engine::Impl::set_time(const View& v, Time t) {
 // True: ordinary, for this node, and to be filtered. False: nothing has changed.
 bool Engine::Impl::receive_ordinary(Packet& p) const {
   const InterfaceInfo& i = snapshot->interface(p.in);
-  return !i.skip && parse_ordinary(p) && addressed_here(p, i, view.carp);
+  return !i.skip && parse_ordinary(p) && addressed_here(p, i, view.carp) && !is_bfd(p);
 }
 
 // False: the packet's fate is decided.

@@ -7,7 +7,7 @@
 namespace twinwall::bfd {
 namespace {
 
-using Wire = std::array<uint8_t, kPacketMax>;
+using SignedBytes = std::array<uint8_t, kPacketMax>;
 
 AuthKey key(AuthType type, const char* secret = "a shared secret", uint8_t id = 7) {
   AuthKey k;
@@ -31,7 +31,7 @@ Packet packet() {
 
 struct Signed {
   Packet fields = packet();
-  Wire wire{};
+  SignedBytes wire{};
 };
 Signed signed_by(Authenticator& a, bool changed = true) {
   Signed s;
@@ -55,7 +55,7 @@ TEST_P(BfdAuth, SectionIsWhatTheRfcDraws) {
   EXPECT_EQ(s.wire[27], 0);
   EXPECT_EQ(sequence(s), 101u);
   // The digest is SHA1 over the packet with the key, filled up with zeros, in its place.
-  Wire keyed = s.wire;
+  SignedBytes keyed = s.wire;
   const AuthKey k = key(GetParam());
   std::copy(k.secret.begin(), k.secret.end(), keyed.begin() + 32);
   std::array<uint8_t, 20> expected;

@@ -10,18 +10,18 @@
 namespace twinwall::bfd {
 namespace {
 
-using Wire = std::vector<uint8_t>;
+using PacketBytes = std::vector<uint8_t>;
 
 // Up, poll, multiplier 3, 50 ms both ways; as RFC 5880 section 4.1 draws it.
-const Wire kSample = {0x20, 0xe0, 0x03, 0x18, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88,
-                      0x00, 0x00, 0xc3, 0x50, 0x00, 0x00, 0xc3, 0x50, 0x00, 0x00, 0x00, 0x00};
+const PacketBytes kSample = {0x20, 0xe0, 0x03, 0x18, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88,
+                             0x00, 0x00, 0xc3, 0x50, 0x00, 0x00, 0xc3, 0x50, 0x00, 0x00, 0x00, 0x00};
 
-Verdict verdict(const Wire& w) {
+Verdict verdict(const PacketBytes& w) {
   Packet p;
   return parse(w, p);
 }
 Verdict with(size_t at, uint8_t value) {
-  Wire w = kSample;
+  PacketBytes w = kSample;
   w[at] = value;
   return verdict(w);
 }
@@ -38,7 +38,7 @@ TEST(BfdPacket, FieldsAreWhereTheRfcHasThem) {
                        .your_discriminator = 0x55667788,
                        .desired_min_tx = 50000,
                        .required_min_rx = 50000}));
-  Wire out(24);
+  PacketBytes out(24);
   ASSERT_TRUE(build(p, out));
   EXPECT_EQ(out, kSample);
 }
@@ -46,12 +46,12 @@ TEST(BfdPacket, FieldsAreWhereTheRfcHasThem) {
 TEST(BfdPacket, EveryFlagAndDiagnosticSurvives) {
   for (unsigned flags = 0; flags < 256; ++flags)
     for (unsigned diag = 0; diag < 32; ++diag) {
-      Wire w = kSample;
+      PacketBytes w = kSample;
       w[0] = static_cast<uint8_t>(0x20 | diag);
       w[1] = static_cast<uint8_t>(flags);
       Packet p;
       (void)parse(w, p);
-      Wire out(24);
+      PacketBytes out(24);
       ASSERT_TRUE(build(p, out));
       ASSERT_EQ(out, w);
       ASSERT_FALSE(to_string(p.diag).empty());
@@ -65,16 +65,16 @@ TEST(BfdPacket, OtherVersionsAreRefused) {
 
 TEST(BfdPacket, LengthMustHoldAPacketAndLieInTheDatagram) {
   EXPECT_EQ(verdict({}), Verdict::bad_length);
-  EXPECT_EQ(verdict(Wire(kSample.begin(), kSample.end() - 1)), Verdict::bad_length);
+  EXPECT_EQ(verdict(PacketBytes(kSample.begin(), kSample.end() - 1)), Verdict::bad_length);
   EXPECT_EQ(with(3, 23), Verdict::bad_length);
   EXPECT_EQ(with(3, 25), Verdict::bad_length);
-  Wire longer = kSample;
+  PacketBytes longer = kSample;
   longer.resize(40);  // padding behind the packet is allowed
   EXPECT_EQ(verdict(longer), Verdict::accept);
 }
 
 TEST(BfdPacket, WithTheAuthenticationBitTheLengthMustHoldItsHeader) {
-  Wire w = kSample;
+  PacketBytes w = kSample;
   w[1] |= 0x04;
   EXPECT_EQ(verdict(w), Verdict::bad_length);
   w.resize(26);
@@ -87,13 +87,13 @@ TEST(BfdPacket, WithTheAuthenticationBitTheLengthMustHoldItsHeader) {
 TEST(BfdPacket, MultiplierMultipointAndMyDiscriminator) {
   EXPECT_EQ(with(2, 0), Verdict::bad_multiplier);
   EXPECT_EQ(with(1, 0xe1), Verdict::multipoint);
-  Wire w = kSample;
+  PacketBytes w = kSample;
   for (size_t i = 4; i < 8; ++i) w[i] = 0;
   EXPECT_EQ(verdict(w), Verdict::bad_mine);
 }
 
 TEST(BfdPacket, WithoutYourDiscriminatorOnlyDownAndAdminDown) {
-  Wire w = kSample;
+  PacketBytes w = kSample;
   for (size_t i = 8; i < 12; ++i) w[i] = 0;
   const Verdict expected[] = {Verdict::accept, Verdict::accept, Verdict::bad_state, Verdict::bad_state};
   for (uint8_t state = 0; state < 4; ++state) {
@@ -126,14 +126,14 @@ class BfdDatagram : public testing::TestWithParam<Case> {
     e.ip_id = 7;
     return e;
   }
-  Wire ip() const {
+  PacketBytes ip() const {
     std::array<uint8_t, kFrameMax> frame;
     const size_t n = build_frame(kSample, envelope(), frame);
     return {frame.begin() + kEthernetHeader, frame.begin() + static_cast<long>(n)};
   }
   [[nodiscard]] bool v4() const { return envelope().source.af == Af::inet; }
   [[nodiscard]] size_t udp() const { return v4() ? kIpv4Header : kIpv6Header; }
-  static Verdict open(const Wire& w) {
+  static Verdict open(const PacketBytes& w) {
     Datagram d;
     return open_datagram(w, d);
   }
@@ -146,7 +146,7 @@ TEST_P(BfdDatagram, ComesOutAsItWentIn) {
   EXPECT_EQ(Mac::from_wire(frame.data()), envelope().ethernet_destination);
   EXPECT_EQ(Mac::from_wire(&frame[6]), envelope().ethernet_source);
   EXPECT_EQ(frame[kEthernetHeader + (v4() ? 8 : 7)], 255);
-  const Wire w = ip();
+  const PacketBytes w = ip();
   Datagram d;
   ASSERT_EQ(open_datagram(w, d), Verdict::accept);
   EXPECT_EQ(d.source, envelope().source);
@@ -161,21 +161,21 @@ TEST_P(BfdDatagram, ComesOutAsItWentIn) {
 TEST_P(BfdDatagram, DoesNotFitIntoLess) {
   const size_t whole = kEthernetHeader + ip().size();
   for (size_t n = 0; n < whole; ++n) {
-    Wire out(n);
+    PacketBytes out(n);
     ASSERT_EQ(build_frame(kSample, envelope(), out), 0u) << n;
   }
 }
 
 TEST_P(BfdDatagram, MustComeFromThisWire) {
-  Wire w = ip();
+  PacketBytes w = ip();
   w[v4() ? 8 : 7] = 254;
   EXPECT_EQ(open(w), Verdict::bad_ttl);
 }
 
 TEST_P(BfdDatagram, IsWholeUdpToThePort) {
-  Wire w = ip();
+  PacketBytes w = ip();
   for (size_t n = 0; n < w.size(); ++n)
-    ASSERT_EQ(open(Wire(w.begin(), w.begin() + static_cast<long>(n))), Verdict::not_bfd);
+    ASSERT_EQ(open(PacketBytes(w.begin(), w.begin() + static_cast<long>(n))), Verdict::not_bfd);
   w[v4() ? 9 : 6] = kProtoTcp;
   EXPECT_EQ(open(w), Verdict::not_bfd);
   w = ip();
@@ -189,7 +189,7 @@ TEST_P(BfdDatagram, IsWholeUdpToThePort) {
 }
 
 TEST_P(BfdDatagram, ChecksumIsTested) {
-  Wire w = ip();
+  PacketBytes w = ip();
   w.back() ^= 1;
   EXPECT_EQ(open(w), Verdict::bad_checksum);
   w = ip();

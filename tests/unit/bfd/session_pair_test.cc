@@ -18,9 +18,9 @@ struct Link {
   int deaf = -1;  // what is sent to this end is lost
 };
 
-using Wire = std::array<uint8_t, kPacketMax>;
+using LinkBytes = std::array<uint8_t, kPacketMax>;
 
-AuthKey key() {
+AuthKey link_key() {
   AuthKey k;
   k.secret = {'s', 'e', 'c', 'r', 'e', 't'};
   return k;
@@ -28,7 +28,7 @@ AuthKey key() {
 
 struct End {
   End(Time now, const SessionConfig& c, uint32_t discriminator, uint64_t seed)
-      : session(now, c, discriminator, seed), auth(key(), static_cast<uint32_t>(seed * 77777)) {}
+      : session(now, c, discriminator, seed), auth(link_key(), static_cast<uint32_t>(seed * 77777)) {}
   Session session;
   Authenticator auth;
   Time last_sent{};
@@ -42,7 +42,7 @@ class BfdPair : public testing::TestWithParam<unsigned> {
     Time at;
     uint64_t order;
     int to;
-    Wire wire;
+    LinkBytes wire;
     friend bool operator>(const InFlight& a, const InFlight& b) {
       return a.at != b.at ? a.at > b.at : a.order > b.order;
     }
@@ -73,7 +73,7 @@ class BfdPair : public testing::TestWithParam<unsigned> {
     e.allowed = e.session.transmit_interval();
     p.authenticated = true;
     p.length = kPacketMax;
-    Wire wire;
+    LinkBytes wire;
     ASSERT_TRUE(build(p, wire));
     ASSERT_TRUE(e.auth.sign(wire, true));
     if (link.cut || link.deaf == 1 - from || random.below(100) < link.loss) return;
