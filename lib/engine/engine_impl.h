@@ -227,8 +227,10 @@ class Engine::Impl {
 
   // forward.cc
   void forward(Packet& p, NextHopIndex hop, State* in_state);
-  // `to` is the other hook's state of the same connection.
-  void link(State& s, const State& to) const;
+  // The states of one connection's two hooks, both of this worker, point at each other until one of them goes or is
+  // paired anew: whoever has a link has one that holds.
+  void pair(State& a, State& b) const;
+  void unpair(State& s) const;
   void deliver_local(Packet& p, const NextHop& hop);
   void emit(Packet& p, const NextHop& hop);
   template <class Splitter>

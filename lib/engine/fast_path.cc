@@ -45,9 +45,8 @@ void Engine::Impl::note_way(const Packet& p, State& in_state, NextHopIndex hop) 
 bool Engine::Impl::fast_path(Packet& p, State& s) {
   if (s.way >> 16 != way_epoch || !common(s, options.worker)) return false;
   if (p.ip_options || p.ttl <= 1 || (p.frame[0] & 1) != 0) return false;
-  State* const other = table.owned(s.link, options.worker);
-  if (other == nullptr) return false;
-  State& o = *other;
+  if (s.link == kNoState) return false;
+  State& o = table.state(s.link);
   const NextHop& hop = snapshot->next_hops[s.way & 0xffff];
   const InterfaceInfo& out = snapshot->interface(hop.interface);
   if (!common(o, options.worker) || o.link != table.index_of(s) || p.l3_length > out.mtu) return false;

@@ -82,9 +82,22 @@ bool Engine::Impl::error_allowed(Af af) {
   return true;
 }
 
-void Engine::Impl::link(State& s, const State& to) const {
-  s.link = table.index_of(to);
-  s.log = static_cast<uint8_t>(to.translated ? s.log | kLinkTranslated : s.log & ~kLinkTranslated);
+void Engine::Impl::pair(State& a, State& b) const {
+  const StateIndex ia = table.index_of(a), ib = table.index_of(b);
+  if ((a.link == ib && b.link == ia) || ia == ib) [[likely]]
+    return;
+  unpair(a);
+  unpair(b);
+  a.link = ib;
+  b.link = ia;
+  a.log = static_cast<uint8_t>(b.translated ? a.log | kLinkTranslated : a.log & ~kLinkTranslated);
+  b.log = static_cast<uint8_t>(a.translated ? b.log | kLinkTranslated : b.log & ~kLinkTranslated);
+}
+
+void Engine::Impl::unpair(State& s) const {
+  if (s.link == kNoState) return;
+  table.state(s.link).link = kNoState;
+  s.link = kNoState;
 }
 
 void Engine::Impl::forward(Packet& p, NextHopIndex hop_index, State* in_state) {
@@ -141,10 +154,7 @@ void Engine::Impl::forward(Packet& p, NextHopIndex hop_index, State* in_state) {
     // The in hook has already worked on this packet, so it cannot start again at another worker.
     if (r.fate == Fate::handoff) return drop(p, DropReason::owner);
     if (r.fate == Fate::drop) return drop(p, r.reason);
-    if (in_state != nullptr && r.state != nullptr && in_state->in_use) {
-      link(*in_state, *r.state);
-      link(*r.state, *in_state);
-    }
+    if (in_state != nullptr && r.state != nullptr && in_state->in_use) pair(*in_state, *r.state);
     if (p.route_kind != RouteKind::none && leave_by_route(p)) return;
     if (p.dst != before) {
       const NextHop& again = snapshot->next_hops[lookup(p.af, p.dst)];

@@ -228,6 +228,7 @@ void Engine::Impl::remove_state(State& s, bool announce) {
     for (const RuleSlot slot : match_sets.slots(s.match_set)) counters.rules[slot].states.sub();
     match_sets.release(s.match_set);
   }
+  unpair(s);
   table.remove(s);
   table.release(options.worker, s);
 }

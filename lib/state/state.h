@@ -115,7 +115,7 @@ struct alignas(64) State {
   FlowKey wire;
   uint32_t last_update = 0;  // seconds; the timeout runs from here
   RuleSlot rule = kDefaultRuleSlot;
-  StateIndex link = kNoState;  // the other hook's state of the same connection: a hint, verified by key on use
+  StateIndex link = kNoState;  // the other hook's state of the same connection; both point at each other, or neither
   uint16_t flags = 0;
   InterfaceId interface = kNoInterface;  // bound to it; kNoInterface: floating
   Direction direction = Direction::in;

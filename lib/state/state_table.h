@@ -110,8 +110,7 @@ class StateTable {
   uint64_t prefetch_state(uint64_t hash, Side side) const;
   // What the other hook will touch of the state's partner.
   void prefetch_link(const State& state) const {
-    if (state.link == kNoState || state.link >= capacity_) return;
-    __builtin_prefetch(&owners_[state.link]);
+    if (state.link >= capacity_) return;
     const auto* line = reinterpret_cast<const char*>(&states_[state.link]);
     __builtin_prefetch(line, 1);
     __builtin_prefetch(line + 64, 1);
