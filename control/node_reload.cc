@@ -7,6 +7,7 @@
 #include "control/logging.h"
 #include "control/node.h"
 #include "control/reload_check.h"
+#include "lib/config/settings.h"
 
 namespace twinwall {
 namespace {
@@ -28,11 +29,11 @@ bool readable(const std::vector<config::Diagnostic>& diagnostics) {
 config::LoadResult Node::load(const std::string& path) const {
   config::LoadOptions options;
   options.keep = history_.has_value();
-  options.withheld_key = [this](const std::string& interface, uint8_t vhid) {
-    if (vhid == 0) return config_.pfsync ? config_.pfsync->key : std::vector<uint8_t>{};
-    for (const config::CarpGroup& g : config_.carp.groups)
-      if (g.vhid == vhid && config_.interface(g.interface).name == interface) return g.key;
-    return std::vector<uint8_t>{};
+  options.withheld_key = [this](const std::string& of) {
+    const auto settings = config::settings_of(config_);
+    const auto it = settings.find(of);
+    return it == settings.end() ? std::vector<uint8_t>{}
+                                : std::vector<uint8_t>(it->second.secret.begin(), it->second.secret.end());
   };
   return options_.load(path, options);
 }

@@ -77,7 +77,14 @@ constexpr Key<BfdAuth> kBfdAuthKeys[] = {
     {"type",
      [](Context& c, const Node& n, BfdAuth& a) { assign(a.meticulous, read_word(c, n, "type", kBfdAuthTypes)); }},
     {"key-id", [](Context& c, const Node& n, BfdAuth& a) { assign_number(c, n, "key-id", 0, 255, a.key_id); }},
-    {"key", [](Context& c, const Node& n, BfdAuth& a) { assign(a.key, read_secret(c, n, kBfdKeyLength)); }, true},
+    {"key",
+     [](Context& c, const Node& n, BfdAuth& a) {
+       if (is_withheld(n))
+         a.key = withheld_secret(c, n, "carp.bfd.auth.key");
+       else
+         assign(a.key, read_secret(c, n, kBfdKeyLength));
+     },
+     true},
 };
 
 constexpr Key<BfdSection> kBfdKeys[] = {

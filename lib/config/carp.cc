@@ -82,7 +82,9 @@ void read_group(Context& c, const Node& node) {
       c.error(*g.vhid,
               fmt::format("vhid {} is already used on '{}' in line {}: give each group of an interface its own",
                           other.vhid, c.config.interface(other.interface).name, other.at.line));
-  if (g.withheld != nullptr) g.value.key = withheld_secret(c, *g.withheld, g.value.interface, g.value.vhid);
+  if (g.withheld != nullptr && g.value.interface != kNoInterface)
+    g.value.key = withheld_secret(
+        c, *g.withheld, fmt::format("carp.groups.{}/{}.key", c.config.interface(g.value.interface).name, g.value.vhid));
   if (g.key == nullptr)
     c.warning(node, "this CARP group has no key: anybody on its network can take its addresses over");
   c.config.carp.groups.push_back(std::move(g.value));

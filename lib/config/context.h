@@ -48,6 +48,7 @@ class Context {
     std::string text;
   };
   std::vector<KeptFile> kept_files;
+  std::vector<const Node*> secrets;                         // every value that was read as one
   std::map<std::string, InterfaceSet, std::less<>> groups;  // interface groups
 
   // The rules of each anchor by absolute path, "" the main ruleset; joined by link_rules().

@@ -163,7 +163,7 @@ void read_pfsync(Context& c, const Node& node) {
   Link l;
   l.value.at = c.position(node);
   read_mapping(c, node, "'pfsync'", kPfsyncKeys, l);
-  if (l.key != nullptr && is_withheld(*l.key)) l.value.key = withheld_secret(c, *l.key, l.value.interface, 0);
+  if (l.key != nullptr && is_withheld(*l.key)) l.value.key = withheld_secret(c, *l.key, "pfsync.key");
   check_peers(c, l);
   if (l.map != nullptr) check_peer_names(c, l);
   if (l.value.peers.empty() && l.value.interface != kNoInterface) {

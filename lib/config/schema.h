@@ -171,8 +171,9 @@ struct Config {
 // Beside the files themselves, what a load goes by.
 struct LoadOptions {
   bool keep = false;  // LoadResult::stored is wanted
-  // The key of a CARP group, or of pfsync (vhid 0), for `key: {withheld: true}`, as in stored copies; none: not known.
-  std::function<std::vector<uint8_t>(const std::string& interface, uint8_t vhid)> withheld_key;
+  // What `key: {withheld: true}` stands for, as in stored copies; `of` is the setting's key as in settings.h, such as
+  // "carp.groups.wan/1.key". Empty: not known.
+  std::function<std::vector<uint8_t>(const std::string& of)> withheld_key;
 };
 
 // A configuration as files that need nothing else (lib/config/stored.h); the main one first.

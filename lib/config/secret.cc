@@ -90,6 +90,7 @@ constexpr Key<Secret> kSecretForms[] = {{"file", read_secret_file}, {"hex", read
 
 std::optional<std::vector<uint8_t>> read_secret(Context& c, const Node& n, const SecretLength& length) {
   Secret s{length, std::nullopt};
+  c.secrets.push_back(&n);
   if (!n.is_mapping()) {
     if (const auto text = read_text(c, n, "key")) set_secret(c, n, s, *text);
   } else if (n.keys.size() != 1) {
@@ -105,10 +106,9 @@ bool is_withheld(const Node& node) {
   return withheld != nullptr && withheld->text == "true" && node.keys.size() == 1;
 }
 
-std::vector<uint8_t> withheld_secret(Context& c, const Node& node, InterfaceId interface, uint8_t vhid) {
+std::vector<uint8_t> withheld_secret(Context& c, const Node& node, const std::string& of) {
   std::vector<uint8_t> key;
-  if (interface != kNoInterface && c.options != nullptr && c.options->withheld_key)
-    key = c.options->withheld_key(c.config.interface(interface).name, vhid);
+  if (c.options != nullptr && c.options->withheld_key) key = c.options->withheld_key(of);
   if (key.empty())
     c.error(node,
             "the key stood in the configuration itself and is not kept in copies of it: write it again, as "

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -22,8 +23,8 @@ struct SecretLength {
 [[nodiscard]] std::optional<std::vector<uint8_t>> read_secret(Context& c, const Node& node, const SecretLength& length);
 
 // `{withheld: true}`, in stored copies, which hold no secrets: whoever loads the copy may know it
-// (LoadOptions::withheld_key), else it is an error. `vhid` 0: that of pfsync.
+// (LoadOptions::withheld_key), else it is an error. `of`: the setting's key.
 [[nodiscard]] bool is_withheld(const Node& node);
-[[nodiscard]] std::vector<uint8_t> withheld_secret(Context& c, const Node& node, InterfaceId interface, uint8_t vhid);
+[[nodiscard]] std::vector<uint8_t> withheld_secret(Context& c, const Node& node, const std::string& of);
 
 }  // namespace twinwall::config

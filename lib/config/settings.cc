@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
+
 namespace twinwall::config {
 
 namespace {
@@ -90,6 +92,18 @@ class Lister {
       put(key + "peer", peer(g.peer));
       out_[key + "key"].secret.assign(g.key.begin(), g.key.end());
     }
+    if (c_.carp.bfd) bfd(*c_.carp.bfd);
+  }
+
+  void bfd(const Bfd& b) {
+    put("carp.bfd.peers", joined(b.peers, [](const BfdPeer& p) { return to_string(p.address); }));
+    put("carp.bfd.interval",
+        fmt::format("{}us", std::chrono::duration_cast<std::chrono::microseconds>(b.interval).count()));
+    put("carp.bfd.multiplier", b.multiplier);
+    if (!b.auth) return;
+    put("carp.bfd.auth.type", b.auth->meticulous ? "meticulous-keyed-sha1" : "keyed-sha1");
+    put("carp.bfd.auth.key-id", b.auth->key_id);
+    out_["carp.bfd.auth.key"].secret.assign(b.auth->key.begin(), b.auth->key.end());
   }
 
   void pfsync() {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 
@@ -19,16 +20,11 @@ class Copier {
 
   void run(const Node& root) {
     Node copy = root;
+    secrets(root, copy);
     drop(copy, "include");
     drop(copy, "define");
     if (Node* tables = copy.find("tables"); tables != nullptr && tables->is_mapping())
       for (size_t i = 0; i < tables->items.size(); ++i) table_files(root.find("tables")->items[i], tables->items[i]);
-    if (Node* carp = copy.find("carp"); carp != nullptr)
-      if (Node* groups = carp->find("groups"); groups != nullptr)
-        for (Node& group : groups->items)
-          if (Node* key = group.find("key"); key != nullptr) secret(*key);
-    if (Node* pfsync = copy.find("pfsync"); pfsync != nullptr)
-      if (Node* key = pfsync->find("key"); key != nullptr) secret(*key);
     out_.files.insert(out_.files.begin(), StoredFile{kStoredMain, emit_yaml(copy)});
   }
 
@@ -58,6 +54,12 @@ class Copier {
     const std::string name = fmt::format("table-{}.txt", ++tables_);
     out_.files.push_back({name, *text->second});
     names.items.push_back(scalar(name));
+  }
+
+  // While both trees have the same shape.
+  void secrets(const Node& original, Node& copy) const {
+    if (std::find(c_.secrets.begin(), c_.secrets.end(), &original) != c_.secrets.end()) return secret(copy);
+    for (size_t i = 0; i < original.items.size(); ++i) secrets(original.items[i], copy.items[i]);
   }
 
   void secret(Node& key) const {

@@ -37,7 +37,7 @@ void one(std::string_view text) {
   if (names_outside_files(text)) return;
   LoadOptions options;
   options.keep = true;
-  options.withheld_key = [](const std::string&, uint8_t) { return std::vector<uint8_t>{'k'}; };
+  options.withheld_key = [](const std::string&) { return std::vector<uint8_t>{'k'}; };
   const LoadResult first = load_text(std::string(text), "fuzz.yaml", "/nonexistent", options);
   for (const Diagnostic& d : first.diagnostics) {
     require(!d.message.empty(), "a problem is named");
