@@ -45,7 +45,7 @@ void one(std::string_view text) {
   }
   if (!first.ok()) return;
   check(first.config);
-  const LoadResult second = load_text(std::string(text), "fuzz.yaml", "/nonexistent");
+  const LoadResult second = load_text(std::string(text), "fuzz.yaml", "/nonexistent", options);
   require(second.ok() && second.config.rules.rules.size() == first.config.rules.rules.size(),
           "loading can be repeated");
   for (size_t i = 0; i < first.config.rules.rules.size(); ++i) {
