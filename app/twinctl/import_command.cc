@@ -51,7 +51,7 @@ int import_pfconf(const std::string& file, const std::string& output, const std:
   const std::string directory = folder.empty() ? std::string(".") : folder;
   const pfconf::Imported imported = pfconf::to_yaml(text, std::move(known), directory);
   for (const pfconf::ImportNote& n : imported.notes) {
-    const char* kind = n.kind == pfconf::ImportNote::Kind::todo ? "note: " : "";
+    const char* kind = n.kind == pfconf::ImportNote::Kind::for_operator ? "note: " : "";
     if (n.line != 0)
       fmt::print(stderr, "{}:{}:{}: {}{}\n", file, n.line, n.column, kind, n.message);
     else

@@ -40,14 +40,15 @@ class Importer {
   void note(ImportNote::Kind kind, int line, int column, std::string message) {
     out_.notes.push_back({kind, line, column, std::move(message)});
   }
-  void todo(std::string message) { note(ImportNote::Kind::todo, 0, 0, std::move(message)); }
+  void for_operator(std::string message) { note(ImportNote::Kind::for_operator, 0, 0, std::move(message)); }
   void missing(std::string message) { note(ImportNote::Kind::missing, 0, 0, std::move(message)); }
 
   void complete(config::Interface& i) {
     i.id = static_cast<InterfaceId>(&i - interfaces_.data() + 1);
     if (!i.port.empty()) return;
     i.port = i.name;
-    todo(fmt::format("interfaces.{}.port: kernel:{} is a placeholder, write the port of this machine", i.name, i.name));
+    for_operator(
+        fmt::format("interfaces.{}.port: kernel:{} is a placeholder, write the port of this machine", i.name, i.name));
   }
 
   void add_named(const Result& first) {
@@ -60,7 +61,7 @@ class Importer {
     for (const std::string& name : first.skips) {
       if (known.contains(name)) continue;
       if (name.starts_with("lo"))
-        todo(fmt::format("set skip on {}: left out, there is no loopback interface here", name));
+        for_operator(fmt::format("set skip on {}: left out, there is no loopback interface here", name));
       else
         named.insert(name);
     }
@@ -78,7 +79,7 @@ class Importer {
       config::Interface i;
       i.name = name;
       if (std::isdigit(static_cast<unsigned char>(name.back())) == 0)
-        todo(
+        for_operator(
             fmt::format("'{}' may be a group of interfaces: then remove it from 'interfaces' and put it into the "
                         "'groups' of those it stands for",
                         name));
@@ -88,7 +89,7 @@ class Importer {
     if (interfaces_.size() < (negates ? 2u : 1u)) {
       config::Interface i;
       i.name = "another";
-      todo("interfaces.another: the rules do not name it, name it as you like");
+      for_operator("interfaces.another: the rules do not name it, name it as you like");
       interfaces_.push_back(std::move(i));
     }
     for (config::Interface& i : interfaces_) complete(i);
@@ -117,7 +118,7 @@ class Importer {
       name = "of-" + name;
       while (!taken.insert(name).second) name += "-2";
       names_.tables[table->name()] = name;
-      todo(fmt::format("{} became the table <{}> with the addresses known now", table->name(), name));
+      for_operator(fmt::format("{} became the table <{}> with the addresses known now", table->name(), name));
     }
   }
 

@@ -14,10 +14,10 @@ namespace twinwall::pfconf {
 
 struct ImportNote {
   enum class Kind : uint8_t {
-    missing,  // there is no equivalent, or it cannot be read: what comes out does not mean the same
-    todo,     // to be filled in or looked at
+    missing,       // there is no equivalent, or it cannot be read: what comes out does not mean the same
+    for_operator,  // to be filled in or looked at
   };
-  Kind kind = Kind::todo;
+  Kind kind = Kind::for_operator;
   int line = 0, column = 0;  // 1-based; 0: of the whole
   std::string message;
 };

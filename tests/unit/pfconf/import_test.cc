@@ -23,7 +23,7 @@ std::string notes(const Imported& i) {
   std::string out;
   for (const ImportNote& n : i.notes)
     out += std::to_string(n.line) + ":" + std::to_string(n.column) +
-           (n.kind == ImportNote::Kind::todo ? ": note: " : ": ") + n.message + "\n";
+           (n.kind == ImportNote::Kind::for_operator ? ": note: " : ": ") + n.message + "\n";
   return out;
 }
 
