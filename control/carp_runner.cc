@@ -79,6 +79,7 @@ void CarpRunner::configure(Time now, const config::Carp& carp, std::vector<Inter
   for (const auto& i : interfaces_) link_up_[i.id - 1u] = link_up(i.id);
   demotion_interface_down_ = carp.demotion_interface_down;
   demotion_bulk_ = carp.demotion_bulk_sync;
+  one_peer_ = carp.bfd.has_value();
 
   std::vector<std::unique_ptr<Group>> before = std::move(groups_);
   groups_.clear();
@@ -188,6 +189,19 @@ void CarpRunner::receive(Time now, InterfaceId id, Bytes frame, size_t l3) {
   const bool leaving = r.advert.advbase == carp::kBowOut && r.advert.advskew == carp::kBowOut;
   g.successor_heard = !leaving;
   carry_out(now, g, g.vhost.receive(now, r.af, g.peer));
+  if (one_peer_ && !leaving) spread_peer_demotion(now, g, r.af);
+}
+
+// Demotion is a number of the whole node, so what one group heard of it the silent ones know as well: nobody tells the
+// group whose link the other node lost.
+void CarpRunner::spread_peer_demotion(Time now, const Group& heard, Af af) {
+  for (auto& g : groups_) {
+    if (g.get() == &heard || g->vhost.role() != Role::backup || !g->peer_known) continue;
+    const int told = heard.peer.demote;
+    if (told <= g->vhost.demotion() || told <= g->peer.demote) continue;
+    g->peer.demote = heard.peer.demote;
+    carry_out(now, *g, g->vhost.receive(now, af, g->peer));
+  }
 }
 
 void CarpRunner::peer_gone(Time now) {

@@ -11,7 +11,8 @@
 //
 // Demotion, as PF has it, is one number for all groups: links of CARP interfaces that are down, a bulk transfer under
 // way, and what the operator adds; so a node that lost one side gives up all of them (with every group's peers
-// comparing demotion before skew).
+// comparing demotion before skew). Where BFD says that there is one other node, its demotion heard in one group counts
+// for all of them: the group on the interface whose link it lost hears nothing more, and need not wait for its timer.
 //
 // Owned and called by the control thread; time comes in. Frames are untrusted and verified by lib/carp; every refused
 // one is counted by its reason, named as `netstat -s -p carp` does.
@@ -124,6 +125,7 @@ class CarpRunner {
   void transmit(Group& group, Bytes frame);
   void publish();
   void spread_demotion(Time now);
+  void spread_peer_demotion(Time now, const Group& heard, Af af);
   [[nodiscard]] bool interface_used(InterfaceId id) const;
 
   CarpOutput& output_;
@@ -133,6 +135,7 @@ class CarpRunner {
   std::vector<bool> link_up_;  // [id - 1]
   uint8_t demotion_interface_down_ = 240;
   uint8_t demotion_bulk_ = 32;
+  bool one_peer_ = false;  // all groups share one other node (the one that BFD watches)
   bool bulk_ = false;
   int operator_demotion_ = 0;
   bool started_ = false;

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import signal
 import time
 
 from lab import SERVER4, LabError, wait_for
@@ -37,6 +38,7 @@ class Transfer:
 
     complete: bool
     checksum_right: bool
+    received: int
     seconds: float
     stall: float
     stall_at: float
@@ -61,7 +63,7 @@ class Download:
     def result(self, deadline=120):
         value = self._tool.result(deadline)
         return Transfer(
-            value["ok"], value["sha256"] == self._server.sha256, value["seconds"], value["stall"], value["stall_at"],
+            value["ok"], value["sha256"] == self._server.sha256, value["bytes"], value["seconds"], value["stall"], value["stall_at"],
             value["problem"],
         )
 
@@ -69,10 +71,12 @@ class Download:
 class Stream:
     """1000 numbered datagrams a second through the pair and back; context manager."""
 
+    GAP = 0.001  # shorter silences are not remembered
+
     def __init__(self, lab, port=7777, rate=1000):
         self._echo = lab.server.traffic("udp-echo", "--bind", SERVER4, "--port", port)
         self._echo.next(lambda value: value.get("ready"))
-        self._send = lab.client.traffic("udp-stream", SERVER4, "--port", port, "--rate", rate)
+        self._send = lab.client.traffic("udp-stream", SERVER4, "--port", port, "--rate", rate, "--gaps", self.GAP)
         self.wait_more(100)
 
     def wait_more(self, count):
@@ -85,11 +89,46 @@ class Stream:
         value["sources"] = self._echo.stop()["sources"]
         return value
 
+    def silence(self, since, until):
+        """Seconds of the longest silence that touches this time, after result()."""
+        return max((end - begin for begin, end in self._send.gaps if end >= since and begin <= until), default=0.0)
+
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         for tool in (self._send, self._echo):
+            if tool.process.poll() is None:
+                tool.process.kill()
+
+
+class HeldConnections:
+    """Established connections that say nothing until they are tested, all at once; context manager."""
+
+    def __init__(self, lab, count=1000, port=7780, address=SERVER4):
+        self.count, self.port = count, port
+        self._serve = lab.server.conversations("echo-serve", "--bind", address, "--port", port)
+        self._serve.next(lambda value: value.get("ready"))
+        self._hold = lab.client.conversations("hold", address, "--port", port, "--count", count)
+        self._hold.next(lambda value: value.get("ready"))
+
+    def wait_known(self, node):
+        """The node holds both states of every connection."""
+        wait_for(
+            lambda: states_with_port(node, self.port) >= 2 * self.count,
+            lambda: f"{node.name} knows {self.count} held connections: {states_with_port(node, self.port)} states",
+        )
+
+    def lost(self, deadline=90):
+        """Speaks over every connection and waits for each answer; how many have been lost so far."""
+        self._hold.process.send_signal(signal.SIGUSR1)
+        return self._hold.next(lambda value: "tested" in value, deadline)["lost"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for tool in (self._hold, self._serve):
             if tool.process.poll() is None:
                 tool.process.kill()
 

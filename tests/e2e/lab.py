@@ -33,7 +33,8 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("TWINWALL_BUILD", os.path.join(ROOT, "build"))
-TRAFFIC = os.path.join(os.path.dirname(os.path.abspath(__file__)), "traffic.py")
+HERE = os.path.dirname(os.path.abspath(__file__))
+TRAFFIC, CONVERSATIONS = os.path.join(HERE, "traffic.py"), os.path.join(HERE, "conversations.py")
 
 CLIENT4, CLIENT6 = "10.0.0.100", "2001:db8:a::100"
 SERVER4, SERVER6 = "192.0.2.100", "2001:db8:b::100"
@@ -157,12 +158,15 @@ class Namespace:
         self._processes.append(process)
         return process
 
-    def traffic(self, *arguments):
-        """Starts one of the traffic tools here (see traffic.py)."""
+    def traffic(self, *arguments, program=TRAFFIC):
+        """Starts one of the traffic tools here (see traffic.py, conversations.py)."""
         process = self.popen(
-            sys.executable, TRAFFIC, *map(str, arguments), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+            sys.executable, "-B", program, *map(str, arguments), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
         )
         return Tool(process, arguments[0])
+
+    def conversations(self, *arguments):
+        return self.traffic(*arguments, program=CONVERSATIONS)
 
     @contextlib.contextmanager
     def entered(self):
@@ -193,26 +197,40 @@ class Tool:
     def __init__(self, process, name):
         self.process = process
         self.name = name
+        self.gaps = []  # (since, until) of the pauses reported in what was read so far, by time.monotonic()
         self._pending = b""
 
     def next(self, until=lambda value: True, deadline=None):
         """The next value for which until() holds; LabError when the tool ends or the deadline passes before it."""
         limit = time.monotonic() + (PATIENCE if deadline is None else deadline)
         while True:
-            value = json.loads(self._line(limit))
-            if "error" in value:
-                raise LabError(f"{self.name}: {value['error']}")
-            if until(value):
+            value = self._heard(self._line(limit))
+            if value is not None and until(value):
                 return value
 
-    def fresh(self, deadline=None):
-        """The next value said from now on: passes over what was said before and not read."""
+    def _heard(self, line):
+        """A line's value, None for a pause, which is only noted."""
+        value = json.loads(line)
+        if "gap" in value:
+            self.gaps.append(tuple(value["gap"]))
+            return None
+        if "error" in value:
+            raise LabError(f"{self.name}: {value['error']}")
+        return value
+
+    def waiting(self):
+        """The values said and not read so far, pauses excepted."""
         while select.select([self.process.stdout], [], [], 0)[0]:
             chunk = os.read(self.process.stdout.fileno(), 65536)
             if not chunk:
                 break
             self._pending += chunk
-        self._pending = self._pending.rpartition(b"\n")[2]
+        *lines, self._pending = self._pending.split(b"\n")
+        return [value for value in map(self._heard, lines) if value is not None]
+
+    def fresh(self, deadline=None):
+        """The next value said from now on: passes over what was said before and not read."""
+        self.waiting()
         return self.next(deadline=deadline)
 
     def result(self, deadline=None):

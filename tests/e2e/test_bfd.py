@@ -50,6 +50,21 @@ class Kill(harness.LabCase):
         self.assertEqual(self.fw2.carp_groups()[0]["cause"], "peer detected as down")
         self.assertIn("bfd: the peer is lost on every path", self.fw2.log_text())
 
+    def test_cut_cable_moves_every_group_within_a_second(self):
+        with Stream(self.lab) as stream:
+            wait_for(lambda: states_with_port(self.fw2, 7777) >= 2, "the backup knows the stream")
+            cut = time.monotonic()
+            self.lab.lansw.port_down("fw1")
+            takeover = became_master(self.fw2, cut)
+            stream.wait_more(1000)
+            result = stream.result()
+        # CARP's timer of the group on the cut cable would be three seconds.
+        self.assertLess(takeover, 2)
+        self.assertLess(result["silence"], 2)
+        self.assertEqual(len(result["sources"]), 1)
+        causes = {group["vhid"]: group["cause"] for group in self.fw2.carp_groups()}
+        self.assertEqual(set(causes.values()), {"master is more demoted"})
+
     def test_hand_over_says_admin_down(self):
         with Stream(self.lab) as stream:
             wait_for(lambda: states_with_port(self.fw2, 7777) >= 2, "the backup knows the stream")

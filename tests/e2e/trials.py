@@ -1,5 +1,7 @@
-"""Failovers by the dozen: how long clients stall when the master is killed (by CARP's timer, and with BFD at 50 ms × 3),
-how many packets a planned hand-over and the return of a node cost. Prints one line a trial and the medians and maxima; exit 1 if a transfer broke or was damaged."""
+"""Failovers by the dozen: how long clients stall when the master is killed or loses a cable (by CARP's timer, and with BFD
+at 50 ms × 3), how many packets a planned hand-over and the return of a node cost. A thousand idle connections are held
+through every trial and tested after it. Prints one line a trial and the medians and maxima; beside the figures stands how
+long the machine itself stood still meanwhile. Exit 1 if a transfer broke or was damaged, or an idle connection was lost."""
 
 import argparse
 import statistics
@@ -8,93 +10,152 @@ import time
 
 import lab as lab_module
 from failover import (
-    MEGABYTE, Download, Stream, WebServer, became_master, bring_back, states_with_port, use_bfd, wait_bfd_up,
+    MEGABYTE, Download, HeldConnections, Stream, WebServer, became_master, bring_back, states_with_port, use_bfd,
+    wait_bfd_up,
 )
 from lab import Lab, LabError, NodeEnded, wait_for
+from stalls import StallWatch
 
 RATE = 32 * MEGABYTE
-PORT = 80
+PORT, STREAM_PORT = 80, 7777
+HELD = 1000
+AROUND = 0.3  # seconds after a change of role in which a silence is put down to it
 
 
-def kill(lab):
+def wait_known(lab, port, states=2):
+    wait_for(lambda: states_with_port(lab.fw2, port) >= states, f"the backup knows what goes to port {port}")
+
+
+def killed_download(lab, megabytes, rate):
     """The master dies by SIGKILL during a download: {"stall", "takeover"} in seconds."""
-    with WebServer(lab, 160 * MEGABYTE, RATE, PORT) as server:
+    with WebServer(lab, megabytes * MEGABYTE, rate, PORT) as server:
         download = Download(lab, server)
         download.wait_share(0.3)
-        wait_for(lambda: states_with_port(lab.fw2, PORT) >= 2, "the backup knows the transfer")
+        wait_known(lab, PORT)
         killed = time.monotonic()
         lab.fw1.kill()
         takeover = became_master(lab.fw2, killed)
         transfer = download.result()
     if not transfer.good:
         raise LabError(f"the transfer broke: {transfer}")
-    return {"stall s": transfer.stall, "takeover s": takeover}
+    if transfer.stall_at + transfer.stall < 0.01:
+        raise LabError(f"the transfer was over before the master was killed: {transfer}")
+    speed = transfer.received / transfer.seconds / 1e6
+    return {"stall s": transfer.stall, "takeover s": takeover, "MB/s with the stall": speed}
 
 
-def kill_with_bfd(lab):
-    """The master dies by SIGKILL under 1000 datagrams a second, BFD watching it."""
-    wait_bfd_up(lab)
-    with Stream(lab) as stream:
-        wait_for(lambda: states_with_port(lab.fw2, 7777) >= 2, "the backup knows the stream")
-        killed = time.monotonic()
-        lab.fw1.kill()
-        takeover = became_master(lab.fw2, killed)
+def kill(lab):
+    return killed_download(lab, 160, RATE)
+
+
+def full_speed(lab):
+    """As fast as the lab goes, so that every window is full when the master dies."""
+    return killed_download(lab, 800, 0)
+
+
+def broken_stream(lab, strike):
+    """1000 datagrams a second meanwhile; strike() does what makes the backup master."""
+    with Stream(lab, STREAM_PORT) as stream:
+        wait_known(lab, STREAM_PORT)
+        since = time.monotonic()
+        strike()
+        takeover = became_master(lab.fw2, since)
+        until = time.monotonic() + AROUND
         stream.wait_more(500)
         result = stream.result()
-    return {"silence s": result["silence"], "takeover s": takeover, "lost packets": result["lost"]}
+    return {"silence s": stream.silence(since, until), "takeover s": takeover, "lost packets": result["lost"]}
+
+
+def kill_under_stream(lab):
+    return broken_stream(lab, lab.fw1.kill)
+
+
+def cut_under_stream(lab):
+    """The master loses its cable to the LAN: whoever is behind it hears from it no more than from a dead one."""
+    return broken_stream(lab, lambda: lab.lansw.port_down("fw1"))
+
+
+def planned(stream, since, until):
+    result = stream.result()
+    before = stream.silence(0, since)
+    return {"lost packets": result["lost"], "silence s": stream.silence(since, until), "silence before s": before}
 
 
 def hand_over(lab):
     """The master ends by SIGTERM under 1000 datagrams a second."""
-    with Stream(lab) as stream:
-        wait_for(lambda: states_with_port(lab.fw2, 7777) >= 2, "the backup knows the stream")
+    with Stream(lab, STREAM_PORT) as stream:
+        wait_known(lab, STREAM_PORT)
+        stream.wait_more(500)  # what is before is as long as what is around
+        since = time.monotonic()
         lab.fw1.stop()
         lab.fw2.wait_role("MASTER")
+        until = time.monotonic() + AROUND
         stream.wait_more(500)
-        result = stream.result()
-    return {"lost packets": result["lost"], "silence s": result["silence"]}
+        return planned(stream, since, until)
 
 
 def node_returns(lab):
     """The better node comes back and preempts under 1000 datagrams a second."""
     lab.fw1.stop()
     lab.fw2.wait_role("MASTER")
-    with Stream(lab) as stream:
+    with Stream(lab, STREAM_PORT) as stream:
+        stream.wait_more(500)
+        since = time.monotonic()
         lab.fw1.start()
         lab.wait_pair()
+        until = time.monotonic() + AROUND
         stream.wait_more(500)
-        result = stream.result()
-    return {"lost packets": result["lost"], "silence s": result["silence"]}
+        return planned(stream, since, until)
 
 
-KINDS = {"kill": kill, "handover": hand_over, "return": node_returns, "kill-bfd": kill_with_bfd}
-WITH_BFD = {"kill-bfd"}
+KINDS = {
+    "kill": kill, "download": full_speed, "handover": hand_over, "return": node_returns, "kill-bfd": kill_under_stream,
+    "cut-bfd": cut_under_stream,
+}
+WITH_BFD = {"kill-bfd", "cut-bfd"}
 
 
-def series(lab, kind, count):
+def trial(lab, kind, held, watch):
+    bring_back(lab)
+    if kind in WITH_BFD:
+        wait_bfd_up(lab)
+    for node in lab.nodes:
+        held.wait_known(node)
+    since = time.monotonic()
+    row = KINDS[kind](lab)
+    row["idle lost"] = held.lost()
+    row["machine stalled s"] = watch.longest(since)
+    return row
+
+
+def summary(kind, rows):
+    figures = [
+        f"{name}: median {statistics.median(row[name] for row in rows):.4g}, max {max(row[name] for row in rows):.4g}"
+        for name in rows[0]
+    ]
+    return f"{kind}, {len(rows)} trials with {HELD} idle connections: {'; '.join(figures)}"
+
+
+def series(lab, kind, count, held, watch):
     rows = []
     for number in range(count):
-        bring_back(lab)
-        row = KINDS[kind](lab)
-        rows.append(row)
-        print(f"{kind} {number + 1}: " + ", ".join(f"{name} {value:g}" for name, value in row.items()), flush=True)
-    print(
-        f"{kind}, {count} trials: "
-        + "; ".join(
-            f"{name}: median {statistics.median(row[name] for row in rows):.4g}, max {max(row[name] for row in rows):.4g}"
-            for name in rows[0]
-        ),
-        flush=True,
-    )
+        rows.append(trial(lab, kind, held, watch))
+        text = ", ".join(f"{name} {value:.4g}" for name, value in rows[-1].items())
+        print(f"{kind} {number + 1}: {text}", flush=True)
+    print(summary(kind, rows), flush=True)
+    lost = max(row["idle lost"] for row in rows)
+    if lost:
+        raise LabError(f"{kind}: {lost} of {HELD} idle connections were lost")
 
 
 def try_kinds(kinds, count, change):
     """In a lab of their own, whose configurations change() alters."""
-    with Lab() as lab:
+    with Lab() as lab, StallWatch() as watch:
         try:
             lab.start_pair(change)
             for kind in kinds:
-                series(lab, kind, count)
+                with HeldConnections(lab, HELD) as held:
+                    series(lab, kind, count, held, watch)
         except (LabError, NodeEnded) as error:
             print(lab.logs())
             sys.exit(f"failover-trials: {error}")

@@ -403,6 +403,38 @@ TEST_F(Pair, BackupFollowsALostPeerAtOnce) {
   EXPECT_EQ(b.runner.status(now)[0].cause, carp::Cause::peer_lost);
 }
 
+TEST_F(Pair, LostLinkOfTheOnePeerMovesTheSilentGroupAtOnce) {
+  for (const bool one_peer : {true, false}) {
+    SCOPED_TRACE(one_peer);
+    config::Carp first = carp_config(0);
+    config::Carp second = carp_config(100);
+    if (one_peer) second.bfd.emplace();
+    begin(a, 1, first);
+    begin(b, 2, second);
+    advance(10s);
+    a.runner.link_change(now, kOutside, false);
+    advance(1ms);
+    EXPECT_EQ(role(b, 1), Role::master) << "heard the demotion";
+    EXPECT_EQ(role(b, 0), one_peer ? Role::master : Role::backup);
+    advance(5s);
+    a.runner.link_change(now, kOutside, true);
+    advance(10s);
+    for (size_t g : {0u, 1u}) EXPECT_EQ(role(b, g), Role::backup);
+  }
+}
+
+TEST_F(Pair, PeerThatIsAsFitKeepsItsSilentGroup) {
+  config::Carp second = carp_config(100);
+  second.bfd.emplace();
+  begin(a, 1, carp_config(0));
+  begin(b, 2, second);
+  advance(10s);
+  b.runner.set_operator_demotion(now, 5);
+  a.runner.set_operator_demotion(now, 5);
+  advance(5s);
+  for (size_t g : {0u, 1u}) EXPECT_EQ(role(b, g), Role::backup);
+}
+
 TEST_F(Pair, MasterDoesNothingAboutALostPeer) {
   begin(a, 1, carp_config(0));
   begin(b, 2, carp_config(100));
