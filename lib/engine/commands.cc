@@ -20,6 +20,7 @@ pfsync::EndPositions positions(const State& s) { return {pfsync::position(s.src)
 
 // An update of a state held here, by pfsync's rules: each end is taken unless what is held is newer.
 void Engine::Impl::merge(State& s, const pfsync::PeerRecord& src, const pfsync::PeerRecord& dst, uint8_t timeout) {
+  part(s);
   if (s.timeout == TimeoutClass::purge) return;  // an overload has ended it; the peer hears of that with its removal
   const pfsync::EndPositions update{pfsync::position(src), pfsync::position(dst)};
   const bool tcp = s.wire.proto == kProtoTcp;
@@ -40,6 +41,7 @@ void Engine::Impl::merge(State& s, const pfsync::PeerRecord& src, const pfsync::
     note_timeout(s);
   }
   s.sync_peer_update = now_s;
+  s.log |= kPeerSpoke;
   counters.updates_merged.add();
   if (m.answer) {
     counters.updates_stale.add();
@@ -111,6 +113,7 @@ bool Engine::Impl::walk_step(Walk& w, ReplyFn reply, void* context) {
       continue;
     }
     if (!matches(s, w.command.filter)) continue;
+    part(s);
     ++w.count;
     if (kill) {
       remove_state(s, true);

@@ -26,7 +26,7 @@ SipKey fragment_key(uint64_t seed) {
   return SipKey{r.next(), r.next()};
 }
 
-bool addressed_here(const Packet& p, const InterfaceInfo& i, const CarpRoles* carp) {
+[[gnu::always_inline]] inline bool addressed_here(const Packet& p, const InterfaceInfo& i, const CarpRoles* carp) {
   const Mac to = Mac::from_wire(p.frame);
   if (to == i.mac || to.is_group()) return true;
   const Mac virtual_prefix = virtual_mac(to.bytes[5]);
@@ -75,10 +75,21 @@ void Engine::Impl::set_time(const View& v, Time t) {
   environment.now_s = now_s;
 }
 
-// True: ordinary, for this node, and to be filtered. False: nothing has changed.
-bool Engine::Impl::receive_ordinary(Packet& p) const {
+// True: ordinary, for this node, and to be filtered.
+[[gnu::always_inline]] inline bool Engine::Impl::receive_ordinary(const Packet& p, Ordinary& seen) const {
+  if (!look_ordinary(p.frame, p.length, seen)) return false;
   const InterfaceInfo& i = snapshot->interface(p.in);
-  return !i.skip && parse_ordinary(p) && addressed_here(p, i, view.carp) && !is_bfd(p);
+  if (i.skip || !addressed_here(p, i, view.carp)) return false;
+  return !snapshot->bfd || seen.proto != kProtoUdp || load_be16(p.frame + seen.l4 + 2) != bfd::kPort;
+}
+
+void Engine::Impl::reset(Packet& p) {
+  p.refragment = 0;
+  p.awaited = 0;
+  p.tag = 0;
+  p.af_changed = p.from_cookie = false;
+  p.route_kind = RouteKind::none;
+  p.prio = kDefaultPrio;
 }
 
 // False: the packet's fate is decided.
@@ -272,6 +283,7 @@ void Engine::Impl::run_to_completion(Packet& p) {
   host.submit(q);
 }
 
+// Ends with each packet's bucket of the state table on its way.
 void Engine::Impl::stage_parse(std::span<Packet* const> burst) {
   constexpr size_t kAhead = 4;
   const size_t n = burst.size();
@@ -280,60 +292,66 @@ void Engine::Impl::stage_parse(std::span<Packet* const> burst) {
     if (i + kAhead < n) __builtin_prefetch(burst[i + kAhead]->frame);
     Lane& lane = lanes[i];
     Packet& p = *burst[i];
-    p.fate = Fate::pending;
-    p.refragment = 0;
-    p.awaited = 0;
-    p.tag = 0;
-    p.af_changed = p.from_cookie = false;
-    p.route_kind = RouteKind::none;
-    p.prio = kDefaultPrio;
     lane.packet = &p;
     lane.state = lane.in_state = nullptr;
-    lane.hop = kNoNextHop;
-    lane.looked_up = false;
-    lane.ordinary = receive_ordinary(p);
-    lane.active = lane.ordinary || (receive_link(p) && receive_ip(p));
+    p.fate = Fate::pending;
+    lane.ordinary = options.fast_path && receive_ordinary(p, lane.seen);
+    if (lane.ordinary) [[likely]] {
+      lane.active = lane.looked_up = true;
+      const FlowKey::Words words = lane.seen.key(p.frame);
+      lane.key.set(words);
+      lane.hash = table.hash_words(words);
+    } else {
+      reset(p);
+      lane.hop = kNoNextHop;
+      lane.active = receive_link(p) && receive_ip(p);
+      lane.looked_up = lane.active && !p.is_fragment && !snapshot->interface(p.in).skip && !is_icmp_error(p);
+      if (!lane.looked_up) continue;
+      lane.key = flow_key(p, Direction::in);
+      lane.hash = table.hash_key(lane.key, Side::wire);
+    }
+    table.prefetch(lane.hash);
   }
 }
 
 void Engine::Impl::stage_lookup(size_t n) {
-  for (size_t i = 0; i < n; ++i) {
-    Lane& lane = lanes[i];
-    if (!lane.active) continue;
-    const Packet& p = *lane.packet;
-    if (!lane.ordinary && (p.is_fragment || snapshot->interface(p.in).skip || is_icmp_error(p))) continue;
-    lane.key = flow_key(p, Direction::in);
-    lane.hash = table.hash_key(lane.key, Side::wire);
-    lane.looked_up = true;
-    table.prefetch(lane.hash);
-  }
   for (size_t i = 0; i < n; ++i)
     if (lanes[i].looked_up) lanes[i].hint = table.prefetch_state(lanes[i].hash, Side::wire);
+  uint64_t searches = 0;
   for (size_t i = 0; i < n; ++i) {
     Lane& lane = lanes[i];
     if (!lane.looked_up) continue;
-    table.counters(options.worker).searches.add();
+    ++searches;
     lane.state = table.find(lane.key, Side::wire, lane.hash, lane.packet->in, lane.hint);
-    if (lane.state != nullptr) table.prefetch_link(*lane.state);
+    if (lane.state != nullptr) table.prefetch_more(*lane.state);
   }
+  table.counters(options.worker).searches.add(searches);
 }
 
-void Engine::Impl::stage_in_hook(size_t n) {
+// Returns whether anything is left for the stages behind it.
+bool Engine::Impl::stage_in_hook(size_t n) {
   long_way = 0;
-  macs_known = 0;
+  ways_known = 0;
+  bool left = false;
   for (size_t i = 0; i < n; ++i) {
     Lane& lane = lanes[i];
     if (!lane.active) continue;
     Packet& p = *lane.packet;
-    if (snapshot->interface(p.in).skip) continue;
     if (lane.state != nullptr) {
       const uint64_t bit = uint64_t{1} << (table.index_of(*lane.state) & 63);
-      if (options.fast_path && (long_way & bit) == 0 && fast_path(p, *lane.state)) {
+      if (lane.ordinary && (long_way & bit) == 0 && short_way(p, lane.seen, *lane.state)) [[likely]] {
         lane.active = false;
         continue;
       }
       long_way |= bit;
     }
+    left = true;
+    if (lane.ordinary) {
+      reset(p);
+      fill_ordinary(p, lane.seen);
+      lane.hop = kNoNextHop;
+    }
+    if (snapshot->interface(p.in).skip) continue;
     const HookResult r = filter(p, Direction::in, p.in, kNoState, lane.state, lane.looked_up ? &lane.key : nullptr);
     count_hook(p, Direction::in, p.in, r.fate == Fate::pending);
     if (r.fate == Fate::pending) {
@@ -351,6 +369,8 @@ void Engine::Impl::stage_in_hook(size_t n) {
       drop(p, r.reason);
     }
   }
+  settle_tallies();
+  return left;
 }
 
 void Engine::Impl::stage_route(size_t n) {
@@ -389,7 +409,7 @@ void Engine::Impl::process(std::span<Packet* const> burst, const View& v, Time t
   counters.packets.add(burst.size());
   stage_parse(burst);
   stage_lookup(burst.size());
-  stage_in_hook(burst.size());
+  if (!stage_in_hook(burst.size())) return;
   stage_route(burst.size());
   stage_out(burst.size());
 }
@@ -426,6 +446,18 @@ bool Engine::continue_commands(const View& view, Time now, ReplyFn reply, void* 
 
 bool Engine::command_running() const {
   return std::any_of(impl_->walks.begin(), impl_->walks.end(), [](const auto& w) { return w.active; });
+}
+
+void Engine::settle() {
+  Impl& i = *impl_;
+  i.table.walk(i.options.worker, 0, i.table.capacity(), [&i](State& s) { i.part(s); });
+}
+
+size_t Engine::twins() {
+  Impl& i = *impl_;
+  size_t n = 0;
+  i.table.walk(i.options.worker, 0, i.table.capacity(), [&n](State& s) { n += (s.log & kTwinLeader) != 0 ? 1 : 0; });
+  return n;
 }
 
 SourceTable& Engine::sources() { return impl_->sources; }

@@ -104,6 +104,11 @@ class Engine {
   bool continue_commands(const View& view, Time now, ReplyFn reply, void* context);
   [[nodiscard]] bool command_running() const;
 
+  // Makes every state's own numbers right (see "twins" in lib/state/state.h): before a look into the table.
+  void settle();
+  // States that stand for two just now; walks the table.
+  [[nodiscard]] size_t twins();
+
   [[nodiscard]] SourceTable& sources();
   // Of the datagrams that are being put together.
   [[nodiscard]] const FragmentCounters& fragments() const;

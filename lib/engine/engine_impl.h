@@ -2,6 +2,7 @@
 //   engine.cc      bursts in stages, upkeep
 //   hook.cc        one hook of the filter: state, else rules
 //   fast_path.cc   the way of an established connection's packets, in one piece
+//   twins.cc       the two states of a connection as one
 //   make_state.cc  states made, removed, turned into records and back
 //   translate.cc   nat-to and rdr-to: choosing addresses and ports
 //   modulate.cc    sequence numbers nobody can guess
@@ -27,6 +28,7 @@
 #include "lib/engine/flow.h"
 #include "lib/engine/match_sets.h"
 #include "lib/engine/parse.h"
+#include "lib/engine/parse_ordinary.h"
 #include "lib/engine/reply.h"
 #include "lib/engine/rewrite.h"
 #include "lib/filter/evaluate.h"
@@ -99,19 +101,72 @@ class Engine::Impl {
 
   // fast_path.cc
   // True: the packet has gone its whole way. False: it takes the long one, and nothing has changed.
-  [[nodiscard]] bool fast_path(Packet& p, State& in_state);
+  [[nodiscard]] bool fast_path(Packet& p, const Ordinary& seen, State& in_state);
+  [[nodiscard, gnu::always_inline]] bool short_way(Packet& p, const Ordinary& seen, State& in_state);
   // What the in hook's state lets in goes to `hop` from here on.
   void note_way(const Packet& p, State& in_state, NextHopIndex hop) const;
   void new_ways();
-  // As emit(), of a packet that needs neither splitting nor a decision.
-  void emit_whole(Packet& p, uint32_t hop);
-  [[gnu::always_inline]] void account(const Packet& p, State& s, Direction dir, InterfaceId interface) {
-    s.count(dir == s.direction ? 0 : 1, p.l3_length);
-    counters.rules[s.rule].count(dir, p.l3_length);
-    if ((s.log & kHasMatchSet) != 0) count_matches(s, dir, p.l3_length);
-    if (options.sync) touched(s, pfsync::SyncEvent::packet, false);
-    count_hook(p, dir, interface, true);
+  // What the packets of a burst count alike, kept back until another counts elsewhere or the burst is over.
+  struct Tally {
+    uint32_t key = 0;  // of whatever is counted
+    uint32_t packets = 0;
+    uint64_t bytes = 0;
+    // True: the tally was another's and must be settled before this one is in it.
+    [[nodiscard, gnu::always_inline]] bool add(uint32_t k, uint32_t length) {
+      if (k != key) [[unlikely]]
+        return false;
+      ++packets;
+      bytes += length;
+      return true;
+    }
+  };
+  Tally rule_tally[2], hook_tally[2];  // [0] in, [1] out
+  uint64_t fast_tally = 0;
+  void settle_tallies();
+  void settle_rule_tally(unsigned direction);
+  void settle_hook_tally(unsigned direction);
+  [[gnu::always_inline]] void tally(RuleSlot rule, Direction dir, InterfaceId interface, Af af, uint32_t length);
+  // What counts for a state at one hook.
+  [[gnu::always_inline]] void account(State& s, Direction dir, InterfaceId interface, Af af, uint32_t length);
+  // A frame for the way that `way` names: its next hop and where it goes.
+  struct WayOut {
+    uint32_t hop = 0;
+    InterfaceId interface = kNoInterface;
+    uint16_t mtu = 0;
+    bool gateway = false;
+    const Mac* mac = nullptr;  // of a gateway; null: not known
+    uint64_t source = 0;       // the interface's MAC, in the low six bytes as they are in memory
+  };
+  [[gnu::always_inline]] const WayOut& way_out(uint32_t hop) {
+    const WayOut& way = ways[hop % ways.size()];
+    if ((ways_known >> (hop % ways.size()) & 1) != 0 && way.hop == hop) [[likely]]
+      return way;
+    return find_way(hop);
   }
+  const WayOut& find_way(uint32_t hop);
+
+  // twins.cc
+  // From here on one of them stands for both, if they are alike. `leader` and `follower` are linked.
+  void join(State& leader, State& follower) const;
+  // Both states of a connection are themselves again.
+  void part(State& s) const {
+    if ((s.log & (kTwinLeader | kTwinFollower)) != 0) [[unlikely]]
+      part_twins(s);
+  }
+  void part_follower(State& s) const {
+    if ((s.log & kTwinFollower) != 0) [[unlikely]]
+      part_twins(s);
+  }
+  void part_twins(State& s) const;
+  // fast_path(), of a state that has a twin.
+  [[nodiscard]] bool twin_path(Packet& p, const Ordinary& seen, State& in_state);
+  // The changes of addresses and TTL, and the way out.
+  [[gnu::always_inline]] void send_ordinary(Packet& p, const Ordinary& seen, const State* in_state,
+                                            const State* out_state, const WayOut& way, const Mac* mac);
+  void leave_unresolved(Packet& p, const Ordinary& seen, const State& in_state);
+  static void rewrite_ordinary(Packet& p, const Ordinary& seen, const State& in_state, const State* out_state);
+  [[nodiscard]] const Mac* next_mac(const WayOut& way, Af af, const State& in_state) const;
+  void touch_twins(State& lead, bool tcp);
 
   // make_state.cc
   HookResult make_state(Packet& p, Direction dir, InterfaceId interface, const Decision& decision, const FlowKey& key,
@@ -291,14 +346,9 @@ class Engine::Impl {
   uint16_t way_epoch = 1;  // of State::way: 0 is none
   // States that went the long way in this burst, as bits: what follows in them must not overtake.
   uint64_t long_way = 0;
-  // The gateways' link-layer addresses that this burst has asked for, by next hop; bit n of `macs_known`: entry n is of
-  // this burst.
-  struct HopMac {
-    uint32_t hop = 0;
-    const Mac* mac = nullptr;
-  };
-  std::array<HopMac, 64> hop_macs;
-  uint64_t macs_known = 0;
+  // The ways that this burst has taken, by next hop; bit n of `ways_known`: entry n is of this burst.
+  std::array<WayOut, 64> ways;
+  uint64_t ways_known = 0;
   uint64_t next_id = 0;
   uint16_t next_ip_id = 0;
 
@@ -404,17 +454,19 @@ class Engine::Impl {
     uint64_t hint = 0;    // of the state table
     bool active = false;  // still on its way
     bool looked_up = false;
-    bool ordinary = false;  // see parse_ordinary(); not skipped
+    bool ordinary = false;  // the packet is not filled in yet: `seen` says what it is
+    Ordinary seen;
     State* in_state = nullptr;
     NextHopIndex hop = kNoNextHop;
   };
   std::array<Lane, kBurst> lanes;
   void stage_parse(std::span<Packet* const> burst);
   void stage_lookup(size_t n);
-  void stage_in_hook(size_t n);
+  bool stage_in_hook(size_t n);
   void stage_route(size_t n);
   void stage_out(size_t n);
-  [[nodiscard]] bool receive_ordinary(Packet& p) const;
+  [[nodiscard]] bool receive_ordinary(const Packet& p, Ordinary& seen) const;
+  static void reset(Packet& p);
   bool receive_link(Packet& p);
   bool receive_ip(Packet& p);
   [[nodiscard]] bool is_bfd(const Packet& p) const;
@@ -426,5 +478,58 @@ class Engine::Impl {
     pair.bytes.add(p.l3_length);
   }
 };
+
+inline void Engine::Impl::tally(RuleSlot rule, Direction dir, InterfaceId interface, Af af, uint32_t length) {
+  const unsigned d = dir == Direction::in ? 0 : 1;
+  if (!rule_tally[d].add(rule, length)) {
+    settle_rule_tally(d);
+    rule_tally[d] = {rule, 1, length};
+  }
+  const uint32_t hook = uint32_t{interface} << 1 | (af == Af::inet ? 0 : 1);
+  if (!hook_tally[d].add(hook, length)) {
+    settle_hook_tally(d);
+    hook_tally[d] = {hook, 1, length};
+  }
+}
+
+inline bool Engine::Impl::short_way(Packet& p, const Ordinary& seen, State& s) {
+  if ((s.log & (kTwinLeader | kTwinFollower)) != 0) [[likely]]
+    return s.way >> 16 == way_epoch && s.owner == options.worker && twin_path(p, seen, s);
+  return fast_path(p, seen, s);
+}
+
+inline void Engine::Impl::account(State& s, Direction dir, InterfaceId interface, Af af, uint32_t length) {
+  s.count(dir == s.direction ? 0 : 1, length);
+  tally(s.rule, dir, interface, af, length);
+  if (s.match_set != 0) count_matches(s, dir, length);
+  if (options.sync) touched(s, pfsync::SyncEvent::packet, false);
+}
+
+// Of a gateway it was asked for once for the burst.
+inline const Mac* Engine::Impl::next_mac(const WayOut& way, Af af, const State& in_state) const {
+  if (way.gateway) [[likely]]
+    return way.mac;
+  const FlowKey& behind = in_state.translated ? in_state.stack : in_state.wire;
+  return view.neighbors != nullptr ? view.neighbors->find(way.interface, {af, behind.addr[1]}) : nullptr;
+}
+
+inline void Engine::Impl::send_ordinary(Packet& p, const Ordinary& seen, const State* in_state, const State* out_state,
+                                        const WayOut& way, const Mac* mac) {
+  if (in_state->translated || (out_state != nullptr && out_state->translated))
+    rewrite_ordinary(p, seen, *in_state, out_state);
+  uint8_t* const h = p.frame + kEthernetHeader;
+  if (seen.af == Af::inet)
+    decrement_v4_ttl(h);
+  else
+    --h[7];
+  p.out = way.interface;
+  p.fate = Fate::forward;
+  p.length = static_cast<uint32_t>(kEthernetHeader) + seen.l3_length;  // padding of the frame it came in is gone
+  std::memcpy(p.frame + 6, &way.source, 6);
+  if (mac == nullptr) [[unlikely]]
+    return leave_unresolved(p, seen, *in_state);
+  std::memcpy(p.frame, mac->bytes.data(), 6);
+  ++fast_tally;
+}
 
 }  // namespace twinwall

@@ -5,7 +5,7 @@
 // translated and synchronised as the long way would do it. Whatever is out of the ordinary takes the long way, nothing
 // changed.
 #include "lib/engine/engine_impl.h"
-#include "lib/engine/finish_link.h"
+#include "lib/engine/fast_parts.h"
 #include "lib/net/headers.h"
 #include "lib/state/ordinary.h"
 
@@ -25,8 +25,6 @@ bool mirrored(const FlowKey& out, const FlowKey& in) {
          out.port[1] == in.port[0] && out.af == in.af && out.proto == in.proto;
 }
 
-const FlowKey& stack_of(const State& s) { return s.translated ? s.stack : s.wire; }
-
 }  // namespace
 
 // Another snapshot may have other routes: what was learnt of the old one no longer counts.
@@ -42,64 +40,89 @@ void Engine::Impl::note_way(const Packet& p, State& in_state, NextHopIndex hop) 
   in_state.way = uint32_t{way_epoch} << 16 | hop;
 }
 
-bool Engine::Impl::fast_path(Packet& p, State& s) {
-  if (s.way >> 16 != way_epoch || !common(s, options.worker)) return false;
-  if (p.ip_options || p.ttl <= 1 || (p.frame[0] & 1) != 0) return false;
-  if (s.link == kNoState) return false;
-  State& o = table.state(s.link);
-  const NextHop& hop = snapshot->next_hops[s.way & 0xffff];
+void Engine::Impl::settle_rule_tally(unsigned direction) {
+  Tally& t = rule_tally[direction];
+  if (t.packets == 0) return;
+  RuleCounters& c = counters.rules[t.key];
+  c.packets[direction].add(t.packets);
+  c.bytes[direction].add(t.bytes);
+  t = {t.key, 0, 0};
+}
+
+void Engine::Impl::settle_hook_tally(unsigned direction) {
+  Tally& t = hook_tally[direction];
+  if (t.packets == 0) return;
+  auto& pair = counters.interfaces[t.key >> 1].hook[direction][t.key & 1][0];
+  pair.packets.add(t.packets);
+  pair.bytes.add(t.bytes);
+  t = {t.key, 0, 0};
+}
+
+void Engine::Impl::settle_tallies() {
+  for (const unsigned direction : {0u, 1u}) {
+    settle_rule_tally(direction);
+    settle_hook_tally(direction);
+  }
+  counters.fast.add(fast_tally);
+  counters.forwarded.add(fast_tally);
+  fast_tally = 0;
+}
+
+const Engine::Impl::WayOut& Engine::Impl::find_way(uint32_t hop_index) {
+  WayOut& way = ways[hop_index % ways.size()];
+  const NextHop& hop = snapshot->next_hops[hop_index];
   const InterfaceInfo& out = snapshot->interface(hop.interface);
-  if (!common(o, options.worker) || o.link != table.index_of(s) || p.l3_length > out.mtu) return false;
-  if (o.interface != kNoInterface && o.interface != out.id) return false;
+  way = {hop_index, out.id, out.mtu, hop.kind == HopKind::gateway, nullptr, 0};
+  if (way.gateway && view.neighbors != nullptr) way.mac = view.neighbors->find(out.id, hop.gateway);
+  std::memcpy(&way.source, out.mac.bytes.data(), 6);
+  ways_known |= uint64_t{1} << (hop_index % ways.size());
+  return way;
+}
+
+// Without its next hop's address the frame is left to the control core.
+void Engine::Impl::leave_unresolved(Packet& p, const Ordinary& seen, const State& in_state) {
+  fill_ordinary(p, seen);
+  const NextHop& hop = snapshot->next_hops[in_state.way & 0xffff];
+  p.next_hop = hop.kind == HopKind::gateway ? hop.gateway : IpAddress{seen.af, p.dst};
+  std::memset(p.frame, 0, 6);
+  p.fate = Fate::punt;
+  p.punt = Punt::unresolved;
+  counters.fast.add();
+  counters.punted.add();
+}
+
+void Engine::Impl::rewrite_ordinary(Packet& p, const Ordinary& seen, const State& s, const State* o) {
+  fill_ordinary(p, seen);
+  if (s.translated) rewrite(p, endpoints_of(s.stack, Direction::in, initiator_slot_of(s.direction)));
+  if (o != nullptr && o->translated) rewrite(p, endpoints_of(o->wire, Direction::out, initiator_slot_of(o->direction)));
+}
+
+bool Engine::Impl::fast_path(Packet& p, const Ordinary& seen, State& s) {
+  if (s.way >> 16 != way_epoch || !common(s, options.worker) || s.link == kNoState) return false;
+  State& o = table.state(s.link);
+  const WayOut& way = way_out(s.way & 0xffff);
+  if (seen.ttl(p.frame) <= 1 || seen.l3_length > way.mtu) return false;
+  if (!common(o, options.worker) || o.link != table.index_of(s)) return false;
+  if (o.interface != kNoInterface && o.interface != way.interface) return false;
   if (!mirrored(stack_of(o), stack_of(s))) return false;
+  const Mac* const mac = next_mac(way, seen.af, s);
 
   const bool forward = s.direction == Direction::in, forward_out = o.direction == Direction::out;
-  if (p.proto == kProtoTcp) {
-    if (!tcp_ordinary(p.tcp_flags) || !tcp_ordinary(s) || !tcp_ordinary(o)) return false;
-    const uint8_t* const t = p.transport();
-    TcpSegment segment;
-    segment.seq = load_be32(t + 4);
-    segment.ack = load_be32(t + 8);
-    segment.win = load_be16(t + 14);
-    segment.payload = p.payload;
+  if (seen.proto == kProtoTcp) {
+    if (!tcp_ordinary(seen.tcp_flags) || !tcp_ordinary(s) || !tcp_ordinary(o)) return false;
+    const TcpSegment segment = ordinary_segment(p, seen);
     if (!tcp_ordinary_fits(s, forward, segment) || !tcp_ordinary_fits(o, forward_out, segment)) return false;
     tcp_ordinary_take(s, forward, segment, now_s);
     tcp_ordinary_take(o, forward_out, segment, now_s);
-  } else if (p.proto == kProtoUdp) {
+  } else {
     if (!udp_ordinary(s, forward) || !udp_ordinary(o, forward_out)) return false;
     s.last_update = o.last_update = now_s;
-  } else {
-    return false;
   }
-  account(p, s, Direction::in, p.in);
-  if (s.translated) rewrite(p, endpoints_of(s.stack, Direction::in, initiator_slot_of(s.direction)));
-  decrement_ttl(p);
-  account(p, o, Direction::out, out.id);
-  if (o.translated) rewrite(p, endpoints_of(o.wire, Direction::out, initiator_slot_of(o.direction)));
-  emit_whole(p, s.way & 0xffff);
-  counters.fast.add();
+  account(s, Direction::in, p.in, seen.af, seen.l3_length);
+  account(o, Direction::out, way.interface, seen.af, seen.l3_length);
+  send_ordinary(p, seen, &s, &o, way, mac);
+  join(s, o);
   return true;
-}
-
-void Engine::Impl::emit_whole(Packet& p, uint32_t hop_index) {
-  const NextHop& hop = snapshot->next_hops[hop_index];
-  const InterfaceInfo& out = snapshot->interface(hop.interface);
-  const Mac* mac = nullptr;
-  if (hop.kind == HopKind::gateway) {
-    HopMac& known = hop_macs[hop_index % hop_macs.size()];
-    const uint64_t bit = uint64_t{1} << (hop_index % hop_macs.size());
-    if ((macs_known & bit) == 0 || known.hop != hop_index) {
-      known = {hop_index, view.neighbors != nullptr ? view.neighbors->find(out.id, hop.gateway) : nullptr};
-      macs_known |= bit;
-    }
-    mac = known.mac;
-    p.next_hop = hop.gateway;
-  } else {
-    p.next_hop = {p.af, p.dst};
-    mac = view.neighbors != nullptr ? view.neighbors->find(out.id, p.next_hop) : nullptr;
-  }
-  finish_link(p, out, mac);
-  (p.fate == Fate::forward ? counters.forwarded : counters.punted).add();
 }
 
 }  // namespace twinwall

@@ -96,6 +96,7 @@ void Engine::Impl::pair(State& a, State& b) const {
 
 void Engine::Impl::unpair(State& s) const {
   if (s.link == kNoState) return;
+  part(s);
   table.state(s.link).link = kNoState;
   s.link = kNoState;
 }

@@ -145,6 +145,7 @@ HookResult Engine::Impl::filter(Packet& p, Direction dir, InterfaceId interface,
     r.handoff_to = s->owner;
     return r;
   }
+  if (s != nullptr) part(*s);
 
   if (s != nullptr && error) return pass_error(p, quote, *s, dir, interface);
   if (s != nullptr && (s->flags & kStateRate) != 0 && dir == s->direction && over_rate(*s)) s = nullptr;
@@ -215,7 +216,7 @@ HookResult Engine::Impl::pass_error(Packet& p, Quote& quote, State& s, Direction
              static_cast<uint32_t>(p.af == Af::inet ? kIpv6Header : kIpv4Header);
   s.count(slot, length);
   counters.rules[s.rule].count(dir, length);
-  if ((s.log & kHasMatchSet) != 0) count_matches(s, dir, length);
+  if (s.match_set != 0) count_matches(s, dir, length);
   if (quote.proto == kProtoTcp) {
     const uint32_t drawn = (quoted_forward ? s.src : s.dst).seqdiff;
     if (drawn != 0) shift_quoted_sequence(p, quote, drawn);
@@ -296,7 +297,7 @@ HookResult Engine::Impl::pass_known(Packet& p, State& s, Direction dir, Interfac
   const unsigned slot = forward ? 0 : 1;
   s.count(slot, p.l3_length);
   counters.rules[s.rule].count(dir, p.l3_length);
-  if ((s.log & kHasMatchSet) != 0) count_matches(s, dir, p.l3_length);
+  if (s.match_set != 0) count_matches(s, dir, p.l3_length);
   if (options.sync) touched(s, pfsync::SyncEvent::packet, urgent);
   const bool crosses = (s.flags & kStateAfTo) != 0;
   if ((s.log & kLogAll) != 0) [[unlikely]]

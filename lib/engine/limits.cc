@@ -128,6 +128,7 @@ bool Engine::Impl::connection_established(State& s) {
 
 void Engine::Impl::kill_one(State& s) {
   if (s.timeout == TimeoutClass::purge) return;
+  part(s);
   if (counts_half_open(s)) note_half_open(false);
   s.src.level = s.dst.level = 0;
   s.timeout = TimeoutClass::purge;

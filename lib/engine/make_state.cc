@@ -142,7 +142,7 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
   if (!proxied) {
     rc.packets[dir == Direction::in ? 0 : 1].add();
     rc.bytes[dir == Direction::in ? 0 : 1].add(p.l3_length);
-    if ((s.log & kHasMatchSet) != 0) count_matches(s, dir, p.l3_length);
+    if (s.match_set != 0) count_matches(s, dir, p.l3_length);
   }
   if (pending.any) attach_pending(s);
   wheel.insert(index, deadline_of(s));
@@ -207,7 +207,6 @@ void Engine::Impl::note_matches(State& s, const Decision& decision) {
   const uint32_t anchor = decision.rule->anchor;
   if (anchor != kNoRuleNumber) slots[n++] = snapshot->rules.rules[anchor].slot;
   s.match_set = match_sets.acquire({slots.data(), n});
-  if (s.match_set != 0) s.log |= kHasMatchSet;
   for (const RuleSlot slot : match_sets.slots(s.match_set)) {
     counters.rules[slot].states.add();
     counters.rules[slot].creations.add();
@@ -216,6 +215,7 @@ void Engine::Impl::note_matches(State& s, const Decision& decision) {
 
 void Engine::Impl::remove_state(State& s, bool announce) {
   if (!s.in_use) return;
+  part(s);
   if (s.wire.proto == kProtoTcp && s.src.level == kTcpProxyDst && !s.imported) abandon_proxy(s);
   const bool known_to_peers = s.sync_queue != SyncQueue::ins;
   unqueue(s);
@@ -304,6 +304,7 @@ State* Engine::Impl::import_record(const pfsync::StateRecord& record) {
   note_actions(s);
   s.imported = true;
   s.sync_peer_update = now_s;
+  s.log |= kPeerSpoke;
   apply_peer(record.src, tcp, s.src);
   apply_peer(record.dst, tcp, s.dst);
   s.rule = kDefaultRuleSlot;

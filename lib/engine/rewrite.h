@@ -20,14 +20,19 @@ void rewrite(Packet& p, const Endpoints& to);
 // Replaces bytes of a TCP header, at any offset, the checksum in step.
 void patch_tcp(Packet& p, size_t offset, const void* value, size_t length);
 
+// The TTL of an IPv4 header minus one.
+inline void decrement_v4_ttl(uint8_t* h) {
+  --h[8];
+  // RFC 1624 equation 3 for a word that is one less: ~m + m' is 0xfffe.
+  store_raw(h + 10,
+            static_cast<uint16_t>(~checksum_fold(static_cast<uint16_t>(~load_raw<uint16_t>(h + 10)) + 0xfffeu)));
+}
+
 // TTL or hop limit minus one.
 inline void decrement_ttl(Packet& p) {
   uint8_t* h = p.ip();
   if (p.af == Af::inet) {
-    --h[8];
-    // RFC 1624 equation 3 for a word that is one less: ~m + m' is 0xfffe.
-    store_raw(h + 10,
-              static_cast<uint16_t>(~checksum_fold(static_cast<uint16_t>(~load_raw<uint16_t>(h + 10)) + 0xfffeu)));
+    decrement_v4_ttl(h);
   } else {
     --h[7];
   }

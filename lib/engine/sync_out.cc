@@ -60,7 +60,10 @@ void Engine::Impl::touched(State& s, pfsync::SyncEvent event, bool is_urgent) {
   in.tcp = s.wire.proto == kProtoTcp;
   in.max_updates = options.max_updates;
   in.now = now_s;
-  in.peer_update = s.sync_peer_update;
+  if ((s.log & kPeerSpoke) != 0) {
+    in.peer_update = s.sync_peer_update;
+    if (now_s - s.sync_peer_update >= pfsync::kPeerRecencySeconds) s.log &= static_cast<uint8_t>(~kPeerSpoke);
+  }
   const pfsync::QueueStep step = pfsync::queue_step(pfsync::System::openbsd74, event, in);
   s.sync_updates = step.updates;
   if (step.queue == SyncQueue::none) return unqueue(s);
@@ -97,6 +100,7 @@ bool Engine::Impl::pop(SyncList& list, Delta& delta) {
   }
   State& s = table.state(list.head);
   const bool was_lazy = !s.sync_urgent;
+  part(s);
   delta.action = s.sync_queue;
   to_record(s, delta.record);
   if (delta.action == SyncQueue::ins) s.flags &= static_cast<uint16_t>(~kStateAckWanted);  // asked for once

@@ -81,6 +81,7 @@ void Engine::Impl::sweep() {
     const StateIndex index = sweep_next++;
     State* const s = table.owned(index, options.worker);
     if (s == nullptr || !wheel.contains(index)) continue;
+    part_follower(*s);
     const uint32_t deadline = deadline_of(*s);
     if (static_cast<int32_t>(deadline - now_s) <= 0)
       expire(*s);
@@ -97,6 +98,7 @@ void Engine::Impl::tick(const View& v, Time t) {
   if (held_count != 0) release_overdue(now);
   wheel.advance(now_s, kExpireLimit, [this](StateIndex index) -> uint32_t {
     State& s = table.state(index);
+    part_follower(s);
     const uint32_t deadline = s.timeout == TimeoutClass::purge ? now_s : deadline_of(s);
     if (static_cast<int32_t>(deadline - now_s) > 0) return deadline;
     expire(s);

@@ -211,7 +211,10 @@ Outcome Node::advance(Duration by) {
     now_ = std::min(end, now_ + Duration(1s));
     // Bounded work a tick: at a standstill of the clock there is time to finish it.
     for (int i = 0; i < 64; ++i) engine_->tick(view(), now_);
-    (void)engine_->drain_deltas(view(), now_, [](const Delta&) { return true; });
+    (void)engine_->drain_deltas(view(), now_, [&outcome](const Delta& d) {
+      outcome.deltas.push_back(d);
+      return true;
+    });
   }
   buffers_.clear();
   outcome_ = nullptr;
@@ -220,7 +223,7 @@ Outcome Node::advance(Duration by) {
 
 std::vector<const State*> Node::states() {
   std::vector<const State*> out;
-  table_->walk(0, 0, table_->capacity(), [&](State& s) { out.push_back(&s); });
+  table().walk(0, 0, table_->capacity(), [&](State& s) { out.push_back(&s); });
   std::sort(out.begin(), out.end(), [](const State* a, const State* b) { return a->id < b->id; });
   return out;
 }

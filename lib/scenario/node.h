@@ -29,6 +29,7 @@ struct Outcome {
   std::vector<DropReason> drops;  // counted meanwhile, one entry a count
   std::vector<Punt> punts;        // taken by the node's own protocols
   std::vector<LogRecord> logs;
+  std::vector<Delta> deltas;  // told to the peers while time went by
 };
 
 class Node final : public EngineHost {
@@ -53,7 +54,10 @@ class Node final : public EngineHost {
   [[nodiscard]] const config::Config& config() const { return config_; }
   [[nodiscard]] const Snapshot& snapshot() const { return *snapshot_; }
   [[nodiscard]] Engine& engine() { return *engine_; }
-  [[nodiscard]] StateTable& table() { return *table_; }
+  [[nodiscard]] StateTable& table() {
+    engine_->settle();
+    return *table_;
+  }
   [[nodiscard]] View view() const { return {snapshot_.get(), nullptr, &roles_}; }
   [[nodiscard]] Time now() const { return now_; }
   // pfctl -ss's lines of the states in the table, in order of their ids.

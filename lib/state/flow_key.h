@@ -27,6 +27,11 @@ struct FlowKey {
     return std::bit_cast<FlowKey>(Words{a0.words()[0], a0.words()[1], a1.words()[0], a1.words()[1], rest});
   }
 
+  // Word by word: what was stored in larger or smaller pieces is slow to load soon after.
+  [[gnu::always_inline]] void set(const Words& words) {
+    for (size_t i = 0; i < words.size(); ++i) store_raw(reinterpret_cast<char*>(this) + i * 8, words[i]);
+  }
+
   friend bool operator==(const FlowKey& a, const FlowKey& b) {
     const auto word = [](const FlowKey& k, size_t i) {
       return load_raw<uint64_t>(reinterpret_cast<const char*>(&k) + i * 8);

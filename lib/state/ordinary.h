@@ -55,6 +55,17 @@ namespace ordinary {
   s.last_update = now_s;
 }
 
+// tcp_ordinary_fits() and tcp_ordinary_take() in one, of a state that tcp_ordinary() holds for but perhaps for its
+// numbers, which move. False: nothing has changed.
+[[nodiscard, gnu::always_inline]] inline bool tcp_ordinary_step(State& s, bool forward, const TcpSegment& segment,
+                                                                uint32_t now_s) {
+  const tcp::Context c = ordinary::context(forward ? s.src : s.dst, forward ? s.dst : s.src, segment);
+  if (c.src.seqlo == 0 || c.dst.seqlo == 0 || !tcp::sequence_fits(c) || !tcp::ack_fits(c)) return false;
+  tcp::slide(c);
+  s.last_update = now_s;
+  return true;
+}
+
 // A UDP packet that changes neither level nor timeout of its state; the tracker would only note the time.
 [[nodiscard, gnu::always_inline]] inline bool udp_ordinary(const State& s, bool forward) {
   const uint8_t sender = forward ? s.src.level : s.dst.level;

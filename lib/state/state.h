@@ -4,8 +4,14 @@
 // guard, because those never change between insert and removal.
 // Layout follows use: the first two lines are what an established packet touches, the third under translation too, the
 // fourth holds what only insertion, expiry and synchronisation need.
+//
+// Twins. Of a forwarded connection nearly every packet does the same to both its states, so while they are alike one of
+// them leads: the second line of the leader alone is kept up, for both, and that of the follower waits. The follower's
+// counters hold meanwhile what it has more (modulo 2^64) than the leader. Whoever wants to see or change either state
+// parts them first; see lib/engine/twins.cc.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "lib/filter/rule.h"
@@ -74,8 +80,12 @@ enum LogBit : uint8_t {
   kLogFirst = 1,
   kLogAll = 2,
   kLogWireBits = 3,
+  // From here on our own.
   kLinkTranslated = 8,  // the linked state's keys differ: its third line is needed too
-  kHasMatchSet = 4,     // `match_set` is not 0: here, because that lies in a line that no packet needs otherwise
+  kTwinLeader = 16,
+  kTwinFollower = 32,
+  kLinkNeeded = 64,  // a leader's packets need the first line of the follower
+  kPeerSpoke = 128,  // of it a moment ago: `sync_peer_update` counts
 };
 
 // What `reassemble tcp` keeps of one end (pf.conf(5) "reassemble tcp").
@@ -113,26 +123,27 @@ enum class SyncQueue : uint8_t { none, ins, upd_c, upd, ins_ack, del_c };
 struct alignas(64) State {
   // Line 0.
   FlowKey wire;
-  uint32_t last_update = 0;  // seconds; the timeout runs from here
+  uint32_t way = 0;  // where the last packet went that this state let in: the engine's own
   RuleSlot rule = kDefaultRuleSlot;
   StateIndex link = kNoState;  // the other hook's state of the same connection; both point at each other, or neither
   uint16_t flags = 0;
   InterfaceId interface = kNoInterface;  // bound to it; kNoInterface: floating
   Direction direction = Direction::in;
   TimeoutClass timeout = TimeoutClass::tcp_first;
-  uint8_t owner = 0;        // worker
-  uint8_t log = 0;          // LogBit
-  bool in_use = false;      // false: on a free list or waiting for reclamation
-  bool translated = false;  // wire and stack keys differ
-  SyncQueue sync_queue = SyncQueue::none;
+  uint8_t owner = 0;            // worker
+  uint8_t log = 0;              // LogBit
+  bool in_use : 1 = false;      // false: on a free list or waiting for reclamation
+  bool translated : 1 = false;  // wire and stack keys differ
+  SyncQueue sync_queue : 4 = SyncQueue::none;
   uint8_t sync_updates = 0;
+  uint16_t match_set = 0;  // the `match` rules it met, a number of the owner's (lib/engine/match_sets.h); 0: none
   // Line 1.
   Peer src, dst;
   // [0] in the state's direction, [1] the other; what overflows is carried into a line that is seldom needed.
   uint32_t packets_low[2] = {0, 0};
   uint32_t bytes_low[2] = {0, 0};
-  uint32_t sync_peer_update = 0;  // seconds of the peer's last word on it, 0: never
-  uint32_t way = 0;               // where the last packet went that this state let in: the engine's own
+  uint32_t last_update = 0;               // seconds; the timeout runs from here
+  RuleSlot link_rule = kDefaultRuleSlot;  // a leader's: the follower's rule
   // Line 2.
   FlowKey stack;
   uint32_t packets_high[2] = {0, 0};
@@ -143,7 +154,7 @@ struct alignas(64) State {
   StateIndex wheel_next = kNoState, wheel_prev = kNoState;
   uint32_t wheel_slot = 0;  // the second its slot of the wheel stands for
   StateIndex sync_next = kNoState, sync_prev = kNoState;
-  uint64_t free_token = 0;  // reclamation
+  uint32_t sync_peer_update = 0;  // seconds of the peer's last word on it, 0: never
   uint32_t rule_number = kNoRuleNumber;
   uint8_t min_ttl = 0, set_tos = 0;
   uint16_t max_mss = 0;
@@ -151,7 +162,6 @@ struct alignas(64) State {
   bool imported = false;
   bool sync_urgent = false;  // in the list that goes out within milliseconds
   uint8_t index_phase = 0;   // progress of an insertion; the state table's own
-  uint16_t match_set = 0;    // the `match` rules it met, a number of the owner's (lib/engine/match_sets.h); 0: none
   // While windows imported from a peer settle (tcp_reanchor.h): seqlo of src and dst as imported, and the second in
   // which one was last moved.
   uint32_t anchor_base[2] = {0, 0};
@@ -160,7 +170,7 @@ struct alignas(64) State {
 
   [[nodiscard]] uint64_t packets(unsigned slot) const { return uint64_t{packets_high[slot]} << 32 | packets_low[slot]; }
   [[nodiscard]] uint64_t bytes(unsigned slot) const { return uint64_t{bytes_high[slot]} << 32 | bytes_low[slot]; }
-  void count(unsigned slot, uint32_t length) {
+  [[gnu::always_inline]] void count(unsigned slot, uint32_t length) {
     if (++packets_low[slot] == 0) [[unlikely]]
       ++packets_high[slot];
     if ((bytes_low[slot] += length) < length) [[unlikely]]
@@ -168,5 +178,6 @@ struct alignas(64) State {
   }
 };
 static_assert(sizeof(State) == 256);
+static_assert(offsetof(State, src) == 64 && offsetof(State, stack) == 128 && offsetof(State, creator) == 192);
 
 }  // namespace twinwall

@@ -256,7 +256,6 @@ uint64_t StateTable::prefetch_state(uint64_t hash, Side side) const {
     if (((entry ^ hash) & kTagMask) != 0 || (entry & kinds) == 0) continue;
     const auto* line = reinterpret_cast<const char*>(&states_[index_in(entry)]);
     __builtin_prefetch(line, 1);
-    __builtin_prefetch(line + 64, 1);
     return entry;
   }
   return 0;

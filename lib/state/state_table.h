@@ -102,20 +102,27 @@ class StateTable {
   // Hashes. Both keys of a state hash alike, whatever the side, so that a collision between one's wire and another's
   // stack key is found.
   [[nodiscard]] uint64_t hash_key(const FlowKey& key, Side) const { return hash_flow(key); }
+  [[nodiscard, gnu::always_inline]] uint64_t hash_words(const FlowKey::Words& w) const {
+    const auto* const k = hash_keys_;
+    return fold(multiply(w[0] + k[0], w[1] + k[1]) + multiply(w[2] + k[2], w[3] + k[3]) + multiply(w[4] + k[4], k[5]));
+  }
   [[nodiscard]] uint64_t hash_id(uint64_t id, uint32_t creator) const;
 
   // The stages of a burst: bring the bucket near, then the states that its tags name, then find.
   void prefetch(uint64_t hash) const { __builtin_prefetch(&buckets_[hash & bucket_mask_]); }
   // What it returns makes find() short; 0: no tag of the home bucket fits.
   uint64_t prefetch_state(uint64_t hash, Side side) const;
-  // What the other hook will touch of the state's partner.
-  void prefetch_link(const State& state) const {
-    if (state.link >= capacity_) return;
+  // What a packet will touch of a state that was found, and of its partner at the other hook.
+  [[gnu::always_inline]] void prefetch_more(const State& state) const {
+    const auto* own = reinterpret_cast<const char*>(&state);
+    if (state.translated) __builtin_prefetch(&state.stack);
+    if ((state.log & kTwinFollower) == 0) __builtin_prefetch(own + 64, 1);
+    if ((state.log & (kTwinLeader | kLinkNeeded)) == kTwinLeader || state.link >= capacity_) return;
     const auto* line = reinterpret_cast<const char*>(&states_[state.link]);
     __builtin_prefetch(line, 1);
+    if ((state.log & kTwinLeader) != 0) return;
     __builtin_prefetch(line + 64, 1);
     if ((state.log & kLinkTranslated) != 0) __builtin_prefetch(line + 128);
-    if (state.translated) __builtin_prefetch(&state.stack);
   }
 
   // The state under `key` that may be used on `interface`: one bound to it before a floating one, null when neither is
@@ -236,9 +243,7 @@ class StateTable {
   static size_t bucket_count(uint32_t capacity);
   [[nodiscard]] uint64_t hash_flow(const FlowKey& key) const {
     const auto word = [&key](size_t i) { return load_raw<uint64_t>(reinterpret_cast<const char*>(&key) + i * 8); };
-    const auto* const k = hash_keys_;
-    return fold(multiply(word(0) + k[0], word(1) + k[1]) + multiply(word(2) + k[2], word(3) + k[3]) +
-                multiply(word(4) + k[4], k[5]));
+    return hash_words({word(0), word(1), word(2), word(3), word(4)});
   }
   __extension__ using Wide = unsigned __int128;
   static Wide multiply(uint64_t a, uint64_t b) { return static_cast<Wide>(a) * b; }

@@ -10,8 +10,8 @@
 namespace twinwall::tcp {
 
 // Sequence comparison modulo 2^32 (RFC 9293 section 3.4).
-inline bool before_or_at(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) <= 0; }
-inline bool after(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) > 0; }
+[[gnu::always_inline]] inline bool before_or_at(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) <= 0; }
+[[gnu::always_inline]] inline bool after(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) > 0; }
 
 // A segment against a state, seen from its sender.
 struct Context {
@@ -30,17 +30,17 @@ struct Context {
 };
 
 // Behind what dst has sent by a scaled window at most, and a little ahead of it.
-inline bool ack_fits(const Context& c) {
+[[gnu::always_inline]] inline bool ack_fits(const Context& c) {
   const auto skew = static_cast<int32_t>(c.dst.seqlo - c.ack);
   return skew >= -static_cast<int32_t>(kMaxAckWindow) && skew <= static_cast<int32_t>(kMaxAckWindow << c.src_shift);
 }
 
-inline bool sequence_fits(const Context& c) {
+[[gnu::always_inline]] inline bool sequence_fits(const Context& c) {
   return before_or_at(c.data_end, c.src.seqhi) && before_or_at(c.src.seqlo - c.dst_window(), c.seq);
 }
 
 // Takes what an accepted segment says into both windows.
-inline void slide(const Context& c) {
+[[gnu::always_inline]] inline void slide(const Context& c) {
   c.src.max_win = std::max(c.src.max_win, static_cast<uint16_t>(c.win));
   if (after(c.end, c.src.seqlo)) c.src.seqlo = c.end;
   if (!after(c.dst.seqhi, c.ack + c.src_window())) c.dst.seqhi = c.ack + std::max<uint32_t>(c.src_window(), 1);

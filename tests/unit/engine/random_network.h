@@ -13,8 +13,9 @@ namespace twinwall::test {
 inline constexpr InterfaceId kInside = 1, kOutside = 2, kMiddle = 3;
 inline constexpr InterfaceId kNetworks = 3;
 
-// The network with these rules; null and a failed test when they cannot be read.
-[[nodiscard]] std::unique_ptr<scenario::Node> make_node(const std::string& rules, bool fast_path = true);
+// The network with these rules; with `sync` it has a peer to tell. Null and a failed test when they cannot be read.
+[[nodiscard]] std::unique_ptr<scenario::Node> make_node(const std::string& rules, bool fast_path = true,
+                                                        bool sync = false);
 
 struct RulesetOptions {
   bool translate = true;
