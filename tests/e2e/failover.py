@@ -167,6 +167,23 @@ def bring_back(lab, deadline=60):
         wait_for(lambda node=node: node.bulk() not in ("requested", "receiving"), f"{node.name} is in step", deadline)
 
 
+def rolling_restart(lab, change=lambda node: None, say=lambda text: None):
+    """Restarts the backup, then the master, each with what change(node) made of its configuration file meanwhile, and waits
+    each time until the pair is in step: how software and configuration are replaced without a break."""
+    for node in sorted(lab.nodes, key=lambda node: "MASTER" in node.roles().values()):
+        master = "MASTER" in node.roles().values()
+        status = node.stop()
+        if status not in (0, None):
+            raise LabError(f"{node.name} ended with status {status} on SIGTERM:\n{node.log_tail()}")
+        if master:
+            (lab.fw2 if node is lab.fw1 else lab.fw1).wait_role("MASTER")
+        change(node)
+        node.start()
+        wait_for(lambda node=node: node.bulk() == "complete", lambda node=node: f"{node.name} has every state: {node.bulk()}")
+        lab.wait_pair()
+        say(f"{node.name} is upgraded, {len(node.states())} states taken over")
+
+
 def states_with_port(node, port):
     """How many of a node's states belong to a service port."""
     with contextlib.suppress(LabError, OSError):

@@ -157,6 +157,10 @@ class Wire:
     def __exit__(self, *_):
         self._ending.set()
         self._thread.join()
+        self.close()
+
+    def close(self):
+        """Of one that was never entered, only to send."""
         self._socket.close()
 
     def send(self, frame):

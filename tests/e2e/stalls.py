@@ -4,6 +4,7 @@ One process a core, pinned to it and of the ordinary scheduling class like the d
 time and notes when it wakes late: as late as the daemons would have.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -58,7 +59,8 @@ def watch_core(core, parent):
         time.sleep(NAP)
         now = time.monotonic()
         if now - last > NAP + NOTED:
-            os.write(1, json.dumps([core, last + NAP, now]).encode() + b"\n")  # short, so whole
+            with contextlib.suppress(BrokenPipeError):  # nobody listens any more: the parent is about to go
+                os.write(1, json.dumps([core, last + NAP, now]).encode() + b"\n")  # short, so whole
         last = now
 
 
