@@ -221,8 +221,10 @@ void CarpRunner::carry_out(Time now, Group& group, const Actions& actions) {
   if (actions.none()) return;
   if (actions.send_bow_out) send_adverts(group, group.vhost.bow_out());
   if (actions.role_changed) note_role(now, group, actions.cause);
-  if (actions.send_advert) send_adverts(group, group.vhost.advertised());
+  // The advertisement is the last word: another node that answers it, and becomes MASTER by it, must not be followed by
+  // more frames from the virtual MAC, which would turn the switches back to this one.
   if (actions.announce) announce(group);
+  if (actions.send_advert) send_adverts(group, group.vhost.advertised());
 }
 
 void CarpRunner::note_role(Time now, Group& group, carp::Cause cause) {

@@ -1,10 +1,11 @@
 // Runs the CARP elections of all groups: feeds the pure machines of lib/carp with frames, links and time, and carries
 // out what they say.
 //
-// Order matters in three places. On becoming MASTER the role is published to the workers before the advertisement that
-// invites traffic. On losing it the workers go on taking frames to the virtual MAC for a moment (kLinger), because what
-// was on its way when the switches learnt the peer's port is lost otherwise; both nodes forwarding is harmless. And at
-// a planned end the group bows out first and forwards until the peer was heard as master.
+// Order matters in four places. On becoming MASTER the role is published to the workers before the announcement that
+// invites traffic. Announcements go before the advertisement they come with, which a better node may answer at once. On
+// losing it the workers go on taking frames to the virtual MAC for a moment (kLinger), because what was on its way when
+// the switches learnt the peer's port is lost otherwise; both nodes forwarding is harmless. And at a planned end the
+// group bows out first and forwards until the peer was heard as master.
 //
 // What a detector of lost peers says is an opinion: should the old master live, it answers the new one's advertisement
 // and the election's rules decide.

@@ -24,6 +24,7 @@ void Vhost::enter(Time now, Role role, Cause cause, Actions& actions) {
 void Vhost::become_master(Time now, Cause cause, Actions& actions) {
   enter(now, Role::master, cause, actions);
   ++transitions_to_master_;
+  next_answer_ = now;  // the old master's second frame may be on its way
   advertise(now, actions, true);
   actions.announce = config_.announce;
   const bool repeat = config_.announce && config_.rules == Rules::openbsd;

@@ -155,7 +155,7 @@ TEST_F(Pair, BetterNodeBecomesMasterOfBothGroups) {
   EXPECT_FALSE(b.side.roles->is_master(kOutside, 1));
 }
 
-TEST_F(Pair, RoleIsPublishedBeforeTheAdvertisementAndTheAnnouncementFollows) {
+TEST_F(Pair, RoleIsPublishedThenAnnouncedAndTheAdvertisementIsTheLastWord) {
   begin(a, 1, carp_config(0));
   b.alive = false;
   a.side.take();
@@ -163,9 +163,54 @@ TEST_F(Pair, RoleIsPublishedBeforeTheAdvertisementAndTheAnnouncementFollows) {
   a.runner.poll(now);
   std::vector<std::string> order;
   for (const auto& e : a.side.take()) order.push_back(e.what);
-  const std::vector<std::string> wan = {"roles", "changed", "advert", "advert", "arp", "na"};
+  const std::vector<std::string> wan = {"roles", "changed", "arp", "na", "advert", "advert"};
   ASSERT_GE(order.size(), wan.size());
   EXPECT_EQ(std::vector<std::string>(order.begin(), order.begin() + 6), wan);
+}
+
+// A node that is held up between two frames of one turn: the other hears the first and has answered before the second
+// is sent. The switches must believe the new master all the same, whenever it comes back.
+TEST_F(Pair, SwitchesLearnTheNewMasterThoughTheOldOneIsHeldUpInMidTurn) {
+  std::array<const NodeUnderTest*, 3> learnt{};  // by interface: where the virtual MAC was seen last
+  const auto note = [&](const NodeUnderTest& from, const Event& e) {
+    if (e.frame.size() <= kEthernetHeader) return;
+    if (Mac::from_wire(&e.frame[6]) == virtual_mac(static_cast<uint8_t>(e.interface))) learnt[e.interface] = &from;
+  };
+  const auto say = [&](NodeUnderTest& from, NodeUnderTest& to) {
+    for (const auto& e : from.side.take()) {
+      note(from, e);
+      const size_t before = to.side.events.size();
+      if (e.what == "advert") to.runner.receive(now, e.interface, e.frame, kEthernetHeader);
+      for (size_t i = before; i < to.side.events.size(); ++i) note(to, to.side.events[i]);
+    }
+  };
+  for (int tenth = 0; tenth < 60; ++tenth) {
+    SCOPED_TRACE(tenth);
+    begin(a, 1, carp_config(0));
+    begin(b, 2, carp_config(100));
+    advance(10s);
+    a.runner.link_change(now, kOutside, false);
+    advance(4s + tenth * 100ms);
+    ASSERT_EQ(role(b, 0), Role::master);
+    ASSERT_EQ(role(b, 1), Role::master);
+    a.runner.link_change(now, kOutside, true);
+    std::array<int, 2> taken{};
+    for (int turn = 0; turn < 400; ++turn) {
+      const std::array before = {role(a, 0), role(a, 1)};
+      now += 10ms;
+      b.runner.poll(now);
+      say(b, a);
+      for (size_t g : {0u, 1u}) {
+        if (before[g] == Role::master || role(a, g) != Role::master) continue;
+        ++taken[g];
+        EXPECT_EQ(learnt[g + 1], &a) << "group " << g;
+      }
+      exchange();
+      a.runner.poll(now);
+      exchange();
+    }
+    EXPECT_EQ(taken, (std::array{1, 1}));
+  }
 }
 
 TEST_F(Pair, AnnouncementComesFromTheVirtualMacAndIsRepeated) {
