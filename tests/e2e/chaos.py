@@ -210,7 +210,7 @@ class Chaos:
         if not self._rows:
             return
         kinds = list(self._rows[0][1])
-        self._say("outage in ms, median/max; 0: below 20 ms")
+        self._say("outage in ms, median/max; 0: below 40 ms")
         self._say(f"{'':14}" + "".join(f"{kind:>13}" for kind in kinds))
         for name in EVENTS:
             rows = [outages for event, outages in self._rows if event == name]

@@ -6,7 +6,7 @@ import signal
 from failover import MEGABYTE, states_with_port
 from lab import FAR4, FAR6, SERVER4, SERVER6, wait_for
 
-GAP = 0.02  # shorter pauses are no outage
+GAP = 0.04  # shorter pauses are no outage
 PATIENCE = 60  # seconds until a connection counts as lost
 RATE = 2 * MEGABYTE
 TALKERS, IDLE = 60, 1000
