@@ -75,11 +75,10 @@ void Engine::Impl::set_time(const View& v, Time t) {
   environment.now_s = now_s;
 }
 
-// True: ordinary, for this node, and to be filtered.
+// True: ordinary, and for this node to forward.
 [[gnu::always_inline]] inline bool Engine::Impl::receive_ordinary(const Packet& p, Ordinary& seen) const {
-  if (!look_ordinary(p.frame, p.length, seen)) return false;
-  const InterfaceInfo& i = snapshot->interface(p.in);
-  if (i.skip || !addressed_here(p, i, view.carp)) return false;
+  if ((p.frame[0] & 1) != 0 || !look_ordinary(p.frame, p.length, seen)) return false;
+  if (!addressed_here(p, snapshot->interface(p.in), view.carp)) return false;
   return !snapshot->bfd || seen.proto != kProtoUdp || load_be16(p.frame + seen.l4 + 2) != bfd::kPort;
 }
 
@@ -283,6 +282,13 @@ void Engine::Impl::run_to_completion(Packet& p) {
   host.submit(q);
 }
 
+// For the long way: nobody has written to the packet before.
+void Engine::Impl::fill(Lane& lane) {
+  reset(*lane.packet);
+  fill_ordinary(*lane.packet, lane.seen);
+  lane.ordinary = false;
+}
+
 // Ends with each packet's bucket of the state table on its way.
 void Engine::Impl::stage_parse(std::span<Packet* const> burst) {
   constexpr size_t kAhead = 4;
@@ -294,16 +300,18 @@ void Engine::Impl::stage_parse(std::span<Packet* const> burst) {
     Packet& p = *burst[i];
     lane.packet = &p;
     lane.state = lane.in_state = nullptr;
+    lane.hop = kNoNextHop;
     p.fate = Fate::pending;
     lane.ordinary = options.fast_path && receive_ordinary(p, lane.seen);
     if (lane.ordinary) [[likely]] {
-      lane.active = lane.looked_up = true;
+      lane.active = true;
+      lane.looked_up = !snapshot->interface(p.in).skip;
       const FlowKey::Words words = lane.seen.key(p.frame);
       lane.key.set(words);
+      if (!lane.looked_up) continue;
       lane.hash = table.hash_words(words);
     } else {
       reset(p);
-      lane.hop = kNoNextHop;
       lane.active = receive_link(p) && receive_ip(p);
       lane.looked_up = lane.active && !p.is_fragment && !snapshot->interface(p.in).skip && !is_icmp_error(p);
       if (!lane.looked_up) continue;
@@ -346,11 +354,8 @@ bool Engine::Impl::stage_in_hook(size_t n) {
       long_way |= bit;
     }
     left = true;
-    if (lane.ordinary) {
-      reset(p);
-      fill_ordinary(p, lane.seen);
-      lane.hop = kNoNextHop;
-    }
+    if (lane.ordinary && !lane.looked_up) continue;  // not filtered: see stage_out()
+    if (lane.ordinary) fill(lane);
     if (snapshot->interface(p.in).skip) continue;
     const HookResult r = filter(p, Direction::in, p.in, kNoState, lane.state, lane.looked_up ? &lane.key : nullptr);
     count_hook(p, Direction::in, p.in, r.fate == Fate::pending);
@@ -380,9 +385,10 @@ void Engine::Impl::stage_route(size_t n) {
     std::array<size_t, kBurst> which;
     size_t count = 0;
     for (size_t i = 0; i < n; ++i) {
-      if (!lanes[i].active || lanes[i].packet->af != af) continue;
+      const Lane& lane = lanes[i];
+      if (!lane.active || (lane.ordinary ? lane.seen.af : lane.packet->af) != af) continue;
       which[count] = i;
-      addresses[count++] = &lanes[i].packet->dst;
+      addresses[count++] = lane.ordinary ? &lane.key.addr[1] : &lane.packet->dst;
     }
     if (count == 0) continue;
     snapshot->routes->lookup(af, {addresses.data(), count}, hops.data());
@@ -395,6 +401,10 @@ void Engine::Impl::stage_out(size_t n) {
     Lane& lane = lanes[i];
     if (!lane.active) continue;
     Packet& p = *lane.packet;
+    if (lane.ordinary) {
+      if (plain_path(p, lane.seen, lane.key, lane.hop)) continue;
+      fill(lane);
+    }
     if (is_multicast(p.af, p.dst) || (p.frame[0] & 1) != 0) {
       drop(p, DropReason::not_local);  // a router forwards neither multicast nor link-layer broadcasts (RFC
                                        // 1812 4.2.3, 5.3.4)

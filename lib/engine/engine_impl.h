@@ -103,6 +103,8 @@ class Engine::Impl {
   // True: the packet has gone its whole way. False: it takes the long one, and nothing has changed.
   [[nodiscard]] bool fast_path(Packet& p, const Ordinary& seen, State& in_state);
   [[nodiscard, gnu::always_inline]] bool short_way(Packet& p, const Ordinary& seen, State& in_state);
+  // The same for what is filtered on neither side.
+  [[nodiscard]] bool plain_path(Packet& p, const Ordinary& seen, const FlowKey& key, NextHopIndex hop);
   // What the in hook's state lets in goes to `hop` from here on.
   void note_way(const Packet& p, State& in_state, NextHopIndex hop) const;
   void new_ways();
@@ -134,6 +136,7 @@ class Engine::Impl {
     InterfaceId interface = kNoInterface;
     uint16_t mtu = 0;
     bool gateway = false;
+    bool skip = false;         // nothing is filtered there
     const Mac* mac = nullptr;  // of a gateway; null: not known
     uint64_t source = 0;       // the interface's MAC, in the low six bytes as they are in memory
   };
@@ -161,11 +164,16 @@ class Engine::Impl {
   // fast_path(), of a state that has a twin.
   [[nodiscard]] bool twin_path(Packet& p, const Ordinary& seen, State& in_state);
   // The changes of addresses and TTL, and the way out.
-  [[gnu::always_inline]] void send_ordinary(Packet& p, const Ordinary& seen, const State* in_state,
-                                            const State* out_state, const WayOut& way, const Mac* mac);
-  void leave_unresolved(Packet& p, const Ordinary& seen, const State& in_state);
+  [[gnu::always_inline]] void send_ordinary(Packet& p, const Ordinary& seen, const WayOut& way, const Mac* mac);
+  [[gnu::always_inline]] void send_translated(Packet& p, const Ordinary& seen, const State& in_state,
+                                              const State* out_state, const WayOut& way, const Mac* mac) {
+    if (in_state.translated || (out_state != nullptr && out_state->translated))
+      rewrite_ordinary(p, seen, in_state, out_state);
+    send_ordinary(p, seen, way, mac);
+  }
+  void leave_unresolved(Packet& p, const Ordinary& seen, const WayOut& way);
   static void rewrite_ordinary(Packet& p, const Ordinary& seen, const State& in_state, const State* out_state);
-  [[nodiscard]] const Mac* next_mac(const WayOut& way, Af af, const State& in_state) const;
+  [[nodiscard]] const Mac* next_mac(const WayOut& way, Af af, const Address& destination) const;
   void touch_twins(State& lead, bool tcp);
 
   // make_state.cc
@@ -454,12 +462,13 @@ class Engine::Impl {
     uint64_t hint = 0;    // of the state table
     bool active = false;  // still on its way
     bool looked_up = false;
-    bool ordinary = false;  // the packet is not filled in yet: `seen` says what it is
+    bool ordinary = false;  // the packet is not filled in: `seen` and `key` say what it is
     Ordinary seen;
     State* in_state = nullptr;
     NextHopIndex hop = kNoNextHop;
   };
   std::array<Lane, kBurst> lanes;
+  static void fill(Lane& lane);
   void stage_parse(std::span<Packet* const> burst);
   void stage_lookup(size_t n);
   bool stage_in_hook(size_t n);
@@ -506,17 +515,13 @@ inline void Engine::Impl::account(State& s, Direction dir, InterfaceId interface
 }
 
 // Of a gateway it was asked for once for the burst.
-inline const Mac* Engine::Impl::next_mac(const WayOut& way, Af af, const State& in_state) const {
+inline const Mac* Engine::Impl::next_mac(const WayOut& way, Af af, const Address& destination) const {
   if (way.gateway) [[likely]]
     return way.mac;
-  const FlowKey& behind = in_state.translated ? in_state.stack : in_state.wire;
-  return view.neighbors != nullptr ? view.neighbors->find(way.interface, {af, behind.addr[1]}) : nullptr;
+  return view.neighbors != nullptr ? view.neighbors->find(way.interface, {af, destination}) : nullptr;
 }
 
-inline void Engine::Impl::send_ordinary(Packet& p, const Ordinary& seen, const State* in_state, const State* out_state,
-                                        const WayOut& way, const Mac* mac) {
-  if (in_state->translated || (out_state != nullptr && out_state->translated))
-    rewrite_ordinary(p, seen, *in_state, out_state);
+inline void Engine::Impl::send_ordinary(Packet& p, const Ordinary& seen, const WayOut& way, const Mac* mac) {
   uint8_t* const h = p.frame + kEthernetHeader;
   if (seen.af == Af::inet)
     decrement_v4_ttl(h);
@@ -527,7 +532,7 @@ inline void Engine::Impl::send_ordinary(Packet& p, const Ordinary& seen, const S
   p.length = static_cast<uint32_t>(kEthernetHeader) + seen.l3_length;  // padding of the frame it came in is gone
   std::memcpy(p.frame + 6, &way.source, 6);
   if (mac == nullptr) [[unlikely]]
-    return leave_unresolved(p, seen, *in_state);
+    return leave_unresolved(p, seen, way);
   std::memcpy(p.frame, mac->bytes.data(), 6);
   ++fast_tally;
 }

@@ -6,6 +6,7 @@
 // changed.
 #include "lib/engine/engine_impl.h"
 #include "lib/engine/fast_parts.h"
+#include "lib/engine/hosts.h"
 #include "lib/net/headers.h"
 #include "lib/state/ordinary.h"
 
@@ -72,7 +73,7 @@ const Engine::Impl::WayOut& Engine::Impl::find_way(uint32_t hop_index) {
   WayOut& way = ways[hop_index % ways.size()];
   const NextHop& hop = snapshot->next_hops[hop_index];
   const InterfaceInfo& out = snapshot->interface(hop.interface);
-  way = {hop_index, out.id, out.mtu, hop.kind == HopKind::gateway, nullptr, 0};
+  way = {hop_index, out.id, out.mtu, hop.kind == HopKind::gateway, out.skip, nullptr, 0};
   if (way.gateway && view.neighbors != nullptr) way.mac = view.neighbors->find(out.id, hop.gateway);
   std::memcpy(&way.source, out.mac.bytes.data(), 6);
   ways_known |= uint64_t{1} << (hop_index % ways.size());
@@ -80,9 +81,9 @@ const Engine::Impl::WayOut& Engine::Impl::find_way(uint32_t hop_index) {
 }
 
 // Without its next hop's address the frame is left to the control core.
-void Engine::Impl::leave_unresolved(Packet& p, const Ordinary& seen, const State& in_state) {
+void Engine::Impl::leave_unresolved(Packet& p, const Ordinary& seen, const WayOut& way) {
   fill_ordinary(p, seen);
-  const NextHop& hop = snapshot->next_hops[in_state.way & 0xffff];
+  const NextHop& hop = snapshot->next_hops[way.hop];
   p.next_hop = hop.kind == HopKind::gateway ? hop.gateway : IpAddress{seen.af, p.dst};
   std::memset(p.frame, 0, 6);
   p.fate = Fate::punt;
@@ -91,10 +92,54 @@ void Engine::Impl::leave_unresolved(Packet& p, const Ordinary& seen, const State
   counters.punted.add();
 }
 
+namespace {
+
+// rewrite() of IPv4 with TCP or UDP: the ends that `key` has, seen from slot `sender`, all differences in one sum.
+void rewrite_v4(uint8_t* h, uint8_t* t, uint8_t proto, const FlowKey& key, unsigned sender) {
+  const auto difference = [](uint32_t before, uint32_t after) {
+    return before == after ? uint64_t{0} : uint64_t{~before} + after;  // RFC 1624 equation 3, two words at once
+  };
+  const auto set = [&](uint8_t* field, uint32_t after) {
+    const uint64_t d = difference(load_raw<uint32_t>(field), after);
+    store_raw(field, after);
+    return d;
+  };
+  const auto adjust = [](uint8_t* field, uint64_t d) {
+    const auto sum = static_cast<uint16_t>(~load_raw<uint16_t>(field));
+    return static_cast<uint16_t>(~checksum_fold(sum + d));
+  };
+  const uint64_t addresses = set(h + 12, load_raw<uint32_t>(key.addr[sender].bytes.data())) +
+                             set(h + 16, load_raw<uint32_t>(key.addr[1 - sender].bytes.data()));
+  const uint64_t ports = set(t, key.port[sender] | uint32_t{key.port[1 - sender]} << 16);
+  if (addresses != 0) store_raw(h + 10, adjust(h + 10, addresses));
+  uint8_t* const sum = t + (proto == kProtoTcp ? 16 : 6);
+  if (addresses + ports == 0 || (proto == kProtoUdp && load_raw<uint16_t>(sum) == 0)) return;
+  const uint16_t value = adjust(sum, addresses + ports);
+  store_raw(sum, proto == kProtoUdp && value == 0 ? uint16_t{0xffff} : value);
+}
+
+}  // namespace
+
 void Engine::Impl::rewrite_ordinary(Packet& p, const Ordinary& seen, const State& s, const State* o) {
+  if (seen.af == Af::inet) {
+    uint8_t* const h = p.frame + kEthernetHeader;
+    if (s.translated) rewrite_v4(h, p.frame + seen.l4, seen.proto, s.stack, 0);
+    if (o != nullptr && o->translated) rewrite_v4(h, p.frame + seen.l4, seen.proto, o->wire, 1);
+    return;
+  }
   fill_ordinary(p, seen);
   if (s.translated) rewrite(p, endpoints_of(s.stack, Direction::in, initiator_slot_of(s.direction)));
   if (o != nullptr && o->translated) rewrite(p, endpoints_of(o->wire, Direction::out, initiator_slot_of(o->direction)));
+}
+
+bool Engine::Impl::plain_path(Packet& p, const Ordinary& seen, const FlowKey& key, NextHopIndex hop) {
+  const HopKind kind = snapshot->next_hops[hop].kind;
+  if (kind != HopKind::gateway && kind != HopKind::connected) return false;
+  const WayOut& way = way_out(hop);
+  if (!way.skip || seen.ttl(p.frame) <= 1 || seen.l3_length > way.mtu) return false;
+  if (!forwardable(seen.af, key.addr[0], key.addr[1]) || is_multicast(seen.af, key.addr[1])) return false;
+  send_ordinary(p, seen, way, next_mac(way, seen.af, key.addr[1]));
+  return true;
 }
 
 bool Engine::Impl::fast_path(Packet& p, const Ordinary& seen, State& s) {
@@ -105,7 +150,7 @@ bool Engine::Impl::fast_path(Packet& p, const Ordinary& seen, State& s) {
   if (!common(o, options.worker) || o.link != table.index_of(s)) return false;
   if (o.interface != kNoInterface && o.interface != way.interface) return false;
   if (!mirrored(stack_of(o), stack_of(s))) return false;
-  const Mac* const mac = next_mac(way, seen.af, s);
+  const Mac* const mac = next_mac(way, seen.af, stack_of(s).addr[1]);
 
   const bool forward = s.direction == Direction::in, forward_out = o.direction == Direction::out;
   if (seen.proto == kProtoTcp) {
@@ -120,7 +165,7 @@ bool Engine::Impl::fast_path(Packet& p, const Ordinary& seen, State& s) {
   }
   account(s, Direction::in, p.in, seen.af, seen.l3_length);
   account(o, Direction::out, way.interface, seen.af, seen.l3_length);
-  send_ordinary(p, seen, &s, &o, way, mac);
+  send_translated(p, seen, s, &o, way, mac);
   join(s, o);
   return true;
 }

@@ -2,6 +2,7 @@
 // itself.
 #include "lib/engine/engine_impl.h"
 #include "lib/engine/finish_link.h"
+#include "lib/engine/hosts.h"
 #include "lib/frag/refragment.h"
 #include "lib/net/headers.h"
 
@@ -11,27 +12,6 @@ namespace {
 
 constexpr uint32_t kErrorsPerSecond = 100;
 constexpr size_t kReplyCapacity = 1500;
-
-bool loopback(Af af, const Address& a) {
-  if (af == Af::inet) return a.bytes[0] == 127;
-  Address one;
-  one.bytes[15] = 1;
-  return a == one;
-}
-
-// The address of one host that can be somewhere on the network, so that an answer may be sent to it (RFC 1122 sections
-// 3.2.1.3 and 3.2.2, RFC 4291 section 2.5).
-bool names_a_host(Af af, const Address& a) {
-  if (a.is_zero() || is_multicast(af, a) || loopback(af, a)) return false;
-  return af != Af::inet || a != Address::v4(0xffffffff);
-}
-
-// RFC 1812 section 5.3.7, RFC 4291 sections 2.5.2, 2.5.3 and 2.5.6.
-bool forwardable(const Packet& p) {
-  if (!names_a_host(p.af, p.src) || loopback(p.af, p.dst)) return false;
-  if (p.af == Af::inet) return p.dst != Address::v4(0xffffffff);
-  return !is_link_local(p.af, p.src) && !is_link_local(p.af, p.dst);
-}
 
 // A datagram that was put together again goes out in pieces no larger than those it came in.
 size_t sent_size(const Packet& p) {
@@ -128,7 +108,7 @@ void Engine::Impl::forward(Packet& p, NextHopIndex hop_index, State* in_state) {
     case HopKind::connected:
     case HopKind::gateway: break;
   }
-  if (!forwardable(p)) return drop(p, DropReason::bad_address);
+  if (!forwardable(p.af, p.src, p.dst)) return drop(p, DropReason::bad_address);
   if (p.ttl <= 1) {
     send_icmp_error(p, kIcmpTimeExceeded, 0, kIcmp6TimeExceeded, 0, 0, by_table);
     return drop(p, DropReason::ttl_exceeded);

@@ -63,7 +63,7 @@ __attribute__((flatten)) bool Engine::Impl::twin_path(Packet& p, const Ordinary&
   const WayOut& way = way_out(s.way & 0xffff);
   if (seen.ttl(p.frame) <= 1 || seen.l3_length > way.mtu) return false;
   if (out != nullptr && out->interface != kNoInterface && out->interface != way.interface) return false;
-  const Mac* const mac = next_mac(way, seen.af, s);
+  const Mac* const mac = next_mac(way, seen.af, stack_of(s).addr[1]);
 
   const bool forward = lead.direction == (leads ? Direction::in : Direction::out);
   if (seen.proto == kProtoTcp) {
@@ -78,7 +78,7 @@ __attribute__((flatten)) bool Engine::Impl::twin_path(Packet& p, const Ordinary&
   if (s.match_set != 0) count_matches(s, Direction::in, seen.l3_length);
   if (out != nullptr && out->match_set != 0) count_matches(*out, Direction::out, seen.l3_length);
   if (options.sync && (lead.flags & kStateNoSync) == 0) touch_twins(lead, seen.proto == kProtoTcp);
-  send_ordinary(p, seen, &s, out, way, mac);
+  send_translated(p, seen, s, out, way, mac);
   return true;
 }
 

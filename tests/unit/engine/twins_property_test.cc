@@ -154,7 +154,7 @@ class LongTalks {
   }
 
   // Learns where the first packet comes out, and as what.
-  bool send(Talk& t, bool forth, uint8_t flags, size_t length, int32_t off) {
+  bool send(Talk& t, bool forth, uint8_t flags, size_t length, int32_t off, std::optional<Mac> to = {}) {
     Datagram d = forth ? t.forth : t.back;
     if (t.tcp) {
       const bool syn = (flags & kTcpSyn) != 0;
@@ -169,8 +169,9 @@ class LongTalks {
     }
     d.l4.resize(d.l4.size() + length, 0x61);
     put_sum(d);
+    if (!t.tcp && d.af == Af::inet && random_.below(4) == 0) d.set_word(6, 0);  // sent without a checksum
     const InterfaceId at = forth ? kInside : t.there;
-    const auto out = pair_.inject(at, frame_of(d, pair_.node().interface_mac(at)));
+    const auto out = pair_.inject(at, frame_of(d, to.value_or(pair_.node().interface_mac(at))));
     if (forth && t.there == kNoInterface && out.size() == 1) {
       const auto seen = read(out[0].frame);
       t.there = out[0].interface;
@@ -191,12 +192,13 @@ class LongTalks {
 
   void disturb(Talk& t) {
     const bool forth = random_.below(2) == 0;
-    switch (random_.below(5)) {
+    switch (random_.below(6)) {
       case 0: (void)send(t, forth, kTcpAck, 10, static_cast<int32_t>(random_.next32())); break;
       case 1: (void)send(t, forth, kTcpAck, 100, -2000); break;
       case 2: (void)send(t, forth, kTcpSyn, 0, 77); break;
       case 3: (void)send(t, forth, kTcpFin | kTcpAck, 0, 0); break;
       case 4: (void)send(t, forth, kTcpRst, 0, 0); break;
+      case 5: (void)send(t, forth, kTcpAck, 10, 0, kBroadcastMac); break;
     }
   }
 
