@@ -1,7 +1,6 @@
 #include "dataplane/memory.h"
 
 #include <fmt/core.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 
@@ -57,17 +56,6 @@ std::string describe(const MemoryPlan& plan) {
   return fmt::format("{} MB: {} for states, {} for {} packet buffers, rings and routes, {} for the kernel's rings",
                      megabytes(plan.total()), megabytes(plan.states), megabytes(plan.eal), plan.buffers,
                      megabytes(plan.kernel_rings));
-}
-
-MappedMemory::MappedMemory(size_t size) {
-  void* const p = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (p == MAP_FAILED) return;
-  (void)madvise(p, size, MADV_HUGEPAGE);
-  bytes_ = {static_cast<std::byte*>(p), size};
-}
-
-MappedMemory::~MappedMemory() {
-  if (!bytes_.empty()) munmap(bytes_.data(), bytes_.size());
 }
 
 }  // namespace twinwall

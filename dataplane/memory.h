@@ -1,11 +1,10 @@
-// What the process will reserve, worked out before anything is started, and memory for the states.
+// What the process will reserve, worked out before anything is started.
 //
 // Units: bytes. plan_memory() is pure.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string>
 
 #include "dataplane/dataplane.h"
@@ -24,19 +23,5 @@ struct MemoryPlan {
 [[nodiscard]] MemoryPlan plan_memory(const config::Config& config, const DataplaneOptions& options);
 // In words, for the message that it is more than the configuration allows.
 [[nodiscard]] std::string describe(const MemoryPlan& plan);
-
-// Anonymous memory, zeroed, on huge pages where the kernel has them. Not part of what EAL reserves.
-class MappedMemory {
- public:
-  explicit MappedMemory(size_t size);
-  ~MappedMemory();
-  MappedMemory(const MappedMemory&) = delete;
-  MappedMemory& operator=(const MappedMemory&) = delete;
-  // Empty when the kernel refused.
-  [[nodiscard]] std::span<std::byte> bytes() const { return bytes_; }
-
- private:
-  std::span<std::byte> bytes_;
-};
 
 }  // namespace twinwall

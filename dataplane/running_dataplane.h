@@ -13,6 +13,7 @@
 #include "dataplane/dataplane.h"
 #include "dataplane/eal.h"
 #include "dataplane/kernel_port.h"
+#include "dataplane/mapped_memory.h"
 #include "dataplane/memory.h"
 #include "dataplane/port.h"
 #include "dataplane/worker.h"

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "dataplane/mapped_memory.h"
 #include "dataplane/routes_fib.h"
 #include "lib/config/load.h"
 
@@ -64,6 +65,8 @@ Rig::Rig(const Row& row, double tsc_hz, size_t most_bursts)
   table.capacity = static_cast<uint32_t>(connections * 2 + 1024);
   table.secret[0] = 0x5eed;
   table.secret[1] = 0x5eed5;
+  state_memory_ = std::make_unique<MappedMemory>(StateTable::memory_needed(table.capacity));
+  table.memory = state_memory_->bytes();
   table_ = std::make_unique<StateTable>(table);
   EngineOptions options;
   options.hostid = 1;

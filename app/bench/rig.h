@@ -13,6 +13,10 @@
 #include "lib/engine/engine.h"
 #include "lib/engine/snapshot.h"
 
+namespace twinwall {
+class MappedMemory;
+}
+
 namespace twinwall::bench {
 
 // What the packets go through.
@@ -69,6 +73,7 @@ class Rig final : public EngineHost {
   Traffic traffic_;
   std::shared_ptr<Snapshot> snapshot_;
   std::unique_ptr<NeighborTable> neighbors_;
+  std::unique_ptr<MappedMemory> state_memory_;
   std::unique_ptr<StateTable> table_;
   std::unique_ptr<Engine> engine_;
   View view_;

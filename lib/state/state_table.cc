@@ -337,14 +337,13 @@ void StateTable::withdraw_all(const State& s, const Hashes& h) {
   }
 }
 
-// The colliding state that wins over `state`. `settle`: `state` is published and pending, so pending rivals count too
-// and those of lower rank are killed.
+// The colliding state that wins over `state`, which is published and pending. Pending ones of lower rank are killed.
 template <class Collides>
-State* StateTable::rival(const State& state, uint64_t hash, uint64_t kinds, bool settle, Collides&& collides) const {
+State* StateTable::rival(const State& state, uint64_t hash, uint64_t kinds, Collides&& collides) const {
   return visit(hash, kinds, [&](uint64_t entry, State& other) {
     if (&other == &state || !collides(entry, other)) return false;
     uint8_t phase = phase_of(other).load();
-    if (phase == kPending && settle) {
+    if (phase == kPending) {
       if (&other < &state) return true;
       phase_of(other).compare_exchange_strong(phase, kKilled);  // on failure `phase` says what it has become
     }
@@ -352,17 +351,17 @@ State* StateTable::rival(const State& state, uint64_t hash, uint64_t kinds, bool
   });
 }
 
-InsertResult StateTable::rivals(const State& s, const Hashes& h, bool settle) const {
+InsertResult StateTable::rivals(const State& s, const Hashes& h) const {
   const auto same_key = [&s](const FlowKey& key) {
     return [&s, &key](uint64_t entry, const State& o) {
       return key_under(o, entry) == key && o.interface == s.interface && o.direction == s.direction;
     };
   };
-  if (State* o = rival(s, h.wire, kWire | kStack, settle, same_key(s.wire))) return {InsertOutcome::exists, o};
+  if (State* o = rival(s, h.wire, kWire | kStack, same_key(s.wire))) return {InsertOutcome::exists, o};
   if (s.translated)
-    if (State* o = rival(s, h.stack, kWire | kStack, settle, same_key(s.stack))) return {InsertOutcome::exists, o};
+    if (State* o = rival(s, h.stack, kWire | kStack, same_key(s.stack))) return {InsertOutcome::exists, o};
   const auto same_id = [&s](uint64_t, const State& o) { return o.id == s.id && o.creator == s.creator; };
-  if (State* o = rival(s, h.id, kId, settle, same_id)) return {InsertOutcome::id_exists, o};
+  if (State* o = rival(s, h.id, kId, same_id)) return {InsertOutcome::id_exists, o};
   return {};
 }
 
@@ -370,23 +369,20 @@ InsertResult StateTable::insert(State& s) {
   StateTableCounters& c = workers_[s.owner].counters;
   s.translated = !(s.wire == s.stack);
   const Hashes h = hashes_of(s);
-  // Without a race most collisions end here, and nobody ever sees the state.
-  InsertResult r = rivals(s, h, false);
-  if (r.outcome == InsertOutcome::ok) {
-    phase_of(s).store(kPending);
-    if (!publish_all(s, h)) {
-      phase_of(s).store(kOut);
-      c.index_full.add();
-      return {InsertOutcome::full, nullptr};
-    }
-    r = rivals(s, h, true);
-    uint8_t phase = kPending;
-    if (r.outcome == InsertOutcome::ok && !phase_of(s).compare_exchange_strong(phase, kCommitted))
-      r = {InsertOutcome::exists, nullptr};
-    if (r.outcome != InsertOutcome::ok) {
-      phase_of(s).store(kOut);
-      withdraw_all(s, h);
-    }
+  // Whoever inserts has looked for the key just before, so a collision is rare and found only now.
+  phase_of(s).store(kPending);
+  if (!publish_all(s, h)) {
+    phase_of(s).store(kOut);
+    c.index_full.add();
+    return {InsertOutcome::full, nullptr};
+  }
+  InsertResult r = rivals(s, h);
+  uint8_t phase = kPending;
+  if (r.outcome == InsertOutcome::ok && !phase_of(s).compare_exchange_strong(phase, kCommitted))
+    r = {InsertOutcome::exists, nullptr};
+  if (r.outcome != InsertOutcome::ok) {
+    phase_of(s).store(kOut);
+    withdraw_all(s, h);
   }
   if (r.outcome != InsertOutcome::ok) {
     c.collisions.add();

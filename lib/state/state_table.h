@@ -265,8 +265,8 @@ class StateTable {
   template <class Visit>
   State* visit(uint64_t hash, uint64_t kinds, Visit&& visit) const;
   template <class Collides>
-  State* rival(const State& state, uint64_t hash, uint64_t kinds, bool settle, Collides&& collides) const;
-  [[nodiscard]] InsertResult rivals(const State& state, const Hashes& hashes, bool settle) const;
+  State* rival(const State& state, uint64_t hash, uint64_t kinds, Collides&& collides) const;
+  [[nodiscard]] InsertResult rivals(const State& state, const Hashes& hashes) const;
 
   struct FreeBytes {
     void operator()(std::byte* p) const;
