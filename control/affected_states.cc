@@ -63,7 +63,8 @@ const Rule* AffectedStates::blocked_by(const StateRow& row, InterfaceId interfac
     if (translated.af == before.af) put_ends(translated, r.proto, i);
     return true;
   };
-  const Decision d = evaluate(snapshot_->rules, input, translate);
+  const Decision d = decide(
+      *snapshot_, true, input, translate, [](const Rule&) {}, [](const Rule&) {});
   return d.rule->action == Action::block ? d.rule : nullptr;
 }
 

@@ -117,7 +117,9 @@ void add_rules(Families& f, const Node& node) {
     l.push_back({"direction", direction});
     return l;
   };
-  f.counter("rule_evaluations_total", "How often a rule was looked at.");
+  f.gauge("classifier_bytes", "Memory of the compiled rules; 0: they are tried one by one.")
+      .add({}, uint64_t{node.snapshot().classifier != nullptr ? node.snapshot().classifier->bytes() : 0});
+  f.counter("rule_evaluations_total", "How often a rule was looked at: those that cannot match are not.");
   for (const auto& r : rows) f.add(r.labels, r.totals.evaluations);
   f.counter("rule_packets_total", "Packets that a rule decided, states included, by direction.");
   for (const auto& r : rows) f.add(with(r, "in"), r.totals.packets[0]).add(with(r, "out"), r.totals.packets[1]);

@@ -80,6 +80,12 @@ void Node::apply(Time now, config::Config&& config, std::shared_ptr<Snapshot> sn
   snapshot->generation = ++generation_;
   snapshot_ = snapshot;
   config_ = std::move(config);
+  // A handful is never compiled, and only thousands can be too many.
+  if (snapshot_->classifier == nullptr && snapshot_->rules.rules.size() > 1000)
+    spdlog::warn(
+        "rules: compiled they would take more than {} MiB; the first packet of every connection is tried against "
+        "{} rules one by one, so write fewer or shorter lists of addresses, or use tables",
+        Classifier::kMostBytes >> 20, snapshot_->rules.rules.size());
   neighbors_.configure(neighbor_interfaces(config_, *snapshot_));
   dataplane_.publish(std::shared_ptr<const Snapshot>(std::move(snapshot)));
   carp_.configure(now, config_.carp, snapshot_->interfaces, [this](InterfaceId id) { return dataplane_.link_up(id); });

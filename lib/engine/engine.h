@@ -49,9 +49,10 @@ struct EngineOptions {
   uint64_t id_base = 0;  // first state id
   uint32_t fragment_limit = 65536;
   uint8_t max_updates = 128;
-  bool sync = false;      // states are told to peers
-  bool defer = false;     // … and a connection's first packet waits until they know it
-  bool fast_path = true;  // without it every packet takes the long way: to compare the two
+  bool sync = false;       // states are told to peers
+  bool defer = false;      // … and a connection's first packet waits until they know it
+  bool fast_path = true;   // without it every packet takes the long way: to compare the two
+  bool classifier = true;  // without it the rules are tried one by one: to compare the two
   // Shared by all workers, outliving the engine. Null (one worker only): the engine makes its own of `source_nodes`.
   SourceTable* sources = nullptr;
   Syncookies* cookies = nullptr;

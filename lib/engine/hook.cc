@@ -341,8 +341,9 @@ HookResult Engine::Impl::decide(Packet& p, Direction dir, InterfaceId interface,
     in.dport = bswap(to.dport);
     return true;
   };
-  const Decision d = evaluate_visiting(
-      snapshot->rules, input, on_match, [this](const Rule& rule) { counters.rules[rule.slot].evaluations.add(); },
+  const Decision d = twinwall::decide(
+      *snapshot, options.classifier, input, on_match,
+      [this](const Rule& rule) { counters.rules[rule.slot].evaluations.add(); },
       [&](const Rule& rule) { log_packet(p, dir, interface, rule, to); });
   const Rule& rule = *d.rule;
   if (d.translate_failed) return HookResult::drop(DropReason::translate);

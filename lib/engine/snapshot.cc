@@ -16,6 +16,9 @@ Address link_local_of(const Mac& mac) {
 
 namespace {
 
+// So many are tried one by one in less time than it takes to select rows (twinwall-bench).
+constexpr size_t kFewRules = 6;
+
 class Builder {
  public:
   Builder(const config::Config& config, Snapshot& out) : config_(config), out_(out) { out_.next_hops.emplace_back(); }
@@ -107,6 +110,7 @@ std::shared_ptr<Snapshot> make_snapshot(const config::Config& config, std::span<
   builder.add_routes();
   out->routes = make_routes(builder.entries());
   out->rules = config.rules;
+  if (out->rules.rules.size() > kFewRules) out->classifier = Classifier::compile(out->rules);
   out->timeouts = config.options.timeouts;
   out->floating = config.options.state_policy == config::StatePolicy::floating;
   out->reassemble = config.options.reassemble;

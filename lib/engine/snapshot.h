@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "lib/config/schema.h"
+#include "lib/filter/classifier.h"
 #include "lib/filter/rule.h"
 #include "lib/net/address.h"
 #include "lib/route/route_table.h"
@@ -39,6 +40,7 @@ struct Snapshot {
   std::vector<NextHop> next_hops;         // [0] is "no route"
   std::unique_ptr<const RouteTable> routes;
   Ruleset rules;
+  std::unique_ptr<const Classifier> classifier;  // of `rules`; null: they are tried one by one
   Timeouts timeouts = kDefaultTimeouts;
   bool floating = true;  // state-policy
   bool reassemble = true;
@@ -99,6 +101,15 @@ struct View {
   const NeighborTable* neighbors = nullptr;
   const CarpRoles* carp = nullptr;
 };
+
+// What the snapshot's rules say of a packet; see evaluate_visiting(). `compiled`: with its classifier if it has one.
+template <class OnMatch, class OnVisit, class OnLog>
+[[nodiscard]] Decision decide(const Snapshot& snapshot, bool compiled, RuleInput& input, OnMatch&& on_match,
+                              OnVisit&& on_visit, OnLog&& on_log) noexcept {
+  if (compiled && snapshot.classifier != nullptr) [[likely]]
+    return snapshot.classifier->decide(snapshot.rules, input, on_match, on_visit, on_log);
+  return evaluate_visiting(snapshot.rules, input, on_match, on_visit, on_log);
+}
 
 // Where the routes send an address.
 [[nodiscard]] const NextHop& next_hop(const Snapshot& snapshot, Af af, const Address& address);

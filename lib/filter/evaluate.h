@@ -2,8 +2,8 @@
 // accumulate (pf.conf(5) "Packet Filtering").
 //
 // Pure and reentrant: a const ruleset and a packet's facts in, a decision out. No allocation, no exception. This is the
-// yardstick for any compiled classifier, so it prefers being obviously right. Errors: none; a translation that the
-// caller cannot carry out ends the evaluation with `translate_failed`.
+// yardstick for the compiled rules (lib/filter/classifier.h), so it prefers being obviously right. Errors: none; a
+// translation that the caller cannot carry out ends the evaluation with `translate_failed`.
 #pragma once
 
 #include <array>
@@ -108,57 +108,83 @@ class AnchorStack {
     }
     return false;
   }
+  // The position of the innermost one; kNoRuleNumber outside of all.
+  [[nodiscard]] uint32_t innermost() const noexcept {
+    return depth_ == 0 ? kNoRuleNumber : frames_[depth_ - 1]->position;
+  }
 
  private:
   size_t depth_ = 0;
   std::array<const Rule*, kMaxAnchorDepth> frames_;
 };
 
+// What has come out of the rules that matched so far, in their order: the part of an evaluation that does not depend on
+// how the matching rules are found.
+class Evaluation {
+ public:
+  explicit Evaluation(const Ruleset& ruleset) noexcept : deciding_(&ruleset.default_rule) {}
+
+  // Before a rule is looked at, at least before one that matches: true when evaluation ends in front of it.
+  [[nodiscard]] bool leave(uint32_t position) noexcept { return anchors_.leave(position, *deciding_); }
+  // Evaluation is directly inside this anchor.
+  [[nodiscard]] bool inside(uint32_t anchor) const noexcept { return anchors_.innermost() == anchor; }
+  // A rule matched that does no more than decide.
+  void decides(const Rule& rule) noexcept { deciding_ = &rule; }
+  // A rule matched and has been claimed: true when evaluation ends with it.
+  template <class OnMatch, class OnLog>
+  [[nodiscard]] bool take(const Rule& rule, RuleInput& input, OnMatch&& on_match, OnLog&& on_log) noexcept {
+    if (rule.tag != 0) input.tag = rule.tag;
+    if (rule.action == Action::anchor) {
+      decision_.too_deep = !anchors_.enter(rule);
+      return decision_.too_deep;
+    }
+    if (rule.action == Action::match) {
+      if (log_matches_ || rule.log) on_log(rule);
+      log_matches_ = log_matches_ || rule.log_matches;
+      note_match(rule, decision_);
+      const bool translates = rule.nat_to.enabled || rule.rdr_to.enabled;
+      if (translates && !on_match(rule, input)) {
+        decision_.translate_failed = true;
+        return true;
+      }
+    } else {
+      deciding_ = &rule;
+    }
+    return rule.quick;
+  }
+  [[nodiscard]] const Decision& finish() noexcept {
+    note_decision(*deciding_, decision_);
+    decision_.log_now = deciding_->log || log_matches_;
+    return decision_;
+  }
+
+ private:
+  const Rule* deciding_;
+  bool log_matches_ = false;
+  Decision decision_;
+  AnchorStack anchors_;
+};
+
 // `on_match(const Rule&, RuleInput&) -> bool` is called for every matching `match` rule that translates this family; it
 // rewrites the addresses and ports that later rules see, or returns false when it cannot. `on_visit(const Rule&)` is
-// called for every rule looked at (PF's "evaluations"). `on_log(const Rule&)` is called for every `match` rule that
-// logs the packet: its own `log`, or `log (matches)` of one before it.
+// called for every rule looked at. `on_log(const Rule&)` is called for every `match` rule that logs the packet: its own
+// `log`, or `log (matches)` of one before it.
 template <class OnMatch, class OnVisit, class OnLog>
 [[nodiscard]] Decision evaluate_visiting(const Ruleset& ruleset, RuleInput& input, OnMatch&& on_match,
                                          OnVisit&& on_visit, OnLog&& on_log) noexcept {
-  Decision decision;
-  const Rule* deciding = &ruleset.default_rule;
-  AnchorStack anchors;
+  Evaluation walk(ruleset);
   const auto count = static_cast<uint32_t>(ruleset.rules.size());
-  bool log_matches = false;
   for (uint32_t i = 0; i < count;) {
-    if (anchors.leave(i, *deciding)) break;
+    if (walk.leave(i)) break;
     const Rule& rule = ruleset.rules[i++];
     on_visit(rule);
     if (!rule_matches(rule, input) || !claim(rule, input)) {
       if (rule.action == Action::anchor) i = rule.anchor_end;
       continue;
     }
-    if (rule.tag != 0) input.tag = rule.tag;
-    if (rule.action == Action::anchor) {
-      if (!anchors.enter(rule)) {
-        decision.too_deep = true;
-        break;
-      }
-      continue;
-    }
-    if (rule.action == Action::match) {
-      if (log_matches || rule.log) on_log(rule);
-      log_matches = log_matches || rule.log_matches;
-      note_match(rule, decision);
-      const bool translates = rule.nat_to.enabled || rule.rdr_to.enabled;
-      if (translates && !on_match(rule, input)) {
-        decision.translate_failed = true;
-        break;
-      }
-    } else {
-      deciding = &rule;
-    }
-    if (rule.quick) break;
+    if (walk.take(rule, input, on_match, on_log)) break;
   }
-  note_decision(*deciding, decision);
-  decision.log_now = deciding->log || log_matches;
-  return decision;
+  return walk.finish();
 }
 
 // `evaluations`, where given, counts by rule number and must have room for every rule.

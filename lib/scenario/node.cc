@@ -18,7 +18,7 @@ constexpr uint32_t kMostFragments = 2048;
 constexpr uint32_t kMostSourceNodes = 4096;
 }  // namespace
 
-Node::Node(config::Config config, bool fast_path) : config_(std::move(config)) {
+Node::Node(config::Config config, bool fast_path, bool classifier) : config_(std::move(config)) {
   compile();
   StateTableOptions table;
   table.capacity = std::min(config_.options.limit_states, kMostStates);
@@ -33,6 +33,7 @@ Node::Node(config::Config config, bool fast_path) : config_(std::move(config)) {
   options.source_nodes = kMostSourceNodes;  // the limit itself may change with a reload
   options.sync = config_.pfsync.has_value();
   options.fast_path = fast_path;
+  options.classifier = classifier;
   engine_ = std::make_unique<Engine>(options, *table_, *this);
   for (const auto& g : config_.carp.groups) roles_.master[g.interface - 1u].set(g.vhid);
   engine_->tick(view(), now_);

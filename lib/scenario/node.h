@@ -34,8 +34,8 @@ struct Outcome {
 
 class Node final : public EngineHost {
  public:
-  // `fast_path`: see EngineOptions.
-  explicit Node(config::Config config, bool fast_path = true);
+  // `fast_path`, `classifier`: see EngineOptions.
+  explicit Node(config::Config config, bool fast_path = true, bool classifier = true);
   ~Node() override;
 
   // New rules and options; states stay.

@@ -36,14 +36,14 @@ config::Route route(const char* to, const char* via) {
 
 }  // namespace
 
-std::unique_ptr<scenario::Node> make_node(const std::string& rules, bool fast_path, bool sync) {
+std::unique_ptr<scenario::Node> make_node(const std::string& rules, bool fast_path, bool sync, bool classifier) {
   auto read = pfconf::parse(rules, interfaces(), {});
   for (const auto& d : read.diagnostics) ADD_FAILURE() << config::to_string(d) << "\n" << rules;
   for (const auto& u : read.unsupported) ADD_FAILURE() << u.feature << " in\n" << rules;
   if (!read.ok()) return nullptr;
   read.config.routes = {route("0.0.0.0/0", "192.0.2.254"), route("::/0", "2001:db8:b::fe")};
   if (sync) read.config.pfsync.emplace();
-  return std::make_unique<scenario::Node>(std::move(read.config), fast_path);
+  return std::make_unique<scenario::Node>(std::move(read.config), fast_path, classifier);
 }
 
 // Some pieces do not go together: a line that is refused is left out.

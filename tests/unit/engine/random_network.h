@@ -15,7 +15,7 @@ inline constexpr InterfaceId kNetworks = 3;
 
 // The network with these rules; with `sync` it has a peer to tell. Null and a failed test when they cannot be read.
 [[nodiscard]] std::unique_ptr<scenario::Node> make_node(const std::string& rules, bool fast_path = true,
-                                                        bool sync = false);
+                                                        bool sync = false, bool classifier = true);
 
 struct RulesetOptions {
   bool translate = true;
