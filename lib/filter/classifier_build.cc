@@ -32,14 +32,6 @@ void add_range(Key low, Key high, bool negate, Ranges<Key>& out) {
   if (high != Key::max()) out.push_back({high.next(), Key::max()});
 }
 
-Key32 last_of(Key32 low, unsigned length) {
-  return {low.value | (length == 0 ? UINT32_MAX : length >= 32 ? 0 : UINT32_MAX >> length)};
-}
-Key128 last_of(Key128 low, unsigned length) {
-  const auto host = [](unsigned n) { return n == 0 ? UINT64_MAX : n >= 64 ? 0 : UINT64_MAX >> n; };
-  return {low.high | host(std::min(length, 64u)), low.low | host(length > 64 ? length - 64 : 0)};
-}
-
 // The addresses of the key's family that may match.
 template <class Key>
 Ranges<Key> ranges_of(const AddressMatch& m) {
@@ -51,7 +43,7 @@ Ranges<Key> ranges_of(const AddressMatch& m) {
       if (m.af != kAf) break;
       const Prefix p{m.prefix.af, m.prefix.addr, m.prefix.length};
       const Key low = Key::of(p.network());
-      add_range(low, last_of(low, p.length), m.negate, out);
+      add_range(low, low.last(p.length), m.negate, out);
       break;
     }
     case AddressKind::range:

@@ -30,6 +30,11 @@ struct Key128 {
   // Of a number below max().
   [[nodiscard]] constexpr Key128 next() const { return {high + (low == UINT64_MAX ? 1 : 0), low + 1}; }
   [[nodiscard]] constexpr Key128 previous() const { return {high - (low == 0 ? 1 : 0), low - 1}; }
+  // The last of the network of this length that begins here.
+  [[nodiscard]] constexpr Key128 last(unsigned length) const {
+    const auto host = [](unsigned n) { return n == 0 ? UINT64_MAX : n >= 64 ? 0 : UINT64_MAX >> n; };
+    return {high | host(length), low | host(length > 64 ? length - 64 : 0)};
+  }
 };
 
 // The same for IPv4.
@@ -40,6 +45,9 @@ struct Key32 {
   static Key32 of(const Address& a) { return {a.v4_host()}; }
   [[nodiscard]] constexpr Key32 next() const { return {value + 1}; }
   [[nodiscard]] constexpr Key32 previous() const { return {value - 1}; }
+  [[nodiscard]] constexpr Key32 last(unsigned length) const {
+    return {value | (length == 0 ? UINT32_MAX : length >= 32 ? 0 : UINT32_MAX >> length)};
+  }
 };
 
 // Keys in the form in which they are compared. Places without a key hold the greatest one.

@@ -6,16 +6,17 @@
 // the old one or the new one. Threads: contains() from any; everything else is for the one that configures.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "lib/filter/host_set.h"
+#include "lib/filter/rank_tree.h"
 #include "lib/net/address.h"
 
 namespace twinwall {
@@ -39,19 +40,45 @@ class TableContent {
   // The entry of exactly this prefix; null without one.
   [[nodiscard]] const TableEntry* find(const Prefix& prefix) const;
   [[nodiscard]] const std::vector<TableEntry>& entries() const { return entries_; }
+  // Each prefix once, with the word that holds: fn(const TableEntry&), in the order of comes_before().
+  template <class Fn>
+  void each_sorted(Fn&& fn) const {
+    for (const uint32_t i : sorted_) fn(entries_[i]);
+  }
+  [[nodiscard]] size_t sorted_size() const { return sorted_.size(); }
+  [[nodiscard]] const TableEntry& sorted(size_t i) const { return entries_[sorted_[i]]; }
+  // By family, network and length.
+  [[nodiscard]] static bool comes_before(const Prefix& a, const Prefix& b) {
+    if (a.af != b.af) return a.af < b.af;
+    if (a.addr != b.addr) return a.addr < b.addr;
+    return a.length < b.length;
+  }
+  // Memory, without the hosts.
+  [[nodiscard]] size_t bytes() const {
+    return entries_.size() * sizeof(TableEntry) + sorted_.size() * sizeof(uint32_t) + v4_.edges.bytes() +
+           v6_.edges.bytes();
+  }
   [[nodiscard]] const std::shared_ptr<HostSet>& hosts() const { return hosts_; }
   [[nodiscard]] size_t size() const { return entries_.size() + (hosts_ != nullptr ? hosts_->size() : 0); }
 
  private:
-  // One prefix length: the networks of that length, sorted.
-  struct Level {
-    uint8_t length = 0;
-    std::vector<TableEntry> networks;
+  // Where addresses that are in the table and such that are not take turns. What the prefixes make of each other, the
+  // longest deciding, is worked out beforehand: a look-up only counts the turns.
+  template <class Key>
+  struct Turns {
+    RankTree<Key> edges;
+    bool first = false;  // whether what is below the first edge is in
+    // `sorted`: of the key's family, as in TableContent.
+    void build(const std::vector<TableEntry>& entries, std::span<const uint32_t> sorted);
+    [[nodiscard]] bool contains(const Address& a) const noexcept {
+      return ((edges.rank(Key::of(a)) & 1) != 0) != first;
+    }
   };
-  [[nodiscard]] static const TableEntry* find(const Level& level, const Address& network);
 
   std::vector<TableEntry> entries_;
-  std::array<std::vector<Level>, 2> levels_;  // [0] IPv4, [1] IPv6; the longest first
+  std::vector<uint32_t> sorted_;  // into entries_
+  Turns<Key32> v4_;
+  Turns<Key128> v6_;
   std::shared_ptr<HostSet> hosts_;
 };
 

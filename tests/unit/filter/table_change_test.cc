@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
 #include <thread>
 
 #include "lib/base/random.h"
@@ -71,6 +72,37 @@ TEST(TableChange, ReplaceSaysWhatCameAndWent) {
   EXPECT_EQ(a.change.present, 2u);
   EXPECT_EQ(a.change.deleted, 2u);
   EXPECT_EQ(all(t), "10.0.0.0/8 192.0.2.2 203.0.113.0/24");
+}
+
+// Against sets that are compared word by word.
+TEST(TableChange, ReplaceCountsAsSetsDo) {
+  Random random(4);
+  for (int round = 0; round < 200; ++round) {
+    const auto draw = [&] {
+      std::map<std::string, bool> out;  // the network's text, and its sign
+      for (uint32_t n = random.below(20); n > 0; --n) {
+        const uint32_t length = 30 + random.below(3);
+        const Prefix p{Af::inet, Address::v4(0x0a000000 + random.below(16)), static_cast<uint8_t>(length)};
+        out[to_string(Prefix{p.af, p.network(), p.length})] = random.below(4) == 0;
+      }
+      return out;
+    };
+    const auto list = [](const std::map<std::string, bool>& words) {
+      std::vector<TableEntry> out;
+      for (const auto& [text, negate] : words) out.push_back({*parse_prefix(text), negate});
+      return out;
+    };
+    const auto before = draw(), after = draw();
+    Table t("t");
+    for (const TableEntry& e : list(before)) t.add_entry(e);
+    t.seal(false);
+    size_t same = 0;
+    for (const auto& [text, negate] : after) same += before.contains(text) && before.at(text) == negate ? 1 : 0;
+    const TableChange c = table_replace(t, list(after), 100, 1).change;
+    ASSERT_EQ(c.present, same);
+    ASSERT_EQ(c.added, after.size() - same);
+    ASSERT_EQ(c.deleted, before.size() - same);
+  }
 }
 
 TEST(TableChange, ExpiryTakesWhatWasAddedLongAgo) {
