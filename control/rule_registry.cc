@@ -61,6 +61,7 @@ bool RuleRegistry::assign(Ruleset& rules) {
   ++generation_;
   for (const auto& [position, slot] : sorted.slots) rules.rules[position].slot = slot;
   std::map<Key, RuleSlot>& wanted = sorted.kept;
+  std::set<RuleSlot> reused;
   for (const auto& [position, key] : sorted.fresh) {
     RuleSlot slot = next_fresh_;
     if (slot < slots_) {
@@ -68,7 +69,7 @@ bool RuleRegistry::assign(Ruleset& rules) {
     } else {
       slot = reusable.back();
       reusable.pop_back();
-      std::erase_if(retired_, [&](const Retired& r) { return r.slot == slot; });
+      reused.insert(slot);
     }
     RuleTotals base = totals_(slot);
     base.states = 0;
@@ -76,6 +77,7 @@ bool RuleRegistry::assign(Ruleset& rules) {
     rules.rules[position].slot = slot;
     wanted.emplace(key, slot);
   }
+  std::erase_if(retired_, [&](const Retired& r) { return reused.contains(r.slot); });
   for (const auto& [key, slot] : in_use_)
     if (!wanted.contains(key)) retired_.push_back({slot, generation_});
   keep_retired(rules);

@@ -12,7 +12,7 @@
 namespace twinwall::config {
 
 inline constexpr size_t kMaxFileBytes = size_t{16} << 20;
-inline constexpr size_t kMaxNodes = 1'000'000;
+inline constexpr size_t kMaxNodes = 2'500'000;
 inline constexpr size_t kMaxDepth = 32;
 
 // An empty document is an empty mapping. Keys that stand twice in one mapping are reported here.

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <array>
-#include <memory>
 
 #include "lib/base/counter.h"
+#include "lib/base/zeroed.h"
 #include "lib/engine/reasons.h"
 #include "lib/filter/rule.h"
 
@@ -35,7 +35,7 @@ struct EngineCounters {
   std::array<Counter, kDropReasons> drops;
   std::array<Counter, kLimitCounters> limits;
   std::array<InterfaceCounters, kMaxInterfaces> interfaces;
-  std::unique_ptr<RuleCounters[]> rules = std::make_unique<RuleCounters[]>(kMaxRuleSlots);
+  ZeroedArray<RuleCounters> rules = make_zeroed<RuleCounters>(kMaxRuleSlots);
   Counter packets;  // taken into process()
   Counter forwarded;
   Counter fast;  // of them: those of established connections that took the fast path

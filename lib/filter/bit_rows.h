@@ -24,7 +24,8 @@ class BitRows {
   static constexpr size_t kBlockBits = 512;
   static constexpr size_t kGroupBlocks = 64;
 
-  // fn(uint32_t bit) -> void for every bit that is set in all of the rows, block by block.
+  // fn(uint32_t bit) -> void for every bit that is set in all of the rows, block by block. The rows with the fewest
+  // bits come first, for speed.
   template <size_t N, class Fn>
   void each_common(const std::array<RowId, N>& rows, Fn&& fn) const noexcept {
     for (uint32_t g = 0; g < groups_; ++g) {
@@ -36,8 +37,10 @@ class BitRows {
       }
       for (; mask != 0; mask &= mask - 1) {
         const uint64_t below = (mask & (0 - mask)) - 1;
-        Wide common = block(group[0], below);
-        for (size_t i = 1; i < N; ++i) common &= block(group[i], below);
+        // The first two are those that say most: mostly the others need not be fetched.
+        Wide common = block(group[0], below) & block(group[1], below);
+        if (empty(common)) continue;
+        for (size_t i = 2; i < N; ++i) common &= block(group[i], below);
         const auto first = (g * static_cast<uint32_t>(kGroupBlocks) + static_cast<uint32_t>(std::countr_zero(mask))) *
                            static_cast<uint32_t>(kBlockBits);
         for (uint32_t w = 0; w < 8; ++w)
@@ -56,6 +59,10 @@ class BitRows {
   // The compiler makes of it what the machine has: one instruction or several.
   using Wide [[gnu::vector_size(64)]] = uint64_t;
 
+  static bool empty(const Wide& w) {
+    const auto halves = [&w](size_t i) { return w[i] | w[i + 1] | w[i + 2] | w[i + 3]; };
+    return (halves(0) | halves(4)) == 0;
+  }
   static uint64_t mask_of(const uint32_t* group) { return group[0] | uint64_t{group[1]} << 32; }
   [[nodiscard]] const Wide& block(const uint32_t* group, uint64_t below) const {
     return blocks_[group[2 + std::popcount(mask_of(group) & below)]];

@@ -28,6 +28,10 @@ void Classifier::collect(const RuleInput& input, uint32_t from, Candidates& out)
         beyond = *std::max_element(out.rules.begin(), out.rules.begin() + Candidates::kKept);
       });
   if (out.more && out.count > Candidates::kKept) keep_first(out);
+  if (out.count <= 2) [[likely]] {
+    if (out.count == 2 && out.rules[1] < out.rules[0]) std::swap(out.rules[0], out.rules[1]);
+    return;
+  }
   std::sort(out.rules.begin(), out.rules.begin() + static_cast<std::ptrdiff_t>(out.count));
 }
 

@@ -36,7 +36,8 @@ class Classifier {
   template <class OnMatch, class OnVisit, class OnLog>
   [[nodiscard]] Decision decide(const Ruleset& ruleset, RuleInput& input, OnMatch&& on_match, OnVisit&& on_visit,
                                 OnLog&& on_log) const noexcept {
-    Evaluation walk(ruleset);
+    Decision decision;
+    Evaluation walk(ruleset, decision);
     Candidates left;
     collect(input, 0, left);
     size_t next = 0;
@@ -66,7 +67,8 @@ class Classifier {
       collect(input, position + 1, left);
       next = 0;
     }
-    return walk.finish();
+    walk.finish();
+    return decision;
   }
 
   [[nodiscard]] size_t bytes() const;

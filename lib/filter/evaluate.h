@@ -122,7 +122,9 @@ class AnchorStack {
 // how the matching rules are found.
 class Evaluation {
  public:
-  explicit Evaluation(const Ruleset& ruleset) noexcept : deciding_(&ruleset.default_rule) {}
+  // `decision`: a new one, to be filled.
+  Evaluation(const Ruleset& ruleset, Decision& decision) noexcept
+      : deciding_(&ruleset.default_rule), decision_(decision) {}
 
   // Before a rule is looked at, at least before one that matches: true when evaluation ends in front of it.
   [[nodiscard]] bool leave(uint32_t position) noexcept { return anchors_.leave(position, *deciding_); }
@@ -152,16 +154,15 @@ class Evaluation {
     }
     return rule.quick;
   }
-  [[nodiscard]] const Decision& finish() noexcept {
+  void finish() noexcept {
     note_decision(*deciding_, decision_);
     decision_.log_now = deciding_->log || log_matches_;
-    return decision_;
   }
 
  private:
   const Rule* deciding_;
   bool log_matches_ = false;
-  Decision decision_;
+  Decision& decision_;
   AnchorStack anchors_;
 };
 
@@ -172,7 +173,8 @@ class Evaluation {
 template <class OnMatch, class OnVisit, class OnLog>
 [[nodiscard]] Decision evaluate_visiting(const Ruleset& ruleset, RuleInput& input, OnMatch&& on_match,
                                          OnVisit&& on_visit, OnLog&& on_log) noexcept {
-  Evaluation walk(ruleset);
+  Decision decision;
+  Evaluation walk(ruleset, decision);
   const auto count = static_cast<uint32_t>(ruleset.rules.size());
   for (uint32_t i = 0; i < count;) {
     if (walk.leave(i)) break;
@@ -184,7 +186,8 @@ template <class OnMatch, class OnVisit, class OnLog>
     }
     if (walk.take(rule, input, on_match, on_log)) break;
   }
-  return walk.finish();
+  walk.finish();
+  return decision;
 }
 
 // `evaluations`, where given, counts by rule number and must have room for every rule.

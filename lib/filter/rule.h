@@ -26,7 +26,7 @@ using InterfaceSet = std::bitset<kMaxInterfaces>;
 // Where a rule's counters live; stable while the rule's content is unchanged, even over reloads.
 using RuleSlot = uint32_t;
 inline constexpr RuleSlot kDefaultRuleSlot = 0;  // PF's default rule: pass, no state
-inline constexpr size_t kMaxRuleSlots = 65536;
+inline constexpr size_t kMaxRuleSlots = 131072;
 inline constexpr uint32_t kNoRuleNumber = 0xffffffff;
 
 enum class Direction : uint8_t { both = 0, in = 1, out = 2 };  // numbered as on the pfsync wire

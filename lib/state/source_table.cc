@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstdlib>
-#include <new>
 
 #include "lib/base/siphash.h"
 
@@ -52,19 +50,15 @@ class SourceTable::Hold {
   std::atomic<bool>& lock_;
 };
 
-void SourceTable::Free::operator()(void* p) const { std::free(p); }
-
 SourceTable::SourceTable(uint32_t capacity, uint64_t secret)
     : capacity_(std::clamp<uint32_t>(capacity, 1, 1u << 28)),
       mask_(std::bit_ceil(capacity_) - 1),
       secret_{secret, std::rotl(secret, 29) ^ 0x9e3779b97f4a7c15ull},
-      nodes_(static_cast<Node*>(std::calloc(size_t{capacity_} + 1, sizeof(Node)))),
+      nodes_(make_zeroed<Node>(size_t{capacity_} + 1)),
       buckets_(std::make_unique<Bucket[]>(size_t{mask_} + 1)),
-      rule_states_(std::make_unique<std::atomic<uint32_t>[]>(kMaxRuleSlots)),
-      rule_nodes_(std::make_unique<std::atomic<uint32_t>[]>(kMaxRuleSlots)),
-      limit_(capacity_) {
-  if (nodes_ == nullptr) throw std::bad_alloc();
-}
+      rule_states_(make_zeroed<std::atomic<uint32_t>>(kMaxRuleSlots)),
+      rule_nodes_(make_zeroed<std::atomic<uint32_t>>(kMaxRuleSlots)),
+      limit_(capacity_) {}
 
 SourceTable::~SourceTable() = default;
 

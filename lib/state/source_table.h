@@ -16,6 +16,7 @@
 #include <memory>
 #include <vector>
 
+#include "lib/base/zeroed.h"
 #include "lib/filter/rule.h"
 #include "lib/net/address.h"
 #include "lib/state/state.h"
@@ -136,9 +137,6 @@ class SourceTable {
     SourceNodeIndex head = kNoSourceNode;
   };
   class Hold;  // of a bucket's or the free list's lock
-  struct Free {
-    void operator()(void* p) const;
-  };
   static constexpr size_t kFlushes = 64;
 
   [[nodiscard]] uint32_t bucket_of(const SourceKey& key) const;
@@ -152,9 +150,9 @@ class SourceTable {
   uint32_t capacity_;
   uint32_t mask_ = 0;
   uint64_t secret_[2];
-  std::unique_ptr<Node[], Free> nodes_;  // [0] is none
+  ZeroedArray<Node> nodes_;  // [0] is none
   std::unique_ptr<Bucket[]> buckets_;
-  std::unique_ptr<std::atomic<uint32_t>[]> rule_states_, rule_nodes_;
+  ZeroedArray<std::atomic<uint32_t>> rule_states_, rule_nodes_;
   std::atomic<uint32_t> limit_;
   std::atomic<uint32_t> size_{0};
   std::atomic<uint64_t> searches_{0}, inserts_{0}, removals_{0};
