@@ -2,7 +2,8 @@
 //
 // Everything in memory on one pinned core: the bench makes a burst of frames, takes the time, gives the burst to the
 // same Engine that the daemon runs, and takes the time again. Making the frames is not part of the figure and is
-// reported apart. Bursts during which the system gave the processor to somebody else are left out and counted.
+// reported apart. What rules and tables cost by themselves is measured beside it. Bursts during which the system gave
+// the processor to somebody else are left out and counted.
 #include <fmt/core.h>
 #include <rte_eal.h>
 #include <sched.h>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "app/bench/rig.h"
+#include "app/bench/rule_rows.h"
 
 namespace twinwall::bench {
 namespace {
@@ -46,7 +48,10 @@ void pin(unsigned cpu) {
   if (sched_setaffinity(0, sizeof set, &set) != 0) fmt::print(stderr, "twinwall-bench: cannot pin to cpu {}\n", cpu);
 }
 
-std::vector<Row> all_rows(const std::vector<uint32_t>& counts) {
+// Each such row reads its rules anew.
+constexpr size_t kMostRulesOfPath = 10000;
+
+std::vector<Row> all_rows(const std::vector<uint32_t>& counts, const std::vector<size_t>& rules) {
   std::vector<Row> out{{"plain forward", Path::plain, Proto::udp, 1},
                        {"udp, stateless rules", Path::stateless, Proto::udp, 1}};
   for (const auto& [proto, name] : {std::pair{Proto::udp, "udp"}, std::pair{Proto::tcp, "tcp"}})
@@ -55,11 +60,16 @@ std::vector<Row> all_rows(const std::vector<uint32_t>& counts) {
   out.push_back({"tcp established, synchronised", Path::sync, Proto::tcp, middle});
   out.push_back({"tcp established, source nat", Path::nat, Proto::tcp, middle});
   out.push_back({"udp, new connections", Path::opening, Proto::udp, 0});
+  for (const size_t n : rules)
+    if (n <= kMostRulesOfPath)
+      out.push_back({fmt::format("udp, new, last of {} rules", n), Path::opening, Proto::udp, 0, n});
   return out;
 }
 
 struct Options {
   std::vector<uint32_t> counts{1, 10000, 1000000};
+  std::vector<size_t> rules{10, 100, 1000, 10000, 100000};
+  size_t prefixes = 1000000;
   unsigned repeats = 7, cpu = 1;
   size_t bursts = 20000;
   std::string rows;  // only those whose name holds this
@@ -104,6 +114,47 @@ double earlier(const nlohmann::json& report, const Row& row) {
   return 0;
 }
 
+nlohmann::json to_json(const Spread& s) { return {{"median", s.median}, {"min", s.low}, {"max", s.high}}; }
+
+void rule_rows(const Options& o, nlohmann::json& report) {
+  report["rules"] = nlohmann::json::array();
+  if (std::string("rules by themselves").find(o.rows) == std::string::npos) return;
+  fmt::print("\n{:<24}{:>8}{:>8}{:>8}{:>12}{:>12}{:>11}{:>9}{:>12}{:>13}{:>9}\n", "rules by themselves", "ticks", "min",
+             "max", "all over", "one by one", "looked at", "read s", "compile s", "snapshot s", "KiB");
+  for (const size_t n : o.rules) {
+    const RuleRow r = measure_rules(n, o.repeats);
+    fmt::print("last of {:<16}{:>8.1f}{:>8.1f}{:>8.1f}{:>12.1f}{:>12}{:>11.2f}{:>9.3f}{:>12.4f}{:>13.4f}{:>9}\n", n,
+               r.last.median, r.last.low, r.last.high, r.spread_out.median,
+               r.one_by_one.median == 0 ? "" : fmt::format("{:.1f}", r.one_by_one.median), r.looked_at, r.read_seconds,
+               r.compile_seconds, r.snapshot_seconds, r.bytes / 1024);
+    report["rules"].push_back({{"rules", n},
+                               {"last_cycles", to_json(r.last)},
+                               {"all_over_cycles", to_json(r.spread_out)},
+                               {"one_by_one_cycles", to_json(r.one_by_one)},
+                               {"looked_at", r.looked_at},
+                               {"read_seconds", r.read_seconds},
+                               {"compile_seconds", r.compile_seconds},
+                               {"snapshot_seconds", r.snapshot_seconds},
+                               {"bytes", r.bytes}});
+  }
+}
+
+void table_rows(const Options& o, nlohmann::json& report) {
+  report["tables"] = nlohmann::json::array();
+  if (o.prefixes == 0 || std::string("a table by itself").find(o.rows) == std::string::npos) return;
+  fmt::print("\n{:<24}{:>12}{:>12}{:>11}{:>12}{:>9}\n", "a table by itself", "hit ticks", "miss ticks", "parse s",
+             "replace s", "MiB");
+  const TableRow r = measure_table(o.prefixes, o.repeats);
+  fmt::print("{:<24}{:>12.1f}{:>12.1f}{:>11.3f}{:>12.3f}{:>9}\n", fmt::format("{} prefixes", r.prefixes),
+             r.inside.median, r.outside.median, r.parse_seconds, r.replace_seconds.median, r.bytes >> 20);
+  report["tables"].push_back({{"prefixes", r.prefixes},
+                              {"hit_cycles", to_json(r.inside)},
+                              {"miss_cycles", to_json(r.outside)},
+                              {"parse_seconds", r.parse_seconds},
+                              {"replace_seconds", to_json(r.replace_seconds)},
+                              {"bytes", r.bytes}});
+}
+
 int run_all(const Options& o) {
   nlohmann::json before;
   if (!o.compare.empty()) before = nlohmann::json::parse(std::ifstream(o.compare), nullptr, false);
@@ -115,7 +166,7 @@ int run_all(const Options& o) {
   nlohmann::json report{{"tsc_hz", hz}, {"burst", kBurst}, {"repeats", o.repeats}, {"rows", nlohmann::json::array()}};
   fmt::print("{:<32}{:>12}{:>8}{:>8}{:>8}{:>8}{:>11}{:>12}{:>11}{}\n", "path", "connections", "ticks", "min", "max",
              "Mpps", "generator", "longest us", "disturbed", before.is_null() ? "" : "  against");
-  for (const Row& row : all_rows(o.counts)) {
+  for (const Row& row : all_rows(o.counts, o.rules)) {
     if (row.name.find(o.rows) == std::string::npos) continue;
     const Figures f = measure(row, o, hz);
     const double then = earlier(before, row);
@@ -133,6 +184,8 @@ int run_all(const Options& o) {
                               {"longest_burst_seconds", static_cast<double>(f.longest) / hz},
                               {"disturbed_bursts", f.disturbed}});
   }
+  rule_rows(o, report);
+  table_rows(o, report);
   if (!o.json.empty()) {
     std::ofstream out(o.json);
     out << report.dump(2) << '\n';
@@ -151,6 +204,8 @@ int main(int argc, char** argv) {
   CLI::App app{"what a packet costs through the whole packet path, in memory"};
   twinwall::bench::Options o;
   app.add_option("--connections", o.counts, "numbers of established connections")->check(CLI::Range(1u, 8000000u));
+  app.add_option("--rules", o.rules, "numbers of rules")->check(CLI::Range(size_t{2}, size_t{131000}));
+  app.add_option("--prefixes", o.prefixes, "of the table; 0: no table")->check(CLI::Range(size_t{0}, size_t{10000000}));
   app.add_option("--repeat", o.repeats, "repeats a row; the median counts")->check(CLI::Range(1u, 1000u));
   app.add_option("--bursts", o.bursts, "bursts of 32 packets a repeat")->check(CLI::Range(size_t{1}, size_t{1000000}));
   app.add_option("--rows", o.rows, "only the rows whose name holds this");

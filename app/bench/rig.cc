@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "app/bench/rule_rows.h"
 #include "dataplane/mapped_memory.h"
 #include "dataplane/routes_fib.h"
 #include "lib/config/load.h"
@@ -24,12 +25,14 @@ routes:
   - {to: 10.128.0.0/9, via: 10.0.0.254}
 )";
 
-std::string config_text(Path path) {
+std::string config_text(const Row& row) {
+  const Path path = row.path;
   std::string out = kNetwork;
   out +=
       "options:\n  timeouts: {adaptive.start: 0, adaptive.end: 0, udp.first: 86400, udp.single: 86400, udp.multiple: "
       "86400}\n";
   if (path == Path::plain) out += "  skip: [lan, wan]\n";
+  if (path == Path::opening) return out + mixed_rules(row.rules);
   out += "rules:\n  - {action: block}\n";
   if (path == Path::nat) out += "  - {action: match, direction: out, interface: wan, nat-to: 192.0.2.2}\n";
   out += path == Path::stateless ? "  - {action: pass, state: none}\n" : "  - {action: pass, state: keep}\n";
@@ -51,7 +54,7 @@ int64_t times_preempted() {
 
 Rig::Rig(const Row& row, double tsc_hz, size_t most_bursts)
     : row_(row), tsc_hz_(tsc_hz), started_(__rdtsc()), traffic_(kBurst, macs()) {
-  config::LoadResult loaded = config::load_text(config_text(row.path), "bench", "");
+  config::LoadResult loaded = config::load_text(config_text(row), "bench", "");
   if (!loaded.ok()) throw std::runtime_error(config::to_string(loaded.diagnostics));
   const std::vector<Mac> both{macs().lan, macs().wan};
   snapshot_ = make_snapshot(loaded.config, both, make_fib_routes);

@@ -34,6 +34,7 @@ struct Row {
   Path path = Path::established;
   Proto proto = Proto::udp;
   uint32_t connections = 1;
+  size_t rules = 2;  // of `opening`: at both hooks the last one holds
 };
 
 // What one repeat has measured. Ticks of the time stamp counter.
