@@ -96,6 +96,15 @@ void demote(Node& node, Words words, const Respond& reply) {
   reply({200, show_carp(node, EventLoop::now())});
 }
 
+void maintain(Node& node, Words words, const Respond& reply) {
+  const bool on = take_flag(words, "on");
+  const bool force = take_flag(words, "force");
+  const std::string why = node.set_maintenance(EventLoop::now(), on, force);
+  if (!why.empty()) return reply(error_answer(409, why + "; nothing was handed over (force hands over all the same)"));
+  spdlog::info("api: maintenance {} by the operator", on ? "on" : "off");
+  reply({200, show_carp(node, EventLoop::now())});
+}
+
 // In local time, as the daemon's own lines have it.
 std::string log_time(uint64_t wall_us) {
   const auto seconds = static_cast<time_t>(wall_us / 1000000);
@@ -260,6 +269,9 @@ void ApiServer::add_routes(Node& node) {
   server_->Get("/v1/log", [&node](const Request& q, Response& r) { stream_log(node.logged(), q, r); });
   server_->Post("/v1/carp/demote", [in_loop, &node](const Request& q, Response& r) {
     put(r, in_loop(kAnswerPatience, [&node, w = words_of(q)](const Respond& reply) { demote(node, w, reply); }));
+  });
+  server_->Post("/v1/carp/maintenance", [in_loop, &node](const Request& q, Response& r) {
+    put(r, in_loop(kAnswerPatience, [&node, w = words_of(q)](const Respond& reply) { maintain(node, w, reply); }));
   });
   server_->set_error_handler([](const Request& q, Response& r) {
     if (r.body.empty()) put(r, error_answer(r.status, q.method + " " + q.path + ": no such request"));

@@ -56,6 +56,8 @@ carp::Authenticator authenticator(const config::CarpGroup& g) {
   return {key, g.vhid, addresses};
 }
 
+constexpr int kMaintenanceDemotion = 240;
+
 }  // namespace
 
 std::string_view role_name(Role role) {
@@ -133,7 +135,7 @@ bool CarpRunner::interface_used(InterfaceId id) const {
 }
 
 int CarpRunner::demotion() const {
-  int sum = operator_demotion_ + (bulk_ ? demotion_bulk_ : 0);
+  int sum = operator_demotion_ + (bulk_ ? demotion_bulk_ : 0) + (maintenance_ ? kMaintenanceDemotion : 0);
   for (const auto& i : interfaces_)
     if (!link_up_[i.id - 1u] && interface_used(i.id)) sum += demotion_interface_down_;
   return std::clamp(sum, 0, 255);
@@ -147,6 +149,12 @@ void CarpRunner::spread_demotion(Time now) {
 void CarpRunner::set_bulk_demotion(Time now, bool active) {
   if (bulk_ == active) return;
   bulk_ = active;
+  spread_demotion(now);
+}
+
+void CarpRunner::set_maintenance_demotion(Time now, bool active) {
+  if (maintenance_ == active) return;
+  maintenance_ = active;
   spread_demotion(now);
 }
 

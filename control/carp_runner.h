@@ -103,6 +103,8 @@ class CarpRunner {
   void peer_gone(Time now);
   void set_bulk_demotion(Time now, bool active);
   void set_operator_demotion(Time now, int demotion);
+  // As if every link were lost, but for the operator's peace.
+  void set_maintenance_demotion(Time now, bool active);
 
   void poll(Time now);
   [[nodiscard]] Time next_deadline() const;
@@ -138,6 +140,7 @@ class CarpRunner {
   uint8_t demotion_bulk_ = 32;
   bool one_peer_ = false;  // all groups share one other node (the one that BFD watches)
   bool bulk_ = false;
+  bool maintenance_ = false;
   int operator_demotion_ = 0;
   bool started_ = false;
   bool bowed_out_ = false;

@@ -277,6 +277,34 @@ void add_bfd(Families& f, const Node& node, Time now) {
     f.add({{"finding", text(bfd::to_string(static_cast<bfd::Finding>(i)))}}, node.bfd().findings()[i]);
 }
 
+void add_twins(Families& f, const SyncStatus& s, const std::vector<IpAddress>& peers) {
+  const auto each_peer = [&](const char* name, const char* help, auto value) {
+    f.gauge(name, help);
+    for (size_t i = 0; i < s.peers.size(); ++i)
+      f.add({{"peer", to_string(peers[i])}}, static_cast<double>(value(s.peers[i])));
+  };
+  using Peer = SyncStatus::Peer;
+  each_peer("pfsync_peer_twinwall", "Whether the peer is twinwall and heard.",
+            [](const Peer& p) { return p.twin == TwinState::alive; });
+  each_peer("pfsync_peer_ready", "Whether the peer says that it could be master.",
+            [](const Peer& p) { return p.ready; });
+  each_peer("pfsync_peer_proven", "Whether the digests say that the peer holds the same states.",
+            [](const Peer& p) { return p.proven; });
+  each_peer("pfsync_confirmed_states", "States whose digests the peer confirms.",
+            [](const Peer& p) { return p.confirmed; });
+  each_peer("pfsync_differing_slices", "Slices whose digest differs from the peer's for sure.",
+            [](const Peer& p) { return p.differing_slices; });
+  each_peer("pfsync_unconfirmed_seconds", "Age of the oldest change that the peer has not confirmed.",
+            [](const Peer& p) { return std::chrono::duration<double>(p.oldest).count(); });
+  f.gauge("pfsync_told_states", "States that peers should know.").add({}, static_cast<double>(s.states_told));
+  f.counter("pfsync_frames_lost_total", "Frames to a twinwall peer that were lost.");
+  for (size_t i = 0; i < s.peers.size(); ++i)
+    f.add({{"peer", to_string(peers[i])}}, static_cast<double>(s.peers[i].frames_lost));
+  f.counter("pfsync_told_again_total", "States told anew because a frame was lost.").add({}, s.told_again);
+  f.counter("pfsync_repaired_slices_total", "Slices gone through because their digests differed.")
+      .add({}, s.slices_repaired);
+}
+
 void add_pfsync(Families& f, const Node& node) {
   if (node.sync() == nullptr) return;
   const SyncStatus s = node.sync()->status();
@@ -307,12 +335,15 @@ void add_pfsync(Families& f, const Node& node) {
   for (size_t i = 0; i < s.peers.size(); ++i) f.add({{"peer", to_string(peers[i])}}, s.peers[i].known ? 1.0 : 0.0);
   f.gauge("pfsync_peer_alive", "With a key: whether the peer has proved that it has it and is alive.");
   for (size_t i = 0; i < s.peers.size(); ++i) f.add({{"peer", to_string(peers[i])}}, s.peers[i].in_session ? 1.0 : 0.0);
+  add_twins(f, s, peers);
   const auto each = [&](const char* name, const char* help, Counter EngineCounters::*c) {
     uint64_t total = 0;
     for (unsigned w = 0; w < node.workers(); ++w) total += (node.dataplane().counters(w).*c).get();
     f.counter(name, help).add({}, total);
   };
   each("pfsync_imported_total", "States taken from the peer.", &EngineCounters::imported);
+  each("pfsync_unbound_total", "Of them: those of no rule here, which belong to the default rule.",
+       &EngineCounters::imported_unbound);
   each("pfsync_refused_total", "States of the peer not taken.", &EngineCounters::import_refused);
   each("pfsync_merged_total", "Updates of the peer applied.", &EngineCounters::updates_merged);
   each("pfsync_deferred_total", "First packets that waited for the peer.", &EngineCounters::deferred);

@@ -65,9 +65,11 @@ bool Node::start(std::string& error) {
   loop_.watch(dataplane_.control_fd(), [] {});  // what waits is taken when this task is polled
   loop_.add_task(this);
   if (sync_ != nullptr) {
-    carp_.set_bulk_demotion(now, true);
+    bulk_running_ = true;
     start_sync(now);
   }
+  ask_gateways(now);
+  hold_back(now);
   carp_.start(now);
   bfd_.start(now);
   std::string trouble;
@@ -108,6 +110,7 @@ void Node::poll(Time now) {
   carp_.poll(now);
   bfd_.poll(now);
   if (now >= next_peer_check_) check_sync_peer(now);
+  tend_readiness(now);
   if (unconfirmed_ && now >= unconfirmed_->until) (void)take_back("expiry");
   neighbors_.poll(now);
   queries_.poll(now);
@@ -156,7 +159,8 @@ void Node::take_logs(Time now) {
 
 Time Node::next_deadline() const {
   return std::min({carp_.next_deadline(), bfd_.next_deadline(), neighbors_.next_deadline(), queries_.next_deadline(),
-                   next_peer_check_, stage_deadline_, next_step_, unconfirmed_ ? unconfirmed_->until : Time::max()});
+                   next_peer_check_, readiness_deadline(), stage_deadline_, next_step_,
+                   unconfirmed_ ? unconfirmed_->until : Time::max()});
 }
 
 void Node::punted(Time now, const PuntedFrame& f) {
@@ -176,6 +180,7 @@ void Node::link_changed(Time now, InterfaceId id, bool up) {
   if (!up) neighbors_.link_down(id);
   carp_.link_change(now, id, up);
   bfd_.link_change(now, id, up);
+  if (up) ask_gateways(now);
   if (sync_ != nullptr && id == config_.pfsync->interface) link_to_sync(now, up);
 }
 

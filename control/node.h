@@ -110,6 +110,12 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   bool flush_states(Time now, std::function<void(uint64_t count, bool complete)> done);
   // What displays count begins anew; the metrics go on.
   void flush_counters();
+  // Maintenance: the peer takes over, in order, and keeps the role until it is taken back. Not begun, with the reason,
+  // when the peer is not ready for that, unless forced.
+  std::string set_maintenance(Time now, bool on, bool force);
+  [[nodiscard]] bool in_maintenance() const { return maintenance_ != Maintenance::off; }
+  // Why this node should not be master; empty: it may.
+  [[nodiscard]] std::vector<std::string> not_ready(bool states = true) const;
   void set_demotion(Time now, int demotion) { carp_.set_operator_demotion(now, demotion); }
 
   // For displays.
@@ -138,6 +144,8 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
 
  private:
   enum class Stage : uint8_t { running, flushing, bowed_out, grace, done };
+  enum class Maintenance : uint8_t { off, flushing, on };
+  static constexpr size_t kGatewaysMost = 64;
 
   bool send(InterfaceId interface, Bytes frame) override;  // of all outputs
   void publish(std::shared_ptr<const NeighborTable> table) override;
@@ -170,6 +178,13 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   void check_sync_peer(Time now);
   void hand_over(Time now);
   void finish_hand_over(Time now);
+  void ask_gateways(Time now);
+  void tend_readiness(Time now);
+  void hold_back(Time now);
+  void tend_maintenance(Time now);
+  [[nodiscard]] std::string peer_not_ready() const;
+  [[nodiscard]] bool peer_has_everything(Time now, Time began);
+  [[nodiscard]] Time readiness_deadline() const;
   void flush_sync();
   void make_sync();
   void start_sync(Time now);
@@ -206,6 +221,15 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   Time next_step_ = Time::max();
   bool repeated_ = false;
   std::function<void()> on_done_;
+
+  // What is waited for before this node may be master.
+  bool bulk_running_ = false;
+  bool held_back_ = false;
+  std::vector<std::pair<InterfaceId, IpAddress>> gateways_;
+  Time gateways_until_ = Time::max(), next_gateways_ = Time::max();
+  Maintenance maintenance_ = Maintenance::off;
+  Time maintenance_began_{}, maintenance_deadline_ = Time::max(), next_maintenance_ = Time::max();
+  uint64_t confirm_mark_ = 0;  // what the peer has to confirm; 0: not known yet
 
   Time next_conflict_log_{};
   Time log_second_{};  // the second that log_lines_ counts for

@@ -58,6 +58,7 @@ void Node::make_sync() {
   o.state_limit = config_.options.limit_states;
   o.workers = workers_;
   o.ip_id = static_cast<uint16_t>(options_.random());
+  o.twin = !p.multicast();
   sync_ = std::make_unique<SyncEngine>(o, dataplane_, static_cast<SyncHost&>(*this));
   if (config_.system.sync_core != config_.system.control_core) sync_loop_ = std::make_unique<EventLoop>();
 }
@@ -98,7 +99,8 @@ void Node::bulk_changed(bool running, bool first) {
   const auto note = [this, running, first] {
     // A node that serves must not give up its role because it asks its peer again after an interruption.
     if (running && !first && carp_.any_master()) return;
-    carp_.set_bulk_demotion(now_, running);
+    bulk_running_ = running;
+    hold_back(now_);
   };
   if (sync_loop_ == nullptr) return note();
   (void)loop_.post([this, note] {
@@ -135,6 +137,7 @@ void Node::shut_down(Time now, std::function<void()> done) {
   on_done_ = std::move(done);
   stage_ = Stage::flushing;
   stage_began_ = next_step_ = now;
+  confirm_mark_ = 0;
   stage_deadline_ = sync_ != nullptr ? now + kFlushAtMost : now;
   spdlog::info("shutting down: handing over to the peer");
   hand_over(now);
@@ -149,8 +152,9 @@ void Node::hand_over(Time now) {
     stage_deadline_ = now + at_most;
   };
   if (stage_ == Stage::flushing) {
+    // A twinwall peer says that it has everything; for another one silence has to do.
     const bool quiet = sync_ != nullptr && now - stage_began_ >= kFlushAtLeast && sync_->drained() &&
-                       now - sync_->last_delta() >= kFlushQuiet;
+                       (peer_has_everything(now, stage_began_) || now - sync_->last_delta() >= kFlushQuiet);
     if (!quiet && now < stage_deadline_) return;
     carp_.bow_out(now);
     bfd_.leave(now);

@@ -180,6 +180,9 @@ Json show_carp(const Node& node, Time now) {
     counters[std::string(carp::to_string(static_cast<carp::Verdict>(v)))] = verdicts[v];
   return {{"groups", groups},
           {"preempt", node.config().carp.preempt},
+          {"maintenance", node.in_maintenance()},
+          {"ready", node.not_ready().empty()},
+          {"not_ready", node.not_ready()},
           {"demotion", node.carp().demotion()},
           {"counters", counters}};
 }
@@ -260,6 +263,19 @@ Json show_pfsync(const Node& node) {
   for (size_t i = 0; i < s.peers.size(); ++i) {
     Json peer = {{"address", to_string(p.peers[i])}, {"resolved", s.peers[i].known}};
     if (!p.key.empty()) peer["alive"] = s.peers[i].in_session;
+    peer["twinwall"] = to_string(s.peers[i].twin);
+    if (s.peers[i].twin != TwinState::unknown) {
+      const auto& twin = s.peers[i];
+      peer["version"] = twin.version;
+      peer["ready"] = twin.ready;
+      peer["states_confirmed"] = twin.confirmed;
+      peer["proven"] = twin.proven;
+      peer["differing_slices"] = twin.differing_slices;
+      peer["oldest_unconfirmed"] = std::chrono::duration<double>(twin.oldest).count();
+      peer["frames_in_flight"] = twin.in_flight;
+      peer["frames_lost"] = twin.frames_lost;
+      peer["frames_missed"] = twin.frames_missed;
+    }
     peers.push_back(peer);
   }
   return {{"enabled", true},
@@ -287,9 +303,21 @@ Json show_pfsync(const Node& node) {
           {"received", received},
           {"errors", errors},
           {"unknown_states", s.unknown_states},
+          {"states_held", node.dataplane().states()},
+          {"states_told", s.states_told},
+          {"digest", fmt::format("{:016x}", s.digest)},
+          {"proving", s.proving},
+          {"repair",
+           {{"told_again", s.told_again},
+            {"slices", s.slices_repaired},
+            {"sent", s.repair_states_sent},
+            {"asked", s.repair_states_asked},
+            {"removed", s.repair_states_removed},
+            {"inventories_lost", s.repairs_lost}}},
           {"commands_waiting", s.commands_waiting},
           {"states",
            {{"imported", sum(node, &EngineCounters::imported)},
+            {"unbound", sum(node, &EngineCounters::imported_unbound)},
             {"refused", sum(node, &EngineCounters::import_refused)},
             {"merged", sum(node, &EngineCounters::updates_merged)},
             {"stale", sum(node, &EngineCounters::updates_stale)},

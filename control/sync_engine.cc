@@ -19,6 +19,8 @@ constexpr size_t kDeltasPerTurn = 4096;
 constexpr Duration kSendRetry = 1ms;
 constexpr Duration kGiveUp = 1s;
 constexpr size_t kMaxPending = 256;
+// So long a peer that was there before has to show that it is still the same.
+constexpr Duration kResume = 500ms;
 
 bool is_group(const IpAddress& a) { return is_multicast(a.af, a.addr); }
 
@@ -33,6 +35,15 @@ std::string_view to_string(BulkState s) {
     case BulkState::failed: return "failed";
   }
   return "none";
+}
+
+std::string_view to_string(TwinState s) {
+  switch (s) {
+    case TwinState::unknown: return "unknown";
+    case TwinState::alive: return "alive";
+    case TwinState::silent: return "silent";
+  }
+  return "unknown";
 }
 
 SyncEngine::SyncEngine(const SyncOptions& options, Dataplane& dataplane, SyncHost& host)
@@ -64,6 +75,10 @@ SyncEngine::SyncEngine(const SyncOptions& options, Dataplane& dataplane, SyncHos
     if (key_ != nullptr) p.session = std::make_unique<pfsync::AuthSession>(*key_, options.random);
   }
   multicast_ = is_group(peers_[0].at.address);
+  options_.twin = options_.twin && !multicast_;
+  if (!options_.twin) return;
+  packet_options_.trailer += pfsync::kTwinTrailerSize;
+  while (run_ == 0) run_ = static_cast<uint32_t>(options_.random());
 }
 
 void SyncEngine::start(Time now, bool link_up) {
@@ -79,6 +94,19 @@ void SyncEngine::start(Time now, bool link_up) {
 // what happened meanwhile was not heard.
 void SyncEngine::became_ready(Time now) {
   if (!started_) return;
+  // A twinwall peer that is still the same goes on where it stopped, and digests tell what was missed.
+  const bool met = std::ranges::any_of(peers_, [](const Peer& p) { return p.twin.session != 0; });
+  for (Peer& p : peers_) p.twin.hello_at = now;
+  if (met && requester_.phase() != BulkPhase::start)
+    resume_until_ = now + kResume;
+  else
+    request_anew(now);
+}
+
+void SyncEngine::request_anew(Time now) {
+  resume_until_ = Time::max();
+  proving_ = false;
+  next_proof_ = Time::max();
   barrier_cookie_ = 0;  // the end of an interrupted transfer is not that of the one asked for now
   if (requester_.phase() != BulkPhase::none && requester_.phase() != BulkPhase::start) {
     (void)requester_.handle(BulkEvent::down, now);
@@ -91,6 +119,8 @@ void SyncEngine::link_change(Time now, bool up) {
   if (link_up_ == up) return;
   link_up_ = up;
   spdlog::info("pfsync: sync link {}", up ? "up" : "down");
+  if (!up)
+    for (Peer& p : peers_) p.twin.live = false;
   if (ready()) became_ready(now);
   publish_status();
 }
@@ -98,6 +128,7 @@ void SyncEngine::link_change(Time now, bool up) {
 // --- out -----------------------------------------------------------------------------------------------------------
 
 void SyncEngine::begin_packet() {
+  packet_.content = {};
   packet_.builder.emplace(MutableBytes(packet_.buffer).subspan(kEthernetHeader), packet_options_);
 }
 
@@ -106,8 +137,21 @@ void SyncEngine::finish_packet(Time now) {
   const size_t n = packet_.builder->finish(++ip_id_);
   packet_.builder.reset();
   if (n == 0) return;
-  for (Peer& p : peers_)
-    if (p.usable()) send_to(now, p, n);
+  std::shared_ptr<const pfsync::FrameContent> content;
+  for (Peer& p : peers_) {
+    if (!p.usable()) continue;
+    if (!p.twin.live) {
+      send_to(now, p, n);
+      continue;
+    }
+    if (content == nullptr) content = std::make_shared<pfsync::FrameContent>(std::move(packet_.content));
+    pfsync::TwinTrailer t = twin_trailer(p);
+    if (!content->empty()) {
+      t.sequence = p.twin.out.add(now, content);
+      t.base = p.twin.out.base();
+    }
+    send_to(now, p, n, nullptr, &t);
+  }
 }
 
 void SyncEngine::transmit(Time now, std::vector<uint8_t>&& frame) {
@@ -161,8 +205,13 @@ void SyncEngine::send_alone(Time now, ItemKind kind, const std::function<bool(pf
 
 void SyncEngine::add_delta(Time now, const Delta& d) {
   pfsync::StateRecord r = d.record;
+  if (!all_live()) r.nat_rule = kNoRuleNumber;
   options_.names.to_theirs(r);
   pfsync::to_system(options_.system, r);
+  const auto add_item = [&](Time t, ItemKind kind, const auto& add) {
+    this->add_item(t, kind, add);
+    packet_.content.states.push_back({r.id, r.creator});
+  };
   switch (d.action) {
     case SyncQueue::none: return;
     case SyncQueue::ins: return add_item(now, ItemKind::ins, [&](auto& b) { return b.add_insert(r); });
@@ -183,7 +232,7 @@ void SyncEngine::add_delta(Time now, const Delta& d) {
       return add_item(now, ItemKind::ins_ack, [&](auto& b) { return b.add_id(ItemKind::ins_ack, {r.id, r.creator}); });
     case SyncQueue::del_c: {
       const pfsync::StateId id{r.id, r.creator};
-      if (answerer_.active()) deleted_[id] = true;
+      if (answerer_.active()) deleted_news_ = deleted_[id] = true;
       return add_item(now, ItemKind::del_c, [&](auto& b) { return b.add_id(ItemKind::del_c, id); });
     }
   }
@@ -196,7 +245,7 @@ void SyncEngine::add_request(Time now, const pfsync::StateId& id) {
 // Deltas stay with the workers while a packet waits, so that nothing overtakes and nothing is lost.
 void SyncEngine::take_deltas(Time now) {
   size_t taken = 0;
-  while (taken < kDeltasPerTurn && pending_.empty()) {
+  while (taken < kDeltasPerTurn && pending_.empty() && room_for_deltas()) {
     const size_t n = dataplane_.sync_take_deltas(32, [&](const Delta& d) {
       if (ready())
         add_delta(now, d);
@@ -214,31 +263,39 @@ void SyncEngine::send_clear(Time now) {
   pfsync::ClearRecord clear;
   clear.creator = options_.hostid;
   if (!ready()) return;
-  send_alone(now, ItemKind::clr, [&](pfsync::PacketBuilder& b) { return b.add_clear(clear); });
+  send_alone(now, ItemKind::clr, [&](pfsync::PacketBuilder& b) {
+    packet_.content.clear = clear;
+    return b.add_clear(clear);
+  });
   publish_status();
 }
 
 // --- loop ----------------------------------------------------------------------------------------------------------
 
 Time SyncEngine::next_deadline() const {
-  Time earliest = std::min({retry_at_, bulk_next_, hellos_at_});
+  Time earliest = std::min({retry_at_, bulk_next_, hellos_at_, twin_deadline()});
   if (const auto d = requester_.next_deadline()) earliest = std::min(earliest, *d);
   return earliest;
 }
 
 void SyncEngine::poll(Time now) {
+  now_ = now;
   if (retry_at_ <= now) retry_at_ = Time::max();
   retry_pending(now);
   push_backlog();
   take_deltas(now);
   take_frames(now);
   say_hellos(now);
+  settle_resumption(now);
+  tend_twins(now);
   take_replies(now);
   check_stall(now);
+  check_proof(now);
   step(now, requester_.poll(now));
   send_requests(now);
   answer_bulk(now);
   finish_packet(now);
+  for (Peer& p : peers_) acknowledge(now, p);
   if (backlog_size() != 0) retry_at_ = std::min(retry_at_, now + kSendRetry);
   publish_status();
 }
@@ -260,8 +317,12 @@ void SyncEngine::publish_status() {
   status_.bulk_answering = answerer_.active();
   status_.link_up = link_up_;
   status_.peers.clear();
-  for (const Peer& p : peers_)
-    status_.peers.push_back({p.mac.has_value(), p.session == nullptr || p.session->established()});
+  for (const Peer& p : peers_) {
+    SyncStatus::Peer& out = status_.peers.emplace_back();
+    out.known = p.mac.has_value();
+    out.in_session = p.session == nullptr || p.session->established();
+  }
+  publish_twins();
   status_.commands_waiting = backlog_size();
   const std::lock_guard lock(mutex_);
   published_ = status_;

@@ -11,6 +11,11 @@
 // must prove besides that its sender has the key and made it for this node, now (lib/pfsync/auth.h); peers that have
 // not met yet say hello to each other until they have, and only then anything else is said.
 //
+// A peer that is twinwall too is recognised by what it puts behind its frames (lib/pfsync/twin.h), which a BSD does not
+// look at. Between two of them frames are counted and acknowledged: a transfer goes as fast as the peer takes it in and
+// resumes after an interruption, what a lost frame was about is told anew, and digests over slices of the table are
+// compared all the time (sync_twin.cc, sync_repair.cc). A transfer counts as complete only when they agree.
+//
 // Nothing is unbounded: commands that a worker cannot take yet wait in a bounded queue, and while it is long no frames
 // are taken from the port. A packet that the port does not take is kept and tried again for a second.
 //
@@ -44,6 +49,9 @@
 #include "lib/pfsync/bulk.h"
 #include "lib/pfsync/names.h"
 #include "lib/pfsync/packet.h"
+#include "lib/pfsync/slices.h"
+#include "lib/pfsync/twin.h"
+#include "lib/pfsync/twin_ledger.h"
 
 namespace twinwall {
 
@@ -69,7 +77,13 @@ struct SyncOptions {
   uint64_t state_limit = 100000;
   unsigned workers = 1;
   uint16_t ip_id = 0;  // of the first packet
+  // Looks for twinwall in the peers. Each must have an address of its own.
+  bool twin = false;
 };
+
+// Whether a peer is known to be twinwall.
+enum class TwinState : uint8_t { unknown, alive, silent };
+[[nodiscard]] std::string_view to_string(TwinState s);
 
 class SyncHost {
  public:
@@ -88,6 +102,16 @@ struct SyncStatus {
   struct Peer {
     bool known = false;       // the way to it
     bool in_session = false;  // with a key: it has proved that it is alive
+    TwinState twin = TwinState::unknown;
+    bool ready = false;           // twin: says that it could be master
+    uint8_t version = 0;          // twin: of what it speaks beside pfsync
+    size_t differing_slices = 0;  // twin: whose digests differ for sure
+    bool proven = false;          // twin: every slice was equal since the last transfer, and none differs
+    uint64_t confirmed = 0;       // twin: states in slices that were equal
+    Duration oldest{};            // twin: age of the oldest change that it has not confirmed
+    size_t in_flight = 0;         // twin: frames that it has not confirmed
+    uint64_t frames_lost = 0;     // twin: frames to it that were lost
+    uint64_t frames_missed = 0;   // twin: frames of it that were lost
   };
   std::vector<Peer> peers;  // as in the options
   uint64_t packets_sent = 0, send_errors = 0, packets_lost = 0;
@@ -104,6 +128,12 @@ struct SyncStatus {
   uint64_t commands_lost = 0;
   uint64_t commands_waiting = 0;
   uint64_t unknown_states = 0;  // updates of states that are not here
+  uint64_t states_told = 0;     // that peers should know
+  uint64_t digest = 0;          // of all of them
+  uint64_t told_again = 0;      // states, because a frame was lost
+  uint64_t slices_repaired = 0, repair_states_sent = 0, repair_states_removed = 0, repair_states_asked = 0;
+  uint64_t repairs_lost = 0;  // inventories that did not arrive whole
+  bool proving = false;       // the transfer is over, the digests are being compared
 };
 
 // Calls f(reason, count) for what was refused before its items were looked at.
@@ -130,6 +160,16 @@ class SyncEngine final : public LoopTask {
   [[nodiscard]] Time last_delta() const { return Time(Duration(last_delta_.load(std::memory_order_relaxed))); }
   // Every packet made has left (for anybody).
   [[nodiscard]] bool drained() const { return drained_.load(std::memory_order_relaxed); }
+  // Of one twinwall peer: how many frames have left for it, and up to which it has everything (for anybody). Both 0:
+  // there is none.
+  struct Confirmed {
+    uint64_t sent = 0, taken = 0;
+  };
+  [[nodiscard]] Confirmed confirmed() const {
+    return {sent_.load(std::memory_order_relaxed), taken_.load(std::memory_order_relaxed)};
+  }
+  // This node could be master but for the states; peers are told (for anybody).
+  void set_fit(bool fit) { fit_.store(fit, std::memory_order_relaxed); }
 
   [[nodiscard]] Time next_deadline() const override;
   void poll(Time now) override;
@@ -141,6 +181,7 @@ class SyncEngine final : public LoopTask {
   struct Packet {
     std::vector<uint8_t> buffer;
     std::optional<pfsync::PacketBuilder> builder;
+    pfsync::FrameContent content;
   };
   struct Pending {
     std::vector<uint8_t> frame;
@@ -150,13 +191,17 @@ class SyncEngine final : public LoopTask {
   friend struct Rx;
   class Source final : public pfsync::BulkSource {
    public:
-    Source(std::deque<pfsync::StateRecord>& queue, const SyncOptions& options) : queue_(queue), options_(options) {}
+    Source(std::deque<pfsync::StateRecord>& queue, const SyncOptions& options, pfsync::FrameContent& content,
+           bool names_rules)
+        : queue_(queue), options_(options), content_(content), names_rules_(names_rules) {}
     bool current(pfsync::StateRecord& out) override;
-    void advance() override { queue_.pop_front(); }
+    void advance() override;
 
    private:
     std::deque<pfsync::StateRecord>& queue_;
     const SyncOptions& options_;
+    pfsync::FrameContent& content_;
+    bool names_rules_;
   };
   struct IdHash {
     size_t operator()(const pfsync::StateId& i) const {
@@ -164,6 +209,25 @@ class SyncEngine final : public LoopTask {
     }
   };
 
+  // What is known of a peer that is twinwall.
+  struct Twin {
+    uint32_t session = 0;  // its; 0: none was heard
+    bool live = false;     // it hears us, and we it
+    Time heard{};
+    Time hello_at{};
+    unsigned hellos = 0;
+    uint8_t flags = 0, version = 0;
+    pfsync::FrameOutbox out;
+    pfsync::FrameInbox in;
+    unsigned to_acknowledge = 0;  // frames
+    Time acknowledge_at = Time::max();
+    bool window_shut = false;  // it was told so
+    Time answered{};
+    pfsync::SliceComparison slices;
+    Time digest_at{};
+    uint16_t next_slice = 0;  // to be told
+    uint64_t frames_lost = 0;
+  };
   struct Peer {
     SyncPeer at;
     std::optional<Mac> mac;
@@ -171,12 +235,14 @@ class SyncEngine final : public LoopTask {
     Time next_hello{};
     Time answers_since{};
     unsigned answers = 0;
+    Twin twin;
     // What is sent to it counts.
     [[nodiscard]] bool usable() const { return mac && (session == nullptr || session->established()); }
   };
 
   [[nodiscard]] bool ready() const;
   void became_ready(Time now);
+  void request_anew(Time now);
   void check_stall(Time now);
 
   // Out.
@@ -189,7 +255,8 @@ class SyncEngine final : public LoopTask {
   void finish_packet(Time now);
   void send_alone(Time now, pfsync::ItemKind kind, const std::function<bool(pfsync::PacketBuilder&)>& add);
   // The packet, made without items or finished, in a frame to this peer. `hello`: see AuthSession::seal().
-  void send_to(Time now, Peer& peer, size_t length, const pfsync::Hello* hello = nullptr);
+  void send_to(Time now, Peer& peer, size_t length, const pfsync::Hello* hello = nullptr,
+               const pfsync::TwinTrailer* twin = nullptr, Bytes items = {});
   void transmit(Time now, std::vector<uint8_t>&& frame);
   void retry_pending(Time now);
 
@@ -220,8 +287,40 @@ class SyncEngine final : public LoopTask {
   void peer_requests_all(Time now);
   void exported(const Reply& reply);
   void answer_bulk(Time now);
+  [[nodiscard]] bool may_answer(Time now);
+  void end_answer();
   void walk_done(Time now, const Reply& reply);
   void start_walk(uint64_t cookie, const StateFilter& filter);
+
+  // Peers that are twinwall (sync_twin.cc).
+  [[nodiscard]] bool all_live() const;  // every peer that counts
+  [[nodiscard]] bool room_for_deltas() const;
+  [[nodiscard]] pfsync::TwinTrailer twin_trailer(Peer& peer);
+  void say_twin(Time now, Peer& peer, Bytes items = {}, uint8_t flags = 0);
+  [[nodiscard]] std::optional<pfsync::TwinFrame> take_twin(Time now, Peer& peer, Bytes payload);
+  void twin_items(Time now, Peer& peer, const pfsync::TwinFrame& frame);
+  void new_session(Time now, Peer& peer, const pfsync::TwinTrailer& trailer);
+  void tend_twins(Time now);
+  void acknowledge(Time now, Peer& peer);
+  void repair_lost(Time now, Peer& peer);
+  [[nodiscard]] Time twin_deadline() const;
+  void settle_resumption(Time now);
+  void publish_twins();
+
+  // Digests, and slices that differ (sync_repair.cc).
+  [[nodiscard]] uint64_t slice_sum(size_t slice) const;
+  [[nodiscard]] uint64_t slice_states(size_t slice) const;
+  void tell_digests(Time now, Peer& peer);
+  void take_digests(Time now, Peer& peer, Bytes data);
+  void check_proof(Time now);
+  void start_inventory(Time now, size_t peer);
+  void take_inventory(Time now, size_t peer, Bytes data);
+  void inventory_entry(const Reply& reply);
+  void inventory_done(Time now);
+  void send_inventory(Time now);
+  void walk_slices();
+  void reconcile(Time now);
+  [[nodiscard]] bool receiving() const { return transfer_running_ && !proving_; }
 
   void publish_status();
 
@@ -263,6 +362,37 @@ class SyncEngine final : public LoopTask {
   uint64_t export_cookie_ = 0;
   unsigned export_left_ = 0;
   Time bulk_next_ = Time::max();
+
+  bool request_waiting_ = false;  // for everything; came while an older answer was being ended
+  bool deleted_news_ = false;     // deleted_ has grown since the queue was looked through
+  Time answer_paused_ = Time::max();
+
+  uint32_t run_ = 0;                 // our session towards twinwall peers
+  Time resume_until_ = Time::max();  // the peer may turn out to be the one that it was
+  bool proving_ = false;
+  Time proving_since_{};
+  Time next_proof_ = Time::max();
+  // An inventory under way: ours to a peer, or a peer's with ours beside it.
+  struct Inventory {
+    enum class Stage : uint8_t { none, walking, receiving, comparing };
+    Stage stage = Stage::none;
+    size_t peer = 0;
+    pfsync::InventoryHead head;
+    uint64_t cookie = 0;
+    unsigned left = 0;
+    Time deadline = Time::max();
+    std::unordered_map<pfsync::StateId, pfsync::InventoryEntry, IdHash> theirs;
+    std::vector<pfsync::InventoryEntry> ours;
+    bool too_many = false;
+    unsigned frames_taken = 0;
+  };
+  Inventory inventory_;
+  std::atomic<bool> fit_{false};
+  std::atomic<uint64_t> sent_{0}, taken_{0};
+  Time now_{};  // of the turn
+  Time publish_sums_at_{};
+  std::vector<uint64_t> confirmed_states_;  // by peer
+  Time ask_whole_at_{};
 
   SyncStatus status_;
   mutable std::mutex mutex_;

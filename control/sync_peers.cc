@@ -93,7 +93,8 @@ std::optional<Bytes> SyncEngine::authenticate(Time now, Peer& p, const pfsync::D
   return o.body;
 }
 
-void SyncEngine::send_to(Time now, Peer& p, size_t length, const pfsync::Hello* hello) {
+void SyncEngine::send_to(Time now, Peer& p, size_t length, const pfsync::Hello* hello, const pfsync::TwinTrailer* twin,
+                         Bytes items) {
   std::vector<uint8_t> frame(packet_.buffer.begin(),
                              packet_.buffer.begin() + static_cast<long>(kEthernetHeader + length));
   std::copy(p.mac->bytes.begin(), p.mac->bytes.end(), frame.begin());
@@ -102,6 +103,12 @@ void SyncEngine::send_to(Time now, Peer& p, size_t length, const pfsync::Hello* 
   store_be16(&frame[12], v4 ? kEtherTypeIpv4 : kEtherTypeIpv6);
   const MutableBytes packet = MutableBytes(frame).subspan(kEthernetHeader);
   pfsync::readdress(packet, p.at.source, p.at.address);
+  if (twin != nullptr) {
+    const size_t behind = p.session != nullptr ? pfsync::kTrailerSize : 0;
+    const MutableBytes room = packet.first(packet.size() - behind).last(pfsync::kTwinTrailerSize + items.size());
+    std::ranges::copy(items, room.begin());
+    pfsync::write_twin_trailer(*twin, room.last(pfsync::kTwinTrailerSize));
+  }
   if (p.session != nullptr) p.session->seal(packet.subspan(v4 ? kIpv4Header : kIpv6Header), hello);
   transmit(now, std::move(frame));
 }

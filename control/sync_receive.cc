@@ -21,12 +21,21 @@ constexpr size_t kFramesPerTurn = 64;
 constexpr size_t kBacklogFull = 8192;
 constexpr size_t kBacklogHigh = kBacklogFull / 2;
 constexpr size_t kExportsPerTurn = 1024;
+constexpr size_t kExportsWaiting = 256;
 // Requests for unknown states: how many may be open, and how soon one is asked for again.
 constexpr size_t kMaxAsked = 4096;
 constexpr Duration kAskAgain = 1s;
 // Pace of an answer: at 1500 bytes some 30000 states a second, a small part of what a link carries.
 constexpr Duration kBulkPause = 5ms;
 constexpr int kBulkBurst = 32;
+// To twinwall peers, which say how much they can take: at most some 100000 states a second, so that neither the port
+// nor this loop is ever busy with it for long. The rest of the frames under way are for what changes meanwhile.
+constexpr Duration kTwinPause = 1ms;
+constexpr int kTwinBurst = 24;
+constexpr uint32_t kTwinReserve = pfsync::kFramesInFlight / 4;
+// A transfer waits so long for a twinwall peer that has gone silent.
+constexpr Duration kTwinPatience = 60s;
+constexpr Duration kTwinWait = 100ms;
 constexpr size_t kMaxDeleted = 262144;
 // A peer that begins a transfer and falls silent is not waited for: OpenBSD's own limit is half an hour and more.
 constexpr Duration kBulkStall = 10s;
@@ -35,7 +44,13 @@ constexpr Duration kBulkStall = 10s;
 
 // What a packet says, in commands.
 struct SyncEngine::Rx : pfsync::IgnoreAll {
-  Rx(SyncEngine& engine, pfsync::System s, Time t) : e(engine), system(s), now(t) {}
+  Rx(SyncEngine& engine, pfsync::System s, Time t, bool rules) : e(engine), system(s), now(t), names_rules(rules) {}
+  // In our terms.
+  void translate(pfsync::StateRecord& r) const {
+    pfsync::from_system(system, r);
+    e.options_.names.to_ours(r);
+    if (!names_rules) r.nat_rule = kNoRuleNumber;
+  }
   void on_clear(const pfsync::ClearRecord& r) {
     Command c;
     c.kind = Command::Kind::clear;
@@ -44,13 +59,11 @@ struct SyncEngine::Rx : pfsync::IgnoreAll {
     e.to_all(c);
   }
   void on_insert(pfsync::StateRecord r) {
-    pfsync::from_system(system, r);
-    e.options_.names.to_ours(r);
+    translate(r);
     e.import(Command::Kind::import_state, r);
   }
   void on_update(pfsync::StateRecord r) {
-    pfsync::from_system(system, r);
-    e.options_.names.to_ours(r);
+    translate(r);
     if (e.requester_.phase() == BulkPhase::bulk) ++e.status_.bulk_states_received;
     e.bulk_heard_ = now;
     e.import(Command::Kind::update_state, r);
@@ -86,6 +99,7 @@ struct SyncEngine::Rx : pfsync::IgnoreAll {
   SyncEngine& e;
   pfsync::System system;
   Time now;
+  bool names_rules;
 };
 
 void SyncEngine::take_frames(Time now) {
@@ -107,6 +121,7 @@ void SyncEngine::take_frame(Time now, const PuntedFrame& f) {
   }
   const bool on_link = f.in == options_.interface;
   Bytes payload = datagram->payload;
+  bool names_rules = false;
   // What came another way is counted by the receiver's own rules, whoever sent it.
   if (on_link && datagram->ttl == pfsync::kTtl) {
     Peer* peer = sender(now, *datagram);
@@ -114,9 +129,10 @@ void SyncEngine::take_frame(Time now, const PuntedFrame& f) {
     const auto proved = authenticate(now, *peer, *datagram);
     if (!proved) return;
     payload = *proved;
+    if (const auto twin = take_twin(now, *peer, payload)) payload = twin->plain;
   }
   const pfsync::System system = pfsync::recognise(payload, options_.system);
-  Rx rx(*this, system, now);
+  Rx rx(*this, system, now, names_rules);
   const auto verdict = pfsync::receive(system, on_link, datagram->ttl, payload, rx, status_.received);
   if (verdict != pfsync::Verdict::drop) status_.peer_dialect = pfsync::dialect_of(system);
 }
@@ -175,12 +191,20 @@ void SyncEngine::import(Command::Kind kind, const pfsync::StateRecord& record) {
 void SyncEngine::take_replies(Time now) {
   // An export waits with the workers while enough of it waits here to be sent.
   size_t taken = 0;
-  while (taken < kExportsPerTurn && bulk_queue_.size() < 256) {
+  while (taken < kExportsPerTurn && bulk_queue_.size() < kExportsWaiting) {
     const size_t n = dataplane_.sync_take_replies(32, [&](const Reply& r) {
       switch (r.kind) {
         case Reply::Kind::state: return exported(r);
         case Reply::Kind::done: return walk_done(now, r);
         case Reply::Kind::unknown_state: return unknown_state(now, {r.record.id, r.record.creator});
+        case Reply::Kind::gone_state: {
+          Delta gone;
+          gone.action = SyncQueue::del_c;
+          gone.record.id = r.record.id;
+          gone.record.creator = r.record.creator;
+          if (ready()) add_delta(now, gone);
+          return;
+        }
       }
     });
     if (n == 0) return;
@@ -228,7 +252,11 @@ void SyncEngine::step(Time now, const pfsync::BulkStep& s) {
 }
 
 void SyncEngine::check_stall(Time now) {
-  if (requester_.phase() == BulkPhase::bulk && barrier_cookie_ == 0 && now - bulk_heard_ >= kBulkStall)
+  if (!ready()) {
+    bulk_heard_ = now;
+    return;
+  }
+  if (requester_.phase() == BulkPhase::bulk && barrier_cookie_ == 0 && !proving_ && now - bulk_heard_ >= kBulkStall)
     step(now, requester_.handle(BulkEvent::timeout, now));
 }
 
@@ -248,7 +276,7 @@ void SyncEngine::bulk_status(Time now, const pfsync::BulkRecord& r) {
   // Of several peers that answer, the first one is listened to.
   const bool one_peer = peers_.size() == 1 && !multicast_;
   const bool ends = (phase == BulkPhase::bulk && r.creator == bulk_from_) || (phase == BulkPhase::sent && one_peer);
-  if (r.status != static_cast<uint8_t>(pfsync::BulkStatus::end) || !ends || barrier_cookie_ != 0) return;
+  if (r.status != static_cast<uint8_t>(pfsync::BulkStatus::end) || !ends || barrier_cookie_ != 0 || proving_) return;
   // The states are on their way to the workers. A walk that finds nothing goes through the same queues behind them, and
   // its end says that they have arrived.
   barrier_cookie_ = next_cookie_++;
@@ -270,18 +298,30 @@ void SyncEngine::start_walk(uint64_t cookie, const StateFilter& filter) {
 void SyncEngine::walk_done(Time now, const Reply& reply) {
   if (reply.cookie != 0 && reply.cookie == barrier_cookie_ && --barrier_left_ == 0) {
     barrier_cookie_ = 0;
-    status_.bulk = BulkState::complete;
-    step(now, requester_.handle(BulkEvent::bus_end, now));
+    proving_ = true;
+    proving_since_ = now;
+    next_proof_ = now;
+    for (Peer& p : peers_) p.twin.slices.reset();
     spdlog::info("pfsync: bulk transfer complete, {} states", status_.bulk_states_received);
+    check_proof(now);
   }
-  if (reply.cookie != 0 && reply.cookie == export_cookie_ && --export_left_ == 0) export_cookie_ = 0;
+  if (reply.cookie != 0 && reply.cookie == export_cookie_ && --export_left_ == 0) {
+    export_cookie_ = 0;
+    if (std::exchange(request_waiting_, false)) peer_requests_all(now);
+  }
+  if (reply.cookie != 0 && reply.cookie == inventory_.cookie && --inventory_.left == 0) inventory_done(now);
 }
 
 // --- our table to a peer -------------------------------------------------------------------------------------------
 
 void SyncEngine::peer_requests_all(Time now) {
   ++status_.bulk_requests_received;
+  if (export_cookie_ != 0 && !answerer_.active()) {
+    request_waiting_ = true;
+    return;
+  }
   if (export_cookie_ != 0 || !answerer_.request(now)) return;
+  answer_paused_ = Time::max();
   spdlog::info("pfsync: a peer asks for all states");
   status_.bulk_states_sent = 0;
   bulk_queue_.clear();
@@ -293,6 +333,7 @@ void SyncEngine::peer_requests_all(Time now) {
 }
 
 void SyncEngine::exported(const Reply& reply) {
+  if (reply.cookie != 0 && reply.cookie == inventory_.cookie) return inventory_entry(reply);
   if (reply.cookie != export_cookie_ || export_cookie_ == 0 || !answerer_.active()) return;
   if ((reply.record.state_flags & kStateNoSync) != 0) return;
   // Removed after the walk came by: its removal was told already.
@@ -303,39 +344,74 @@ void SyncEngine::exported(const Reply& reply) {
 bool SyncEngine::Source::current(pfsync::StateRecord& out) {
   if (queue_.empty()) return false;
   out = queue_.front();
+  if (!names_rules_) out.nat_rule = kNoRuleNumber;
   options_.names.to_theirs(out);
   pfsync::to_system(options_.system, out);
   return true;
 }
 
+void SyncEngine::Source::advance() {
+  content_.states.push_back({queue_.front().id, queue_.front().creator});
+  queue_.pop_front();
+}
+
+void SyncEngine::end_answer() {
+  answerer_.cancel();
+  bulk_queue_.clear();
+  deleted_.clear();
+  bulk_next_ = answer_paused_ = Time::max();
+}
+
+// While a twinwall peer cannot be reached its transfer stands still. False: nothing can be sent now.
+bool SyncEngine::may_answer(Time now) {
+  if (ready() && (answer_paused_ == Time::max() || all_live())) {
+    answer_paused_ = Time::max();
+    return true;
+  }
+  const bool twins = std::ranges::any_of(peers_, [](const Peer& p) { return p.twin.session != 0; });
+  if (!link_up_ && !twins) {
+    end_answer();
+    return false;
+  }
+  bulk_next_ = now + (link_up_ ? kBulkPause : kTwinWait);
+  if (!twins) return false;  // the peer asks before we know where it is; it is being looked up
+  if (answer_paused_ == Time::max()) {
+    answer_paused_ = now;
+  } else if (now - answer_paused_ >= kTwinPatience) {
+    spdlog::warn("pfsync: the peer is not heard any more, its transfer is given up");
+    end_answer();
+  }
+  return false;
+}
+
 void SyncEngine::answer_bulk(Time now) {
   if (!answerer_.active() || now < bulk_next_ || !pending_.empty()) return;
-  if (link_up_ && !ready()) {
-    // The peer asks before we know where it is; it is being looked up.
-    bulk_next_ = now + kBulkPause;
-    return;
-  }
-  if (!link_up_) {
-    answerer_.cancel();
-    bulk_queue_.clear();
-    bulk_next_ = Time::max();
-    return;
-  }
+  const bool silent = std::ranges::any_of(peers_, [](const Peer& p) { return p.twin.session != 0 && !p.twin.live; });
+  if (silent && answer_paused_ == Time::max()) answer_paused_ = now;
+  if (!may_answer(now)) return;
   if (deleted_.size() > kMaxDeleted) deleted_.clear();
-  std::erase_if(bulk_queue_, [&](const auto& r) { return deleted_.contains({r.id, r.creator}); });
+  if (std::exchange(deleted_news_, false))
+    std::erase_if(bulk_queue_, [&](const auto& r) { return deleted_.contains({r.id, r.creator}); });
   const size_t full = options_.mtu / pfsync::state_size(packet_options_.format) + 1;
-  Source source(bulk_queue_, options_);
+  const bool twins = all_live();
+  Source source(bulk_queue_, options_, packet_.content, twins);
   finish_packet(now);
-  bulk_next_ = now + kBulkPause;
-  for (int i = 0; i < kBulkBurst && pending_.empty(); ++i) {
+  bulk_next_ = now + (twins ? kTwinPause : kBulkPause);
+  for (int i = 0; i < (twins ? kTwinBurst : kBulkBurst) && pending_.empty(); ++i) {
+    if (twins &&
+        std::ranges::any_of(peers_, [](const Peer& p) { return p.usable() && !p.twin.out.open(kTwinReserve); }))
+      return;
     // The source must not look exhausted before it is.
     if (export_cookie_ != 0 && bulk_queue_.size() < full) {
       bulk_next_ = now + 1ms;
       return;
     }
     const size_t before = bulk_queue_.size();
+    const bool begins = status_.bulk_states_sent == 0;
     begin_packet();
     const bool ended = answerer_.fill(*packet_.builder, source, now);
+    packet_.content.bulk_start = begins;
+    packet_.content.bulk_end = ended;
     const uint64_t states = before - bulk_queue_.size();
     status_.bulk_states_sent += states;
     status_.items_sent[static_cast<size_t>(ItemKind::upd)] += states;

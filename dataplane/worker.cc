@@ -267,9 +267,10 @@ void Worker::log(const LogRecord& record) {
     logs_lost_.add();
 }
 
-// What the engine answers goes back to the side that asked; only the sync engine asks about unknown states.
+// What the engine answers goes back to the side that asked; only the sync engine asks about single states.
 bool Worker::reply(const Reply& r) {
-  const bool to_sync = r.kind == Reply::Kind::unknown_state || (r.cookie & kSyncCookie) != 0;
+  const bool single = r.kind == Reply::Kind::unknown_state || r.kind == Reply::Kind::gone_state;
+  const bool to_sync = single || (r.cookie & kSyncCookie) != 0;
   Reply out = r;
   out.cookie &= ~kSyncCookie;
   if (!(to_sync ? sync_replies : replies).push(out)) {

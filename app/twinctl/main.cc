@@ -18,7 +18,8 @@ using namespace twinwall;
 
 struct Arguments {
   std::string socket = "/run/twinwall/api.sock";
-  std::string file, what, demotion;
+  std::string file, what, demotion, maintenance;
+  bool force = false;
   std::vector<std::string> scenarios, interfaces;
   bool print = false, verbose = false, follow = false, coverage = false;
   ctl::ShowOptions show;
@@ -160,6 +161,10 @@ void add_commands(CLI::App& app, Arguments& a, int& status) {
   CLI::App* demote = carp->add_subcommand("demote", "Set the operator's demotion; 0 takes it back");
   demote->add_option("VALUE", a.demotion, "0 to 255")->required()->check(CLI::Range(0, 255));
   demote->callback([&] { status = ctl::demote(ctl::Client(a.socket), a.demotion); });
+  CLI::App* maintenance = carp->add_subcommand("maintenance", "Hand over to the peer, in order, until taken back");
+  maintenance->add_option("STATE", a.maintenance, "on or off")->required()->check(CLI::IsMember({"on", "off"}));
+  maintenance->add_flag("--force", a.force, "Also to a peer that is not ready");
+  maintenance->callback([&] { status = ctl::maintenance(ctl::Client(a.socket), a.maintenance == "on", a.force); });
 }
 
 void add_table(CLI::App& app, Arguments& a, int& status) {

@@ -105,4 +105,11 @@ int demote(const Client& client, const std::string& value) {
   return kOk;
 }
 
+int maintenance(const Client& client, bool on, bool force) {
+  const Response r = client.post("/v1/carp/maintenance", {{"on", on ? "1" : "0"}, {"force", force ? "1" : "0"}});
+  if (!r.error.empty()) return failed(r);
+  fmt::print("{}", view_text("carp", r.body, false));
+  return kOk;
+}
+
 }  // namespace twinwall::ctl

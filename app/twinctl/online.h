@@ -27,5 +27,6 @@ struct ShowOptions {
 // What would become of a packet now; see explain_offline().
 [[nodiscard]] int explain(const Client& client, const std::string& packet, const std::string& at, bool all);
 [[nodiscard]] int demote(const Client& client, const std::string& value);
+[[nodiscard]] int maintenance(const Client& client, bool on, bool force);
 
 }  // namespace twinwall::ctl

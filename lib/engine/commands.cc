@@ -6,6 +6,7 @@
 #include "lib/net/headers.h"
 #include "lib/pfsync/import.h"
 #include "lib/pfsync/merge.h"
+#include "lib/pfsync/slices.h"
 
 namespace twinwall {
 
@@ -13,6 +14,8 @@ namespace {
 
 // States looked at in one call of a walk, so that traffic never waits long for one.
 constexpr StateIndex kWalkStep = 256;
+// A peer's word on a state counts as its last one after so many seconds without another.
+constexpr uint32_t kPeerWordSettled = 2;
 
 pfsync::EndPositions positions(const State& s) { return {pfsync::position(s.src), pfsync::position(s.dst)}; }
 
@@ -43,6 +46,7 @@ void Engine::Impl::merge(State& s, const pfsync::PeerRecord& src, const pfsync::
   s.sync_peer_update = now_s;
   s.log |= kPeerSpoke;
   counters.updates_merged.add();
+  note_told(s);
   if (m.answer) {
     counters.updates_stale.add();
     touched(s, pfsync::SyncEvent::packet, true);
@@ -58,6 +62,10 @@ void Engine::Impl::note_timeout(State& s) {
 
 bool Engine::Impl::matches(const State& s, const StateFilter& f) const {
   if (f.has_id && (s.id != f.id || (f.creator != 0 && s.creator != f.creator))) return false;
+  if (f.slice_count != 0) {
+    const uint16_t* const end = f.slices + std::min<size_t>(f.slice_count, std::size(f.slices));
+    if (std::find(f.slices, end, pfsync::slice_of(s.id, s.creator)) == end) return false;
+  }
   if (f.has_rule && s.rule != f.rule) return false;
   if (f.af != Af::none && s.wire.af != f.af) return false;
   if (f.proto != 0 && s.wire.proto != f.proto) return false;
@@ -132,6 +140,9 @@ bool Engine::Impl::walk_step(Walk& w, ReplyFn reply, void* context) {
     r.received_on = received_on(s);
     if ((s.flags & kStateRest) != 0) r.tag = table.rest(s).tag;
     r.imported = s.imported;
+    r.told = s.told;
+    r.of_peer = s.sync_peer_update != 0 && s.last_update <= s.sync_peer_update &&
+                now_s - s.sync_peer_update >= kPeerWordSettled;
     r.sync_queue = s.sync_queue;
     if (!reply(context, r)) {
       ++w.next;
@@ -204,6 +215,21 @@ void Engine::Impl::execute(const Command& c, ReplyFn reply, void* context) {
     case Command::Kind::send_state: {
       State* s = table.find_by_id(c.id.id, c.id.creator);
       if (s != nullptr && s->owner == options.worker) touched(*s, pfsync::SyncEvent::requested, true);
+      return;
+    }
+    case Command::Kind::tell_again: {
+      State* s = table.find_by_id(c.id.id, c.id.creator);
+      if (s != nullptr) {
+        if (s->owner == options.worker) touched(*s, pfsync::SyncEvent::requested, true);
+        return;
+      }
+      if (!c.report_unknown) return;
+      Reply r;
+      r.kind = Reply::Kind::gone_state;
+      r.worker = options.worker;
+      r.record.id = c.id.id;
+      r.record.creator = c.id.creator;
+      (void)reply(context, r);  // the digests find what is lost here
       return;
     }
     case Command::Kind::clear:

@@ -9,6 +9,7 @@
 #include "lib/filter/rule.h"
 #include "lib/net/address.h"
 #include "lib/pfsync/record.h"
+#include "lib/pfsync/twin.h"
 #include "lib/state/state.h"
 
 namespace twinwall {
@@ -24,6 +25,8 @@ struct StateFilter {
   RuleSlot rule = kDefaultRuleSlot;
   uint64_t id = 0;
   uint32_t creator = 0;
+  uint8_t slice_count = 0;                         // 0: any
+  uint16_t slices[pfsync::kInventorySlices] = {};  // of the digest (lib/pfsync/slices.h)
 };
 
 // Worker → sync engine: a state was made, changed or removed here. UPD_C and DEL_C need only parts of the record.
@@ -41,27 +44,28 @@ struct Command {
     clear,              // CLR: every state of a creator
     acknowledge,        // INS_ACK: what waits for it goes
     send_state,         // UPD_REQ: queue a full UPD
+    tell_again,         // what was said of it was lost: queue a full UPD; answered with gone_state when there is none
     export_states,      // walk all states, answer with one `state` reply each, then `done`
     kill_states,        // remove those that match `filter`, tell the peers; answer with `done`
     kill_state,         // remove one by its id, tell the peers; no answer
   };
   Kind kind = Kind::export_states;
-  bool report_unknown = true;  // of several workers only one answers for an unknown state
+  bool report_unknown = true;  // of several workers only one answers for an unknown or gone state
   uint64_t cookie = 0;         // comes back in the replies
   pfsync::StateRecord record;  // import_state, update_state
   pfsync::UpdateRecord update;
-  pfsync::StateId id;  // delete_state, acknowledge, send_state, kill_state
+  pfsync::StateId id;  // delete_state, acknowledge, send_state, tell_again, kill_state
   pfsync::ClearRecord clear;
   StateFilter filter;  // export_states, kill_states
 };
 
 struct Reply {
-  enum class Kind : uint8_t { state, done, unknown_state };
+  enum class Kind : uint8_t { state, done, unknown_state, gone_state };
   Kind kind = Kind::done;
   uint8_t worker = 0;
   uint64_t cookie = 0;
   uint64_t count = 0;          // done: states exported or killed
-  pfsync::StateRecord record;  // state; unknown_state: id and creator
+  pfsync::StateRecord record;  // state; unknown_state, gone_state: id and creator
   uint32_t rule_number = kNoRuleNumber;
   RuleSlot rule = kDefaultRuleSlot;
   // Of `state`, what the record does not carry. kNoInterface: not known, as of a state that came from a peer.
@@ -69,6 +73,8 @@ struct Reply {
   InterfaceId received_on = kNoInterface;  // where the packet came in that made it
   TagId tag = 0;
   bool imported = false;
+  uint8_t told = kNotTold;  // State::told
+  bool of_peer = false;     // the peer has had the last word on it, and not just now
   SyncQueue sync_queue = SyncQueue::none;
 };
 

@@ -7,6 +7,7 @@
 #include "lib/base/zeroed.h"
 #include "lib/engine/reasons.h"
 #include "lib/filter/rule.h"
+#include "lib/pfsync/slices.h"
 
 namespace twinwall {
 
@@ -50,6 +51,7 @@ struct EngineCounters {
   Counter killed;
   Counter imported;
   Counter import_refused;
+  Counter imported_unbound;  // states of the peer that belong to no rule here, so to the default rule
   Counter updates_merged;
   Counter updates_stale;
   Counter sync_queued;    // deltas handed to the sync engine
@@ -64,6 +66,9 @@ struct EngineCounters {
   Counter defer_acknowledged;  // … until it had the states
   Counter defer_timeout;       // … in vain
   Counter defer_overflow;      // … and went when there were too many
+  // Of the states that peers know, by slice (lib/pfsync/slices.h): what their contributions add up to, and how many.
+  std::array<Counter, pfsync::kSlices> slice_sums;
+  std::array<Counter, pfsync::kSlices> slice_states;
 };
 
 }  // namespace twinwall

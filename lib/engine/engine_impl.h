@@ -15,6 +15,7 @@
 //   upkeep.cc      what is done as time passes: expiry, purges, flushes
 //   forward.cc     routes, local delivery, link layer, answers
 //   sync_out.cc    what is told to the peers, and when
+//   digest.cc      sums over the states that peers know
 //   defer.cc       first packets that wait for the peer
 //   commands.cc    words of the peers and of the operator
 // Private to lib/engine.
@@ -198,6 +199,8 @@ class Engine::Impl {
   }
   void to_record(const State& s, pfsync::StateRecord& record) const;
   State* import_record(const pfsync::StateRecord& record);
+  // The rule of this content; null when there is none, or more than one looks like it.
+  [[nodiscard]] const Rule* rule_by_content(uint32_t identity);
   void note_timeout(State& s);
   bool insert(State& s);
 
@@ -318,6 +321,11 @@ class Engine::Impl {
   [[nodiscard]] Time next_sync_deadline() const;
   void unqueue(State& s);
 
+  // digest.cc
+  // What peers know of the state is what it is now.
+  void note_told(State& s);
+  void forget_told(State& s);
+
   // defer.cc
   void want_acknowledgement(Packet& p, State& s);
   void defer(Packet& p);  // a packet that is to be forwarded
@@ -384,6 +392,14 @@ class Engine::Impl {
     std::array<Full, 64> full{};
   };
   PortSearch port_search;
+
+  // Rules by what they say, of the snapshot with this number; made when a peer's state first needs it.
+  struct ByContent {
+    uint32_t identity = 0;
+    uint32_t position = 0;
+  };
+  std::vector<ByContent> by_content;
+  uint64_t by_content_of = UINT64_MAX;
 
   // Flushes under way: the walk over this worker's states.
   uint64_t flushes_seen = 0;

@@ -26,6 +26,12 @@ FlowKey translated_key(FlowKey key, const Translation5& to, Direction dir, std::
   return key;
 }
 
+// What a rule says, in the four bytes that pfsync has room for and no BSD reads; never "none".
+uint32_t rule_content(const Rule& r) {
+  const auto content = static_cast<uint32_t>(r.identity ^ r.identity >> 32);
+  return content == kNoRuleNumber ? 0 : content;
+}
+
 }  // namespace
 
 const Rule* Engine::Impl::find_rule(const State& s) const {
@@ -219,6 +225,7 @@ void Engine::Impl::remove_state(State& s, bool announce) {
   if (s.wire.proto == kProtoTcp && s.src.level == kTcpProxyDst && !s.imported) abandon_proxy(s);
   const bool known_to_peers = s.sync_queue != SyncQueue::ins;
   unqueue(s);
+  forget_told(s);
   if (announce && options.sync && (s.flags & kStateNoSync) == 0 && known_to_peers) queue_removal(s);
   wheel.remove(table.index_of(s));
   if (counts_half_open(s)) note_half_open(false);
@@ -248,19 +255,36 @@ void Engine::Impl::to_record(const State& s, pfsync::StateRecord& record) const 
   }
   const Rule& rule = rule_of(s);
   record.rule = rule.number;
+  record.nat_rule = rule.slot == kDefaultRuleSlot ? kNoRuleNumber : rule_content(rule);
   if (rule.anchor != kNoRuleNumber) {
     record.anchor = rule.number;
     record.rule = snapshot->rules.rules[rule.anchor].number;
   }
 }
 
+const Rule* Engine::Impl::rule_by_content(uint32_t identity) {
+  if (by_content_of != snapshot->generation) {
+    by_content_of = snapshot->generation;
+    by_content.clear();
+    for (const Rule& r : snapshot->rules.rules)
+      if (!r.repeated()) by_content.push_back({rule_content(r), r.position});
+    std::ranges::sort(by_content, {}, &ByContent::identity);
+  }
+  const auto found = std::ranges::equal_range(by_content, identity, {}, &ByContent::identity);
+  return found.size() == 1 ? &snapshot->rules.rules[found.begin()->position] : nullptr;
+}
+
 State* Engine::Impl::import_record(const pfsync::StateRecord& record) {
   pfsync::ImportContext context;
   context.now = now_s;
-  context.timeouts = &snapshot->timeouts;
+  const Rule* const rule = record.nat_rule != kNoRuleNumber ? rule_by_content(record.nat_rule) : nullptr;
+  Timeouts timeouts = snapshot->timeouts;
+  if (rule != nullptr)
+    for (size_t i = 0; i < timeouts.size(); ++i)
+      if (rule->timeouts[i] != 0) timeouts[i] = rule->timeouts[i];
+  context.timeouts = &timeouts;
   const pfsync::Import in = pfsync::import_state(context, record);
-  // Between two families (af-to) nothing is translated here.
-  if (in.result != pfsync::ImportResult::store || in.wire.af != in.stack.af) {
+  if (in.result != pfsync::ImportResult::store) {
     counters.import_refused.add();
     return nullptr;
   }
@@ -286,7 +310,7 @@ State* Engine::Impl::import_record(const pfsync::StateRecord& record) {
   s.direction = static_cast<Direction>(record.direction);
   s.owner = options.worker;
   s.interface = s.created_on = bound;
-  s.flags = in.flags;
+  s.flags = static_cast<uint16_t>(in.flags | (in.wire.af != in.stack.af ? kStateAfTo : 0));
   s.log = record.log & kLogWireBits;
   s.id = record.id;
   s.creator = record.creator;
@@ -307,8 +331,8 @@ State* Engine::Impl::import_record(const pfsync::StateRecord& record) {
   s.log |= kPeerSpoke;
   apply_peer(record.src, tcp, s.src);
   apply_peer(record.dst, tcp, s.dst);
-  s.rule = kDefaultRuleSlot;
-  s.rule_number = kNoRuleNumber;
+  s.rule = rule != nullptr ? rule->slot : kDefaultRuleSlot;
+  s.rule_number = rule != nullptr ? rule->position : kNoRuleNumber;
   if (!insert(s)) {
     table.discard(options.worker, s);
     counters.import_refused.add();
@@ -316,6 +340,8 @@ State* Engine::Impl::import_record(const pfsync::StateRecord& record) {
   }
   counters.rules[s.rule].states.add();
   counters.imported.add();
+  if (rule == nullptr) counters.imported_unbound.add();
+  note_told(s);
   wheel.insert(index, deadline_of(s));
   if (options.sync && in.acknowledge) touched(s, pfsync::SyncEvent::imported_ack_wanted, true);
   return &s;

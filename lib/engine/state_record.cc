@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lib/net/headers.h"
+#include "lib/pfsync/slices.h"
 
 namespace twinwall {
 
@@ -85,6 +86,14 @@ void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint
   r.min_ttl = s.min_ttl;
   r.set_tos = s.set_tos;
   r.state_flags = s.flags & kStateWireFlags;
+}
+
+uint64_t digest_identity(const State& s) {
+  uint64_t sum = pfsync::slice_mix(s.id, uint64_t{s.creator} << 8 | static_cast<uint64_t>(s.direction));
+  for (const FlowKey* key : {&s.wire, &s.stack})
+    for (size_t i = 0; i < sizeof(FlowKey) / 8; ++i)
+      sum = pfsync::slice_mix(sum, load_raw<uint64_t>(reinterpret_cast<const char*>(key) + i * 8));
+  return sum;
 }
 
 uint8_t owner_of(const pfsync::StateRecord& record, unsigned workers) {

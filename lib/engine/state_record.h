@@ -21,4 +21,10 @@ void apply_peer(const pfsync::PeerRecord& from, bool tcp, Peer& to);
 // land on one worker.
 [[nodiscard]] uint8_t owner_of(const pfsync::StateRecord& record, unsigned workers);
 
+// A state's part in the digest of its slice (lib/pfsync/slices.h): of this and the levels as told.
+[[nodiscard]] uint64_t digest_identity(const State& s);
+[[nodiscard]] constexpr uint8_t told_levels(uint8_t src, uint8_t dst) {
+  return static_cast<uint8_t>((src & 0xf) << 4 | (dst & 0xf));
+}
+
 }  // namespace twinwall

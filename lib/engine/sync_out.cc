@@ -103,6 +103,7 @@ bool Engine::Impl::pop(SyncList& list, Delta& delta) {
   part(s);
   delta.action = s.sync_queue;
   to_record(s, delta.record);
+  if (delta.action != SyncQueue::ins_ack) note_told(s);
   if (delta.action == SyncQueue::ins) s.flags &= static_cast<uint16_t>(~kStateAckWanted);  // asked for once
   if (delta.action == SyncQueue::ins_ack) delta.record.state_flags &= static_cast<uint16_t>(~kStateAckWanted);
   unlink(list, s);

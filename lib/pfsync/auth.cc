@@ -71,7 +71,8 @@ FrameKey::Tag FrameKey::tag(Bytes message) const {
 bool has_trailer(Bytes payload) {
   if (payload.size() < kHeaderSize + kTrailerSize) return false;
   const size_t body = payload.size() - kTrailerSize;
-  return load_be16(&payload[2]) == body && load_be32(&payload[body]) == kTrailerMagic;
+  // In between may lie what lib/pfsync/twin.h puts there.
+  return load_be16(&payload[2]) <= body && load_be32(&payload[body]) == kTrailerMagic;
 }
 
 const char* verdict_name(AuthVerdict v) {

@@ -67,7 +67,10 @@ struct StateRecord {
   KeyRecord wire, stack;
   PeerRecord src, dst;
   Address rt_addr;
-  uint32_t rule = 0xffffffff, anchor = 0xffffffff, nat_rule = 0xffffffff;
+  uint32_t rule = 0xffffffff, anchor = 0xffffffff;
+  // No system takes the number of the nat rule from a peer. Inside, and between twinwall nodes, it is what the rule
+  // says (a hash); towards others none.
+  uint32_t nat_rule = 0xffffffff;
   uint32_t creation = 0;  // age, seconds
   uint32_t expire = 0;    // seconds left; 0: none
   uint64_t packets[2] = {0, 0};

@@ -120,6 +120,8 @@ inline constexpr StateIndex kNoState = 0xffffffff;
 // The queue a state waits in to be told to the peers (pfsync; at most one at a time).
 enum class SyncQueue : uint8_t { none, ins, upd_c, upd, ins_ack, del_c };
 
+inline constexpr uint8_t kNotTold = 0xff;
+
 struct alignas(64) State {
   // Line 0.
   FlowKey wire;
@@ -162,6 +164,7 @@ struct alignas(64) State {
   bool imported = false;
   bool sync_urgent = false;  // in the list that goes out within milliseconds
   uint8_t index_phase = 0;   // progress of an insertion; the state table's own
+  uint8_t told = kNotTold;   // levels of src and dst as peers know them, four bits each (lib/engine/digest.cc)
   // While windows imported from a peer settle (tcp_reanchor.h): seqlo of src and dst as imported, and the second in
   // which one was last moved.
   uint32_t anchor_base[2] = {0, 0};

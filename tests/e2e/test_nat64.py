@@ -6,9 +6,10 @@ import socket
 
 import harness
 from behind import HOST4, host_behind
+from failover import states_with_port
 from frames import Wire
 from lab import CLIENT4, CLIENT6, SERVER4, SERVER6, WAN_VIRTUAL4, wait_for
-from talk import IP_RECVERR, known_mtu, queued_error, tcp_pair, transfer, udp_error, udp_exchange
+from talk import IP_RECVERR, known_mtu, queued_error, receive_exactly, tcp_pair, transfer, udp_error, udp_exchange
 from tools import ping_program, traceroute
 
 PREFIX = "64:ff9b::"
@@ -134,6 +135,19 @@ class Nat64(harness.LabCase):
             self.assertEqual(error[:3], (3, 4, 1480))
             far.sendto(bytes(1452), source)
             self.assertEqual(len(near.recv(2000)), 1452)
+
+
+class Nat64Pair(harness.LabCase):
+    change = Nat64.change
+
+    def test_connection_between_families_outlives_its_node(self):
+        with tcp_pair(self.lab.client, self.lab.server, TARGET, 8001, (SERVER4, 8001)) as (near, far, _):
+            wait_for(lambda: states_with_port(self.fw2, 8001) >= 1, "the backup knows the connection")
+            self.fw1.kill()
+            self.fw2.wait_role("MASTER")
+            for source, destination in ((near, far), (far, near)):
+                source.sendall(b"still there")
+                self.assertEqual(receive_exactly(destination, 11), b"still there")
 
 
 if __name__ == "__main__":

@@ -132,6 +132,17 @@ def sync_auth():
             write("sync_auth", f"vector-{i:03}", joined([entry[34:] + trailer] * 8, lambda n: n))
 
 
+def twin():
+    """Headers without sections, with items and room for the trailer that the target puts right."""
+    header = bytes([6, 0, 0, 20]) + bytes(16)
+    trailer = struct.pack(">IIIIIIHHBBH", 0x54575831, 1, 2, 3, 1, 1, 512, 0, 0, 1, 0)
+    taken = struct.pack(">BBHI", 1, 0, 4, 0x05000000)
+    digests = struct.pack(">BBHHHQ", 2, 0, 12, 7, 1, 99)
+    inventory = struct.pack(">BBHIHHHH8H", 3, 0, 44, 1, 0, 1, 1, 0, 5, *[0] * 7) + struct.pack(">QII", 1, 2, 0x44000000)
+    for name, items in (("taken", taken), ("digests", digests), ("inventory", inventory), ("all", taken + digests + inventory)):
+        write("twin", name, joined([b"", header + items + trailer] * 6, lambda n: 0x100 | n * 9))
+
+
 def parse():
     for topic in ("normalisation", "icmp", "nat"):
         for case in cases(topic):
@@ -180,7 +191,7 @@ rules:
 
 def main():
     shutil.rmtree(CORPUS, ignore_errors=True)
-    for make in (fragments, bfd, carp, pfsync, sync_auth, parse, config):
+    for make in (fragments, bfd, carp, pfsync, sync_auth, twin, parse, config):
         make()
     files = [p for p in CORPUS.rglob("*") if p.is_file()]
     print(f"{len(files)} inputs, {sum(p.stat().st_size for p in files)} bytes")

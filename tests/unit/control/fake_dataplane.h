@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <set>
@@ -146,16 +147,32 @@ class FakeDataplane final : public Dataplane {
   }
   // A state made here, in the table and on its way to the peers.
   void create(const pfsync::StateRecord& r, unsigned worker = 0) {
-    tables_[worker][{r.id, r.creator}] = r;
+    put(worker, r);
     deltas.push_back({SyncQueue::ins, r});
   }
   void remove(uint64_t id, uint32_t creator, unsigned worker = 0) {
-    tables_[worker].erase({id, creator});
+    erase(worker, id, creator);
     pfsync::StateRecord r;
     r.id = id;
     r.creator = creator;
     deltas.push_back({SyncQueue::del_c, r});
   }
+  // In the table, and no peer hears of it.
+  void put(unsigned worker, const pfsync::StateRecord& r) {
+    erase(worker, r.id, r.creator);
+    tables_[worker][{r.id, r.creator}] = r;
+    counters_[worker].slice_sums[pfsync::slice_of(r.id, r.creator)].add(part(r));
+    counters_[worker].slice_states[pfsync::slice_of(r.id, r.creator)].add();
+  }
+  void erase(unsigned worker, uint64_t id, uint32_t creator) {
+    const auto it = tables_[worker].find({id, creator});
+    if (it == tables_[worker].end()) return;
+    counters_[worker].slice_sums[pfsync::slice_of(id, creator)].sub(part(it->second));
+    counters_[worker].slice_states[pfsync::slice_of(id, creator)].sub();
+    tables_[worker].erase(it);
+  }
+  // States whose last word was the peer's.
+  std::set<std::pair<uint64_t, uint32_t>> of_peer;
   const pfsync::StateRecord* find(uint64_t id, uint32_t creator) const {
     for (const auto& t : tables_)
       if (const auto it = t.find({id, creator}); it != t.end()) return &it->second;
@@ -182,6 +199,9 @@ class FakeDataplane final : public Dataplane {
   unsigned flushes = 0;
 
  private:
+  static uint64_t part(const pfsync::StateRecord& r) {
+    return pfsync::slice_mix(r.id ^ uint64_t{r.wire.port[0]} << 32, told_levels(r.src.level, r.dst.level));
+  }
   using Table = std::map<std::pair<uint64_t, uint32_t>, pfsync::StateRecord>;
 
   static size_t take(std::deque<HeldPunt>& queue, size_t limit, const std::function<void(const PuntedFrame&)>& f) {
@@ -213,14 +233,16 @@ class FakeDataplane final : public Dataplane {
       case Command::Kind::import_state:
       case Command::Kind::update_state:
         if (find(c.record.id, c.record.creator) == nullptr || table.contains({c.record.id, c.record.creator}))
-          table[{c.record.id, c.record.creator}] = c.record;
+          put(worker, c.record);
         break;
       case Command::Kind::update_compressed: {
         const auto it = table.find({c.update.id, c.update.creator});
         if (it != table.end()) {
-          it->second.src = c.update.src;
-          it->second.dst = c.update.dst;
-          it->second.timeout = c.update.timeout;
+          pfsync::StateRecord r = it->second;
+          r.src = c.update.src;
+          r.dst = c.update.dst;
+          r.timeout = c.update.timeout;
+          put(worker, r);
         } else if (c.report_unknown && find(c.update.id, c.update.creator) == nullptr) {
           Reply r;
           r.kind = Reply::Kind::unknown_state;
@@ -230,7 +252,7 @@ class FakeDataplane final : public Dataplane {
         }
         break;
       }
-      case Command::Kind::delete_state: table.erase({c.id.id, c.id.creator}); break;
+      case Command::Kind::delete_state: erase(worker, c.id.id, c.id.creator); break;
       case Command::Kind::acknowledge: acknowledged.push_back(c.id); break;
       case Command::Kind::kill_state:
         if (table.contains({c.id.id, c.id.creator})) remove(c.id.id, c.id.creator, worker);
@@ -238,6 +260,17 @@ class FakeDataplane final : public Dataplane {
       case Command::Kind::send_state:
         if (const auto it = table.find({c.id.id, c.id.creator}); it != table.end())
           deltas.push_back({SyncQueue::upd, it->second});
+        break;
+      case Command::Kind::tell_again:
+        if (const auto it = table.find({c.id.id, c.id.creator}); it != table.end()) {
+          deltas.push_back({SyncQueue::upd, it->second});
+        } else if (c.report_unknown && find(c.id.id, c.id.creator) == nullptr) {
+          Reply r;
+          r.kind = Reply::Kind::gone_state;
+          r.record.id = c.id.id;
+          r.record.creator = c.id.creator;
+          out.push_back(r);
+        }
         break;
       case Command::Kind::clear:
       case Command::Kind::export_states:
@@ -256,7 +289,11 @@ class FakeDataplane final : public Dataplane {
       const bool hit =
           c.kind == Command::Kind::clear ? r.creator == c.clear.creator : !c.filter.has_id || c.filter.id == r.id;
       ++it;
-      if (!hit) continue;
+      const auto* const slices = c.filter.slices;
+      if (!hit ||
+          (c.filter.slice_count != 0 && std::find(slices, slices + c.filter.slice_count,
+                                                  pfsync::slice_of(r.id, r.creator)) == slices + c.filter.slice_count))
+        continue;
       ++done.count;
       if (c.kind == Command::Kind::export_states) {
         Reply s;
@@ -264,11 +301,13 @@ class FakeDataplane final : public Dataplane {
         s.worker = done.worker;
         s.cookie = c.cookie;
         s.record = r;
+        s.told = told_levels(r.src.level, r.dst.level);
+        s.of_peer = of_peer.contains({r.id, r.creator});
         out.push_back(s);
       } else if (c.kind == Command::Kind::kill_states) {
         remove(r.id, r.creator, worker);
       } else {
-        tables_[worker].erase({r.id, r.creator});
+        erase(worker, r.id, r.creator);
       }
     }
     out.push_back(done);

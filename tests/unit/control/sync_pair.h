@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -51,7 +52,7 @@ class SyncPair : public testing::Test {
   explicit SyncPair(pfsync::System of_a = pfsync::System::openbsd74, pfsync::System of_b = pfsync::System::openbsd74)
       : a(1, of_a), b(2, of_b) {}
   struct Side {
-    Side(uint8_t number, pfsync::System system, std::string_view secret = {}, uint64_t seed = 0)
+    Side(uint8_t number, pfsync::System system, std::string_view secret = {}, uint64_t seed = 0, bool twin = false)
         : plane(number, 1, 1), random(number + 16 * seed) {
       SyncOptions& o = options;
       o.system = system;
@@ -59,6 +60,7 @@ class SyncPair : public testing::Test {
       o.interface = kSyncLink;
       o.mac = plane.macs()[0];
       o.peers = {{address(static_cast<uint8_t>(3 - number)), address(number)}};
+      o.twin = twin;
       o.key.assign(secret.begin(), secret.end());
       o.random = [this] { return random.next(); };
       engine = std::make_unique<SyncEngine>(o, plane, host);
@@ -95,7 +97,7 @@ class SyncPair : public testing::Test {
   void cross(Side& from, Side& to) {
     for (auto& f : from.plane.take_sync_sent()) {
       ++crossed;
-      if (to.running && !cut) to.plane.receive_sync(kSyncLink, f);
+      if (to.running && !cut && !(lose && lose(f))) to.plane.receive_sync(kSyncLink, f);
     }
   }
   void both() {
@@ -107,6 +109,7 @@ class SyncPair : public testing::Test {
   Time now = Time(50s);
   Side a, b;
   bool cut = false;
+  std::function<bool(const Frame&)> lose;  // true: this one does not arrive
   uint64_t crossed = 0;
 };
 

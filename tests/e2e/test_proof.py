@@ -1,0 +1,146 @@
+"""A restarted node gets a large table fast and proves it; maintenance hands over in order and only to a ready peer."""
+
+import os
+import socket
+import struct
+import time
+
+import harness
+from failover import Stream, bring_back, states_with_port
+from frames import ethernet, ipv6, mac, pseudo_sum, virtual_mac
+from lab import LAN_VHID, SERVER4, SERVER6, LabError, wait_for
+
+CONNECTIONS = int(os.environ.get("TWINWALL_PROOF_STATES", "100000")) // 2  # each is a state on either side
+ETH_IPV6 = 0x86DD
+CLIENT_NET = "2001:db8:a::"
+
+
+def peer(node):
+    return node.api("show/pfsync")["peers"][0]
+
+
+def in_step(lab):
+    """Both say that the other one has everything, and show the same digest."""
+    return all(peer(node).get("proven") for node in lab.nodes) and (
+        lab.fw1.api("show/pfsync")["digest"] == lab.fw2.api("show/pfsync")["digest"]
+    )
+
+
+class LargeTable(harness.LabCase):
+    @classmethod
+    def change(cls, config, node):
+        config["options"]["limits"]["states"] = 3 * CONNECTIONS
+        config["options"]["timeouts"] = {"udp.first": 900, "udp.single": 900, "udp.multiple": 900}
+        # The receiver's answers are of no use here, and the sender's addresses are nobody's.
+        config["rules"].append({"action": "block", "quick": True, "direction": "in", "interface": "wan", "proto": "icmp6"})
+        if CONNECTIONS > 200000:
+            config["system"]["memory"] = "1500M"
+
+    def fill(self):
+        """Datagrams of as many connections from the LAN, routed to the server."""
+        to = virtual_mac(LAN_VHID)
+        with self.lab.client.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+            raw.bind(("eth0", 0))
+            for n in range(CONNECTIONS):
+                source = f"{CLIENT_NET}{0x1000 + n // 50000:x}"
+                udp = struct.pack("!HHHH", 10000 + n % 50000, 9, 12, 0) + b"fill"
+                udp = udp[:6] + struct.pack("!H", pseudo_sum(source, SERVER6, 17, udp) or 0xFFFF) + udp[8:]
+                raw.send(ethernet(to, mac("02:00:00:00:00:64"), ETH_IPV6, ipv6(source, SERVER6, 17, udp)))
+                if n % 500 == 499:
+                    wait_for(lambda n=n: self.current(self.fw1) >= 2 * (n - 2000), "fw1 keeps up")
+
+    @staticmethod
+    def current(node):
+        return node.api("show/limits")["states"]["current"]
+
+    def test_restarted_node_holds_everything_before_it_masters(self):
+        self.fill()
+        states = self.current(self.fw1)
+        self.assertGreaterEqual(states, 1.9 * CONNECTIONS, "the table was not filled")
+        wait_for(lambda: in_step(self.lab), "both hold the same")
+        # The better node restarts: it takes the role back, and only with all states.
+        self.fw1.kill()
+        self.fw2.wait_role("MASTER")
+        held = self.current(self.fw2)
+        self.assertGreaterEqual(held, 0.99 * states)
+        self.fw1.start()
+        began = time.monotonic()
+        seen = []
+
+        def complete():
+            shown = self.fw1.api("show/pfsync")
+            seen.append((shown["bulk"], self.fw1.is_role("MASTER")))
+            return shown["bulk"] == "complete"
+
+        wait_for(complete, "the transfer is complete")
+        seconds = time.monotonic() - began
+        self.assertFalse(any(master for bulk, master in seen if bulk != "complete"), "a master without its states")
+        self.assertGreaterEqual(self.current(self.fw1), 0.99 * held)
+        print(f"# {held} states in {seconds:.2f} s after the start", flush=True)
+        self.lab.wait_pair()
+        wait_for(lambda: in_step(self.lab), "both hold the same again")
+        self.assertEqual(peer(self.fw2)["differing_slices"], 0)
+
+
+class Maintenance(harness.LabCase):
+    def setUp(self):
+        bring_back(self.lab)
+        for node in self.lab.nodes:
+            wait_for(lambda node=node: peer(node)["twinwall"] == "alive", f"{node.name} knows its peer")
+        wait_for(lambda: peer(self.fw1)["ready"], "the backup says that it is ready")
+
+    def test_maintenance_moves_the_roles_and_back_without_loss(self):
+        with Stream(self.lab) as stream:
+            wait_for(lambda: states_with_port(self.fw2, 7777) >= 2, "the backup knows the stream")
+            self.fw1.ctl("carp", "maintenance", "on")
+            self.fw2.wait_role("MASTER")
+            self.assertIn("maintenance", self.fw1.api("show/carp")["not_ready"])
+            stream.wait_more(500)
+            self.fw1.ctl("carp", "maintenance", "off")
+            self.lab.wait_pair()
+            stream.wait_more(500)
+            result = stream.result()
+        self.assertLess(result["lost"], 100, f"a planned hand-over lost {result}")
+
+    def test_nothing_is_handed_over_to_a_peer_that_is_gone_unless_forced(self):
+        self.fw2.kill()
+        wait_for(lambda: peer(self.fw1)["twinwall"] == "silent", "fw1 notices that its peer is gone")
+        with self.assertRaises(LabError):
+            self.fw1.ctl("carp", "maintenance", "on")
+        self.assertFalse(self.fw1.api("show/carp")["maintenance"])
+        self.fw1.ctl("carp", "maintenance", "on", "--force")
+        self.assertTrue(self.fw1.api("show/carp")["maintenance"])
+        self.fw1.ctl("carp", "maintenance", "off")
+        self.fw2.start()
+        self.lab.wait_pair()
+
+
+class Interruption(harness.LabCase):
+    def test_what_happened_while_the_sync_link_was_down_is_found(self):
+        wait_for(lambda: in_step(self.lab), "both hold the same")
+        answered = self.fw1.api("show/pfsync")["bulk_transfers_answered"]
+        self.lab.sync_link(False)
+        try:
+            wait_for(lambda: self.fw1.api("show/pfsync")["link"] == "down", "fw1 sees the loss")
+            with self.lab.client.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                for port in range(9000, 9100):
+                    sender.sendto(b"x", (SERVER4, port))
+            wait_for(lambda: states_with_port(self.fw1, 9099) >= 2, "fw1 has the connections")
+            self.assertEqual(states_with_port(self.fw2, 9099), 0)
+        finally:
+            self.lab.sync_link(True)
+        wait_for(lambda: states_with_port(self.fw2, 9099) >= 2, "the backup is in step again")
+        wait_for(lambda: in_step(self.lab), "both hold the same")
+        self.assertEqual(self.fw1.api("show/pfsync")["bulk_transfers_answered"], answered, "a whole new transfer")
+
+    def test_both_nodes_forget_what_is_killed(self):
+        with self.lab.client.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"x", (SERVER4, 9333))
+        wait_for(lambda: states_with_port(self.fw2, 9333) >= 2, "the backup has the connection")
+        self.fw1.ctl("kill", "states", "--port", "9333")
+        for node in self.lab.nodes:
+            wait_for(lambda node=node: states_with_port(node, 9333) == 0, f"{node.name} has forgotten it")
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,287 @@
+// What one engine tells of its states and another takes in: sums that prove it, the rule that a state belongs to, and
+// states between two families.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "lib/engine/engine.h"
+#include "lib/engine/snapshot.h"
+#include "lib/net/headers.h"
+#include "lib/pfconf/pfconf.h"
+#include "wire.h"
+
+namespace twinwall {
+namespace {
+
+constexpr InterfaceId kInside = 1, kOutside = 2;
+
+config::Interface told_port(InterfaceId id, const std::string& name, std::vector<const char*> addresses) {
+  config::Interface i;
+  i.id = id;
+  i.name = name;
+  for (const char* a : addresses) i.addresses.push_back(*parse_prefix(a));
+  return i;
+}
+
+// One node of two, on the test's clock.
+class ToldNode : public EngineHost {
+ public:
+  ToldNode(uint32_t hostid, const std::string& rules) {
+    const std::vector<config::Interface> ports = {told_port(kInside, "in0", {"10.0.0.1/8", "2001:db8::1/64"}),
+                                                  told_port(kOutside, "out0", {"192.0.2.1/24"})};
+    config_ = pfconf::parse(rules, ports, {}).config;
+    const std::array<Mac, 2> macs{mac(kInside), mac(kOutside)};
+    snapshot_ = make_snapshot(config_, macs, make_plain_routes);
+    snapshot_->generation = hostid;
+    RuleSlot slot = static_cast<RuleSlot>(hostid);  // numbers of its own
+    for (auto& rule : snapshot_->rules.rules) rule.slot = slot++;
+    snapshot_->rules.index_slots();
+    const NeighborTable::Entry server{kOutside, *parse_ip("192.0.2.9"), Mac{{2, 9, 9, 9, 9, 9}}};
+    neighbors_ = std::make_unique<NeighborTable>(std::span(&server, 1));
+    StateTableOptions table;
+    table.capacity = 1000;
+    table_ = std::make_unique<StateTable>(table);
+    EngineOptions options;
+    options.hostid = hostid;
+    options.id_base = 1;
+    options.fragment_limit = 16;
+    options.source_nodes = 16;
+    options.sync = true;
+    engine_ = std::make_unique<Engine>(options, *table_, *this);
+    engine_->tick(view(), now);
+  }
+  static Mac mac(InterfaceId id) { return Mac{{2, 0, 0, 0, 0, static_cast<uint8_t>(id)}}; }
+  [[nodiscard]] View view() const { return {snapshot_.get(), neighbors_.get(), nullptr}; }
+  Packet* allocate(uint32_t) override { return nullptr; }
+  void submit(Packet*) override {}
+  void log(const LogRecord&) override {}
+
+  Fate send(InterfaceId in, const test::Datagram& d) {
+    const test::Frame frame = test::frame_of(d, mac(in));
+    auto& memory = memory_.emplace_back(128 + frame.size() + 128);
+    std::copy(frame.begin(), frame.end(), memory.begin() + 128);
+    Packet& p = packets_.emplace_back();
+    p.frame = memory.data() + 128;
+    p.headroom = p.tailroom = 128;
+    p.length = static_cast<uint32_t>(frame.size());
+    p.in = in;
+    Packet* const pointer = &p;
+    engine_->process({&pointer, 1}, view(), now);
+    return p.fate;
+  }
+  void pass_time(Duration d) {
+    now += d;
+    engine_->tick(view(), now);
+  }
+  std::vector<Delta> deltas() {
+    pass_time(10ms);
+    std::vector<Delta> out;
+    engine_->drain_deltas(view(), now, [&](const Delta& d) {
+      out.push_back(d);
+      return true;
+    });
+    return out;
+  }
+  void command(const Command& c) {
+    engine_->execute(c, view(), now, reply, this);
+    while (engine_->command_running() && engine_->continue_commands(view(), now, reply, this)) {}
+  }
+  void take(const std::vector<Delta>& told) {
+    for (const Delta& d : told) {
+      Command c;
+      c.record = d.record;
+      c.id = {d.record.id, d.record.creator};
+      c.kind = d.action == SyncQueue::del_c ? Command::Kind::delete_state : Command::Kind::update_state;
+      command(c);
+    }
+  }
+  [[nodiscard]] uint64_t digest() const {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < pfsync::kSlices; ++i) sum += pfsync::slice_mix(counters().slice_sums[i].get(), i);
+    return sum;
+  }
+  [[nodiscard]] uint64_t told() const {
+    uint64_t n = 0;
+    for (const Counter& c : counters().slice_states) n += c.get();
+    return n;
+  }
+  [[nodiscard]] const EngineCounters& counters() const { return engine_->counters(); }
+  std::vector<Reply> all_states() {
+    replies.clear();
+    Command c;
+    c.kind = Command::Kind::export_states;
+    command(c);
+    std::erase_if(replies, [](const Reply& r) { return r.kind != Reply::Kind::state; });
+    return replies;
+  }
+
+  std::vector<Reply> replies;
+  Time now = Time(1000s);
+  std::shared_ptr<Snapshot> snapshot_;
+
+ private:
+  static bool reply(void* self, const Reply& r) {
+    static_cast<ToldNode*>(self)->replies.push_back(r);
+    return true;
+  }
+  config::Config config_;
+  std::unique_ptr<NeighborTable> neighbors_;
+  std::unique_ptr<StateTable> table_;
+  std::deque<std::vector<uint8_t>> memory_;
+  std::deque<Packet> packets_;
+  std::unique_ptr<Engine> engine_;
+};
+
+test::Datagram datagram(uint16_t sport) {
+  test::Datagram d;
+  d.src = Address::v4(0x0a000005u);
+  d.dst = Address::v4(0xc0000209);
+  d.proto = kProtoUdp;
+  d.l4 = {0, 0, 0, 53, 0, 8, 0, 0};
+  d.set_word(0, sport);
+  test::put_sum(d);
+  return d;
+}
+
+TEST(Told, SumsAgreeWhenEverythingWasTakenAndOnlyThen) {
+  ToldNode a(1, "pass\n"), b(2, "pass\n");
+  for (uint16_t port = 1000; port < 1020; ++port) EXPECT_EQ(a.send(kInside, datagram(port)), Fate::forward);
+  EXPECT_EQ(a.told(), 0u) << "nothing was said yet";
+  auto told = a.deltas();
+  EXPECT_EQ(a.told(), 40u);
+  const Delta kept_back = told.back();
+  told.pop_back();
+  b.take(told);
+  EXPECT_EQ(b.told(), 39u);
+  EXPECT_NE(a.digest(), b.digest());
+  b.take({kept_back});
+  EXPECT_EQ(a.digest(), b.digest());
+
+  // The answer changes levels; it is told later, and the sums follow what was told.
+  test::Datagram answer = datagram(1000);
+  std::swap(answer.src, answer.dst);
+  answer.set_word(0, 53);
+  answer.set_word(2, 1000);
+  test::put_sum(answer);
+  EXPECT_EQ(a.send(kOutside, answer), Fate::forward);
+  EXPECT_EQ(a.digest(), b.digest());
+  a.pass_time(2s);
+  b.take(a.deltas());
+  EXPECT_EQ(a.digest(), b.digest());
+
+  // Removal at the one, told to the other.
+  Command kill;
+  kill.kind = Command::Kind::kill_states;
+  a.command(kill);
+  EXPECT_EQ(a.told(), 0u);
+  EXPECT_EQ(a.digest(), ToldNode(3, "pass\n").digest());
+  EXPECT_NE(a.digest(), b.digest());
+  b.take(a.deltas());
+  EXPECT_EQ(a.digest(), b.digest());
+  EXPECT_TRUE(b.all_states().empty());
+}
+
+TEST(Told, StatesOfSomeSlicesAreFound) {
+  ToldNode a(1, "pass\n");
+  for (uint16_t port = 1000; port < 1200; ++port) (void)a.send(kInside, datagram(port));
+  (void)a.deltas();
+  const auto all = a.all_states();
+  ASSERT_EQ(all.size(), 400u);
+  const uint16_t wanted = pfsync::slice_of(all[7].record.id, all[7].record.creator);
+  size_t expected = 0;
+  for (const Reply& r : all) expected += pfsync::slice_of(r.record.id, r.record.creator) == wanted ? 1 : 0;
+  a.replies.clear();
+  Command c;
+  c.kind = Command::Kind::export_states;
+  c.filter.slice_count = 1;
+  c.filter.slices[0] = wanted;
+  a.command(c);
+  EXPECT_EQ(a.replies.size(), expected + 1);  // and the end
+  for (const Reply& r : a.replies)
+    if (r.kind == Reply::Kind::state) {
+      EXPECT_FALSE(r.of_peer);
+      EXPECT_NE(r.told, kNotTold);
+    }
+}
+
+TEST(Told, StateThatIsGoneIsSaidToBeWhenAskedForAgain) {
+  ToldNode a(1, "pass\n");
+  (void)a.send(kInside, datagram(1000));
+  const auto told = a.deltas();
+  ASSERT_EQ(told.size(), 2u);
+  Command c;
+  c.kind = Command::Kind::tell_again;
+  c.id = {told[0].record.id, told[0].record.creator};
+  a.command(c);
+  EXPECT_TRUE(a.replies.empty());
+  const auto again = a.deltas();
+  ASSERT_EQ(again.size(), 1u);
+  EXPECT_EQ(again[0].action, SyncQueue::upd);
+  c.id.id += 1000;
+  a.command(c);
+  ASSERT_EQ(a.replies.size(), 1u);
+  EXPECT_EQ(a.replies[0].kind, Reply::Kind::gone_state);
+  a.replies.clear();
+  c.report_unknown = false;
+  a.command(c);
+  EXPECT_TRUE(a.replies.empty());
+}
+
+TEST(Told, PeersLastWordIsRemembered) {
+  ToldNode a(1, "pass\n"), b(2, "pass\n");
+  (void)a.send(kInside, datagram(1000));
+  b.take(a.deltas());
+  EXPECT_FALSE(b.all_states().at(0).of_peer) << "it may be about to change";
+  b.pass_time(5s);
+  EXPECT_TRUE(b.all_states().at(0).of_peer);
+  EXPECT_EQ(b.send(kInside, datagram(1000)), Fate::forward);
+  for (const Reply& r : b.all_states()) EXPECT_FALSE(r.of_peer) << "traffic runs here now";
+}
+
+TEST(Told, StateBelongsToTheRuleThatSaysTheSame) {
+  const std::string first = "pass out\npass in proto udp to port 53 keep state (udp.single 7)\n";
+  // Another order, other slots, and one more.
+  const std::string other = "block in proto tcp\npass in proto udp to port 53 keep state (udp.single 7)\npass out\n";
+  ToldNode a(1, first), b(20, other);
+  (void)a.send(kInside, datagram(1000));
+  b.take(a.deltas());
+  const auto states = b.all_states();
+  ASSERT_EQ(states.size(), 2u);
+  for (const Reply& r : states) {
+    const Rule* const rule = b.snapshot_->rules.find(r.rule);
+    ASSERT_NE(rule, nullptr);
+    EXPECT_EQ(rule->position, r.record.direction == 1 ? 1u : 2u);
+  }
+  EXPECT_EQ(b.counters().imported_unbound.get(), 0u);
+
+  ToldNode c(30, "pass\n");
+  (void)a.send(kInside, datagram(1001));
+  c.take(a.deltas());
+  EXPECT_EQ(c.counters().imported_unbound.get(), 2u);
+  for (const Reply& r : c.all_states()) EXPECT_EQ(r.rule, kDefaultRuleSlot);
+}
+
+TEST(Told, StateBetweenFamiliesGoesOnAtThePeer) {
+  const std::string rules = "pass in inet6 proto udp to 64:ff9b::/96 af-to inet from 192.0.2.1\n";
+  ToldNode a(1, rules), b(2, rules);
+  test::Datagram d = datagram(1000);
+  d.af = Af::inet6;
+  d.src = parse_ip("2001:db8::5")->addr;
+  d.dst = parse_ip("64:ff9b::c000:209")->addr;
+  test::put_sum(d);
+  ASSERT_EQ(a.send(kInside, d), Fate::forward);
+  const auto told = a.deltas();
+  ASSERT_FALSE(told.empty());
+  b.take(told);
+  EXPECT_EQ(a.digest(), b.digest());
+  EXPECT_EQ(b.counters().import_refused.get(), 0u);
+  const auto before = b.all_states().size();
+  EXPECT_EQ(b.send(kInside, d), Fate::forward);
+  EXPECT_EQ(b.all_states().size(), before) << "the state that came was used";
+}
+
+}  // namespace
+}  // namespace twinwall
