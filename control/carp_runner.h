@@ -12,9 +12,9 @@
 //
 // Demotion, as PF has it, is one number for all groups: links of CARP interfaces that are down, interfaces that
 // advertisements cannot leave by, a bulk transfer under way, and what the operator adds; so a node that lost one side
-// gives up all of them (with every group's peers comparing demotion before skew). Where BFD says that there is one other
-// node, its demotion heard in one group counts for all of them: the group on the interface whose link it lost hears
-// nothing more, and need not wait for its timer.
+// gives up all of them (with every group's peers comparing demotion before skew). Where BFD says that there is one
+// other node, its demotion heard in one group counts for all of them: the group on the interface whose link it lost
+// hears nothing more, and need not wait for its timer.
 //
 // A group that shares its load is one election a node, over the same addresses. Every machine gets all its packets and
 // the workers take those of the vhids that are MASTER here (engine/share.h), so what waits on the wire waits for

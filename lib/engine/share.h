@@ -12,8 +12,8 @@
 
 namespace twinwall {
 
-// `p` is parsed. What is for all, at the network's level, is for this node too, and so is neighbour discovery, which the
-// node that answers for the address must see. An ICMP error of IPv4 belongs to where the flow is that it quotes.
+// `p` is parsed. What is for all, at the network's level, is for this node too, and so is neighbour discovery, which
+// the node that answers for the address must see. An ICMP error of IPv4 belongs to where the flow is that it quotes.
 [[nodiscard]] bool takes_share(const Packet& p, const CarpSharing& sharing);
 
 }  // namespace twinwall

@@ -90,7 +90,7 @@ void check_own(const ArpMessage& m, uint8_t vhid, Bytes frame, const std::string
   const size_t n = carp::build_gratuitous_arp(mac, mac, m.sender, own);
   const auto neutral = [](Bytes bytes) {
     std::vector<uint8_t> out(bytes.begin(), bytes.end());
-    for (const auto [at, length] : {std::pair<size_t, size_t>{6, 6}, {20, 2}, {22, 6}, {32, 6}})
+    for (const auto& [at, length] : {std::pair<size_t, size_t>{6, 6}, {20, 2}, {22, 6}, {32, 6}})
       std::fill_n(out.begin() + static_cast<ptrdiff_t>(at), length, uint8_t{0});
     return out;
   };
