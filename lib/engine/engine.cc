@@ -44,8 +44,9 @@ enum class Addressee : uint8_t { other, here, shared };
   return virtual_here ? Addressee::here : Addressee::other;
 }
 
-// What is for one host is that also where a group address carried it.
-void forget_group(Packet& p) { p.frame[0] &= 0xfe; }
+// A share that was taken is for this node as if it had come alone, also at a worker that it is handed to, and is for
+// one host also where a group address carried it.
+void take_as_own(Packet& p, const InterfaceInfo& i) { std::memcpy(p.frame, i.mac.bytes.data(), i.mac.bytes.size()); }
 
 bool own_virtual_mac(const Packet& p) { return Mac::from_wire(p.frame) == virtual_mac(p.frame[5]); }
 
@@ -169,7 +170,7 @@ bool Engine::Impl::receive_ip(Packet& p, const CarpSharing* sharing) {
       drop(p, DropReason::carp_share);
       return false;
     }
-    forget_group(p);
+    take_as_own(p, snapshot->interface(p.in));
   }
   Punt kind = Punt::arp;
   const bool common = p.proto == kProtoTcp || p.proto == kProtoUdp;
