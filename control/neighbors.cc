@@ -54,6 +54,12 @@ void Neighbors::set_master(InterfaceId id, uint8_t vhid, bool master) {
   roles_.master[id - 1u][vhid] = master;
 }
 
+// Whoever holds it says so from a MAC address of its own kind, ucarp from its port's: that is no neighbour.
+bool Neighbors::is_virtual(const NeighborInterface& i, Af af, const Address& address) {
+  return std::any_of(i.virtuals.begin(), i.virtuals.end(),
+                     [&](const VirtualAddress& v) { return v.address.af == af && v.address.addr == address; });
+}
+
 const NeighborInterface* Neighbors::interface(InterfaceId id) const {
   return id == kNoInterface || id > interfaces_.size() ? nullptr : &interfaces_[id - 1u];
 }
@@ -236,7 +242,7 @@ void Neighbors::confirm(Time now, const Key& key, Entry& entry, const Mac& mac) 
 
 void Neighbors::learn(Time now, const NeighborInterface& i, Af af, const Address& address, const Mac& mac,
                       bool may_create) {
-  if (address.is_zero() || !on_link(i, af, address)) return;
+  if (address.is_zero() || !on_link(i, af, address) || is_virtual(i, af, address)) return;
   const Key key{i.id, {af, address}};
   const auto it = entries_.find(key);
   Entry* entry = it == entries_.end() ? nullptr : &it->second;

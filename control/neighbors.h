@@ -145,6 +145,7 @@ class Neighbors {
   // For an address of ours on this interface; none when it is not ours, or not now.
   [[nodiscard]] std::optional<Answer> answer(const NeighborInterface& i, Af af, const Address& address) const;
   [[nodiscard]] bool is_own(const NeighborInterface& i, Af af, const Address& address) const;
+  [[nodiscard]] static bool is_virtual(const NeighborInterface& i, Af af, const Address& address);
   [[nodiscard]] bool is_own_mac(const NeighborInterface& i, const Mac& mac) const;
   [[nodiscard]] bool on_link(const NeighborInterface& i, Af af, const Address& address) const;
   [[nodiscard]] bool source_for(const NeighborInterface& i, Af af, const Address& target, Source& out) const;
