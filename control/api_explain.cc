@@ -121,7 +121,7 @@ void answer_explain(Node& node, Words words, const Respond& reply) {
   const auto target = [&node](InterfaceId interface, const IpAddress& destination) {
     for (const config::CarpGroup& g : node.config().carp.groups)
       for (const Prefix& a : g.addresses)
-        if (g.interface == interface && a.address() == destination) return virtual_mac(g.vhid);
+        if (g.interface == interface && a.address() == destination) return g.mac();
     return node.snapshot().interface(interface).mac;
   };
   scenario::ArrivingFrame arriving = scenario::arriving_frame(node.snapshot(), packet, at, target);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "lib/carp/announce.h"
+#include "lib/carp/mismatch.h"
 
 namespace twinwall {
 
@@ -31,6 +32,8 @@ struct CarpRunner::Group {
   uint16_t ip_id = 0;
   CarpGroupCounters counters;
 
+  // One of several nodes (`nodes`) that share the load.
+  [[nodiscard]] bool shares() const { return !config.nodes.empty(); }
   [[nodiscard]] bool has(Af af) const {
     return std::any_of(config.addresses.begin(), config.addresses.end(), [&](const Prefix& p) { return p.af == af; });
   }
@@ -43,20 +46,45 @@ carp::VhostConfig vhost_config(const config::CarpGroup& g, bool preempt) {
   c.advbase = g.advbase;
   c.advskew = g.advskew;
   c.preempt = preempt;
-  c.answer_masters = true;
+  // Of nodes that share, nobody's MAC address moves: there is nothing to announce and no last word to be had.
+  c.announce = g.nodes.empty();
+  c.answer_masters = g.nodes.empty();
   for (const auto& a : g.addresses) (a.af == Af::inet ? c.families.inet : c.families.inet6) = true;
   return c;
 }
 
-carp::Authenticator authenticator(const config::CarpGroup& g) {
+// Each node of a group that shares its load has an election of its own.
+std::vector<config::CarpGroup> by_vhid(const std::vector<config::CarpGroup>& groups) {
+  std::vector<config::CarpGroup> out;
+  for (const auto& g : groups) {
+    out.push_back(g);
+    for (size_t n = 0; n < g.nodes.size(); ++n) {
+      if (n != 0) out.push_back(g);
+      out.back().vhid = g.nodes[n].vhid;
+      out.back().advskew = g.nodes[n].advskew;
+    }
+  }
+  return out;
+}
+
+carp::Key key_of(const config::CarpGroup& g) {
   carp::Key key{};
   std::copy_n(g.key.begin(), std::min(g.key.size(), carp::kPassphraseMax), key.begin());
+  return key;
+}
+
+std::vector<IpAddress> addresses_of(const config::CarpGroup& g) {
   std::vector<IpAddress> addresses;
   for (const auto& a : g.addresses) addresses.push_back(a.address());
-  return {key, g.vhid, addresses};
+  return addresses;
 }
 
 constexpr int kMaintenanceDemotion = 240;
+
+carp::Authenticator authenticator(const config::CarpGroup& g) { return {key_of(g), g.vhid, addresses_of(g)}; }
+
+// As OpenBSD: so many failures in a row demote, times the nodes of the interface, and so many successes take it back.
+constexpr unsigned kSendErrorsPerNode = 3;
 
 }  // namespace
 
@@ -82,11 +110,13 @@ void CarpRunner::configure(Time now, const config::Carp& carp, std::vector<Inter
   demotion_interface_down_ = carp.demotion_interface_down;
   demotion_bulk_ = carp.demotion_bulk_sync;
   one_peer_ = carp.bfd.has_value();
+  demotion_send_errors_ = carp.demotion_send_errors;
+  sending_.resize(interfaces_.size());
 
   std::vector<std::unique_ptr<Group>> before = std::move(groups_);
   groups_.clear();
   configuring_ = true;
-  for (const auto& wanted : carp.groups) {
+  for (const auto& wanted : by_vhid(carp.groups)) {
     const auto same = [&](const auto& g) {
       return g != nullptr && g->config.vhid == wanted.vhid && g->config.interface == wanted.interface;
     };
@@ -100,7 +130,7 @@ void CarpRunner::configure(Time now, const config::Carp& carp, std::vector<Inter
     group->config = wanted;
     while (group->cookie == 0) group->cookie = random_();
     group->ip_id = static_cast<uint16_t>(random_());
-    output_.add_mac(wanted.interface, virtual_mac(wanted.vhid));
+    output_.add_mac(wanted.interface, wanted.mac());
     if (!link_up_[wanted.interface - 1u]) (void)group->vhost.link_down(now);
     (void)group->vhost.set_demotion(now, demotion());
     groups_.push_back(std::move(group));
@@ -115,11 +145,12 @@ void CarpRunner::configure(Time now, const config::Carp& carp, std::vector<Inter
 
 void CarpRunner::configure_group(Time now, Group& group, const config::CarpGroup& wanted, bool preempt) {
   const bool addresses_changed = group.config.addresses != wanted.addresses;
+  if (group.config.mac() != wanted.mac()) output_.add_mac(wanted.interface, wanted.mac());
   if (addresses_changed || group.config.key != wanted.key) group.authenticator = authenticator(wanted);
   group.config = wanted;
   Actions actions = group.vhost.configure(now, vhost_config(wanted, preempt));
   // A master's new address is unknown to the network until it is announced.
-  if (addresses_changed && group.vhost.role() == Role::master) actions.announce = true;
+  if (addresses_changed && group.vhost.role() == Role::master) actions.announce = wanted.nodes.empty();
   carry_out(now, group, actions);
 }
 
@@ -137,7 +168,10 @@ bool CarpRunner::interface_used(InterfaceId id) const {
 int CarpRunner::demotion() const {
   int sum = operator_demotion_ + (bulk_ ? demotion_bulk_ : 0) + (maintenance_ ? kMaintenanceDemotion : 0);
   for (const auto& i : interfaces_)
-    if (!link_up_[i.id - 1u] && interface_used(i.id)) sum += demotion_interface_down_;
+    if (interface_used(i.id)) {
+      if (!link_up_[i.id - 1u]) sum += demotion_interface_down_;
+      if (sending_[i.id - 1u].demoted) sum += demotion_send_errors_;
+    }
   return std::clamp(sum, 0, 255);
 }
 
@@ -166,6 +200,7 @@ void CarpRunner::set_operator_demotion(Time now, int demotion) {
 void CarpRunner::link_change(Time now, InterfaceId id, bool up) {
   if (id == kNoInterface || id > link_up_.size() || link_up_[id - 1u] == up) return;
   link_up_[id - 1u] = up;
+  sending_[id - 1u] = {};  // what failed before says nothing of the link that comes back
   // The nodes of the interface itself first: the others' rise of demotion is to be the last word of this moment.
   for (auto& g : groups_)
     if (g->config.interface == id) carry_out(now, *g, up ? g->vhost.link_up(now) : g->vhost.link_down(now));
@@ -184,11 +219,9 @@ void CarpRunner::receive(Time now, InterfaceId id, Bytes frame, size_t l3) {
   const Bytes packet = l3 <= frame.size() ? frame.subspan(l3) : Bytes{};
   const carp::Received r = carp::verify(packet, receivers);
   ++verdicts_[static_cast<size_t>(r.verdict)];
-  if (r.verdict != carp::Verdict::accept) {
-    spdlog::debug("carp: {}: advertisement refused: {}", id <= interfaces_.size() ? info(id).name : "?",
-                  carp::to_string(r.verdict));
-    return;
-  }
+  if (r.af != Af::none) ++totals_.received[r.af == Af::inet ? 0 : 1];
+  if (r.verdict != carp::Verdict::accept)
+    return refused(now, id, frame, r, r.receiver < found.size() ? found[r.receiver] : nullptr);
   Group& g = *found[r.receiver];
   ++g.counters.adverts_received[r.af == Af::inet ? 0 : 1];
   g.peer_known = true;
@@ -196,6 +229,11 @@ void CarpRunner::receive(Time now, InterfaceId id, Bytes frame, size_t l3) {
   g.peer_heard = now;
   const bool leaving = r.advert.advbase == carp::kBowOut && r.advert.advskew == carp::kBowOut;
   g.successor_heard = !leaving;
+  // Of a shared load the successor has been getting every packet all along: two would forward it from here on.
+  if (g.successor_heard && g.forward_until == Time::max() && g.shares()) {
+    g.forward_until = Time{};
+    publish();
+  }
   carry_out(now, g, g.vhost.receive(now, r.af, g.peer));
   if (one_peer_ && !leaving) spread_peer_demotion(now, g, r.af);
 }
@@ -210,6 +248,48 @@ void CarpRunner::spread_peer_demotion(Time now, const Group& heard, Af af) {
     g->peer.demote = heard.peer.demote;
     carry_out(now, *g, g->vhost.receive(now, af, g->peer));
   }
+}
+
+std::string CarpRunner::advice(const carp::Received& r, const Group* group, const Mac& source_mac) const {
+  switch (r.verdict) {
+    case carp::Verdict::badif: return "this interface has no CARP group: is a unicast peer set to its address?";
+    case carp::Verdict::badttl: return "it has passed a router or is forged";
+    case carp::Verdict::badlen:
+    case carp::Verdict::badsum: return "it is damaged, or VRRP, which has the same protocol number";
+    case carp::Verdict::badver: return "it is another protocol version, such as VRRPv3";
+    case carp::Verdict::loop:
+      return "our own advertisement came back: look for a loop or a mirroring port in the network";
+    default: break;
+  }
+  if (r.verdict != carp::Verdict::badauth || group == nullptr) return {};
+  carp::Suspect s;
+  s.key = key_of(group->config);
+  s.vhid = group->config.vhid;
+  s.addresses = addresses_of(group->config);
+  s.source_mac = source_mac;
+  s.others.push_back(r.source);
+  for (const auto& other : groups_)
+    if (other.get() != group && other->config.interface == group->config.interface)
+      for (const auto& a : addresses_of(other->config)) s.others.push_back(a);
+  return carp::advice(carp::find_mismatch(r.advert, s), s.vhid);
+}
+
+void CarpRunner::refused(Time now, InterfaceId id, Bytes frame, const carp::Received& r, const Group* group) {
+  if (r.verdict == carp::Verdict::badvhid || r.verdict == carp::Verdict::not_carp) return;
+  const auto held = refusal_log_[static_cast<size_t>(r.verdict)].pass(now);
+  if (!held || frame.size() < kEthernetHeader) return;
+  CarpRefusal& last = last_refusal_;
+  last.verdict = r.verdict;
+  last.interface = id;
+  last.vhid = r.advert.vhid;
+  last.source = r.source;
+  last.source_mac = Mac::from_wire(&frame[6]);
+  last.at = now;
+  last.advice = advice(r, r.verdict == carp::Verdict::badauth ? group : nullptr, last.source_mac);
+  spdlog::warn("carp: {} on {} from {} ({}) refused: {}: {}{}",
+               last.vhid != 0 ? fmt::format("vhid {}", last.vhid) : "an advertisement",
+               id <= interfaces_.size() ? info(id).name : "?", to_string(last.source), to_string(last.source_mac),
+               carp::to_string(r.verdict), last.advice, *held != 0 ? fmt::format(" ({} more before)", *held) : "");
 }
 
 void CarpRunner::peer_gone(Time now) {
@@ -241,8 +321,9 @@ void CarpRunner::note_role(Time now, Group& group, carp::Cause cause) {
   group.known_role = to;
   group.cause = cause;
   ++group.transitions;
+  if (to == Role::master) ++totals_.became_master;
   if (from == Role::master) {
-    const bool planned = to == Role::backup || cause == carp::Cause::stopped;
+    const bool planned = !group.shares() && (to == Role::backup || cause == carp::Cause::stopped);
     group.forward_until = planned ? now + kLinger : Time{};
     if (bowed_out_) group.forward_until = Time::max();
   }
@@ -259,15 +340,39 @@ void CarpRunner::publish() {
   roles->master.resize(interfaces_.size());
   for (const auto& g : groups_) {
     const bool forwards = g->vhost.role() == Role::master || g->forward_until != Time{};
-    roles->master[g->config.interface - 1u][g->config.vhid] = forwards;
+    roles->set(g->config, g->config.vhid, forwards);
   }
-  if (published_ != nullptr && published_->master == roles->master) return;
+  if (published_ != nullptr && *published_ == *roles) return;
   published_ = roles;
   output_.publish(std::move(roles));
 }
 
-void CarpRunner::transmit(Group& group, Bytes frame) {
-  if (!output_.send(group.config.interface, frame)) ++group.counters.send_errors;
+bool CarpRunner::transmit(Group& group, Bytes frame) {
+  if (output_.send(group.config.interface, frame)) return true;
+  ++group.counters.send_errors;
+  ++totals_.send_errors;
+  return false;
+}
+
+// Told to the groups at the next poll: this may be in the middle of a round over them.
+void CarpRunner::note_sending(InterfaceId id, bool sent) {
+  Sending& s = sending_[id - 1u];
+  const auto nodes = std::count_if(groups_.begin(), groups_.end(),
+                                   [&](const auto& g) { return g != nullptr && g->config.interface == id; });
+  const unsigned limit = kSendErrorsPerNode * static_cast<unsigned>(std::max<ptrdiff_t>(nodes, 1));
+  const bool before = s.demoted;
+  if (!sent) {
+    s.successes = 0;
+    if (!s.demoted && ++s.errors >= limit) s.demoted = true;
+  } else if (!s.demoted) {
+    s.errors = 0;
+  } else if (++s.successes >= limit) {
+    s = {};
+  }
+  if (s.demoted == before) return;
+  sending_changed_ = true;
+  spdlog::warn("carp: {}: {} advertisements in a row {}", info(id).name, limit,
+               s.demoted ? "could not be sent: this node is demoted" : "were sent again: no longer demoted for it");
 }
 
 void CarpRunner::send_adverts(Group& group, const carp::Advertised& values) {
@@ -287,14 +392,18 @@ void CarpRunner::send_advert(Group& group, Af af, const carp::Advertised& values
   }
   if (c.peer && c.peer->af == af) {
     const Mac* mac = output_.peer_mac(c.interface, *c.peer);
-    if (mac == nullptr) {
+    if (mac == nullptr) {  // nobody there is no fault of ours
       ++group.counters.send_errors;
+      ++totals_.send_errors;
       return;
     }
     envelope.peer = c.peer->addr;
     envelope.ethernet_destination = *mac;
     envelope.ethernet_source = i.mac;
   }
+  // OpenBSD sends from the address that must stay unlearnt itself, with the group bit set in mode ip, which bridges
+  // drop. No receiver looks at it.
+  if (group.shares() && !envelope.ethernet_source) envelope.ethernet_source = c.hides_mac() ? i.mac : c.mac();
   envelope.ip_id = ++group.ip_id;
   const carp::AddressSet set = carp::sent_address_set(carp::Dialect::openbsd);
   const carp::Advert advert = carp::make_advert(group.authenticator, set, c.vhid, values, group.cookie);
@@ -302,10 +411,14 @@ void CarpRunner::send_advert(Group& group, Af af, const carp::Advertised& values
   const size_t n = carp::build_frame(advert, envelope, frame);
   if (n == 0) {
     ++group.counters.send_errors;
+    ++totals_.send_errors;
     return;
   }
+  const bool sent = transmit(group, Bytes(frame).first(n));
+  note_sending(c.interface, sent);
+  if (!sent) return;
   ++group.counters.adverts_sent[af == Af::inet ? 0 : 1];
-  transmit(group, Bytes(frame).first(n));
+  ++totals_.sent[af == Af::inet ? 0 : 1];
 }
 
 void CarpRunner::announce(Group& group) {
@@ -316,7 +429,7 @@ void CarpRunner::announce(Group& group) {
     const size_t n = a.af == Af::inet ? carp::build_gratuitous_arp(mac, mac, a.addr, frame)
                                       : carp::build_unsolicited_na(mac, i.link_local, a.addr, true, frame);
     ++group.counters.announcements;
-    transmit(group, Bytes(frame).first(n));
+    (void)transmit(group, Bytes(frame).first(n));
   }
 }
 
@@ -353,6 +466,7 @@ void CarpRunner::release(Time now) {
 }
 
 void CarpRunner::poll(Time now) {
+  if (std::exchange(sending_changed_, false)) spread_demotion(now);
   bool changed = false;
   for (auto& g : groups_) {
     if (g->vhost.next_deadline() <= now) carry_out(now, *g, g->vhost.deadline(now));
@@ -365,7 +479,7 @@ void CarpRunner::poll(Time now) {
 }
 
 Time CarpRunner::next_deadline() const {
-  Time earliest = Time::max();
+  Time earliest = sending_changed_ ? Time{} : Time::max();
   for (const auto& g : groups_) {
     earliest = std::min(earliest, g->vhost.next_deadline());
     if (g->forward_until != Time{}) earliest = std::min(earliest, g->forward_until);
@@ -388,6 +502,9 @@ std::vector<CarpStatus> CarpRunner::status(Time now) const {
     s.advskew = g->config.advskew;
     s.demotion = g->vhost.demotion();
     s.addresses = g->config.addresses;
+    s.mac = g->config.mac();
+    s.balancing = g->config.balancing;
+    s.leader = g->shares() ? g->config.nodes.front().vhid : g->config.vhid;
     s.transitions = g->transitions;
     s.transitions_to_master = g->vhost.transitions_to_master();
     s.in_role = g->transitions == 0 ? Duration{} : now - g->vhost.role_since();

@@ -10,13 +10,19 @@
 // What a detector of lost peers says is an opinion: should the old master live, it answers the new one's advertisement
 // and the election's rules decide.
 //
-// Demotion, as PF has it, is one number for all groups: links of CARP interfaces that are down, a bulk transfer under
-// way, and what the operator adds; so a node that lost one side gives up all of them (with every group's peers
-// comparing demotion before skew). Where BFD says that there is one other node, its demotion heard in one group counts
-// for all of them: the group on the interface whose link it lost hears nothing more, and need not wait for its timer.
+// Demotion, as PF has it, is one number for all groups: links of CARP interfaces that are down, interfaces that
+// advertisements cannot leave by, a bulk transfer under way, and what the operator adds; so a node that lost one side
+// gives up all of them (with every group's peers comparing demotion before skew). Where BFD says that there is one
+// other node, its demotion heard in one group counts for all of them: the group on the interface whose link it lost
+// hears nothing more, and need not wait for its timer.
+//
+// A group that shares its load is one election a node, over the same addresses. Every machine gets all its packets and
+// the workers take those of the vhids that are MASTER here (engine/share.h), so what waits on the wire waits for
+// nobody: nothing is announced, and a role that is lost is lost at once.
 //
 // Owned and called by the control thread; time comes in. Frames are untrusted and verified by lib/carp; every refused
-// one is counted by its reason, named as `netstat -s -p carp` does.
+// one is counted by its reason, named as `netstat -s -p carp` does, and now and then one is told with its sender and
+// what to do about it. Vhids that are not known here are only counted: others may use CARP on the same wire.
 #pragma once
 
 #include <array>
@@ -25,6 +31,7 @@
 #include <string>
 #include <vector>
 
+#include "control/log_gate.h"
 #include "lib/base/bytes.h"
 #include "lib/base/time.h"
 #include "lib/carp/advert.h"
@@ -53,6 +60,25 @@ struct CarpGroupCounters {
   uint64_t announcements = 0;  // frames
 };
 
+// Of all groups since the start, as `netstat -s -p carp` has them beside the verdicts. [0] IPv4, [1] IPv6.
+struct CarpTotals {
+  uint64_t received[2] = {0, 0};  // CARP packets, believed or not
+  uint64_t sent[2] = {0, 0};      // advertisements
+  uint64_t send_errors = 0;
+  uint64_t became_master = 0;
+};
+
+// The last advertisement that was not believed, of those that an operator should know of.
+struct CarpRefusal {
+  carp::Verdict verdict = carp::Verdict::accept;  // accept: there was none
+  InterfaceId interface = kNoInterface;
+  uint8_t vhid = 0;  // 0: could not be read
+  IpAddress source;
+  Mac source_mac;
+  Time at{};
+  std::string advice;  // what it may be and what to do
+};
+
 struct CarpStatus {
   uint8_t vhid = 0;
   InterfaceId interface = kNoInterface;
@@ -60,6 +86,9 @@ struct CarpStatus {
   uint8_t advbase = 1, advskew = 0;
   int demotion = 0;
   std::vector<Prefix> addresses;
+  Mac mac;  // of the addresses
+  config::Balancing balancing = config::Balancing::none;
+  uint8_t leader = 0;        // vhid that answers for the addresses; not its own only where nodes share the load
   uint64_t transitions = 0;  // changes of role since the start
   uint64_t transitions_to_master = 0;
   Duration in_role{};
@@ -112,8 +141,12 @@ class CarpRunner {
   [[nodiscard]] bool any_master() const;
   [[nodiscard]] int demotion() const;
   [[nodiscard]] std::vector<CarpStatus> status(Time now) const;
+  // As the workers have it; null before the first is published.
+  [[nodiscard]] const std::shared_ptr<const CarpRoles>& roles() const { return published_; }
   // By carp::Verdict; `accept` counts what was believed.
   [[nodiscard]] const std::array<uint64_t, carp::kVerdicts>& verdicts() const { return verdicts_; }
+  [[nodiscard]] const CarpTotals& totals() const { return totals_; }
+  [[nodiscard]] const CarpRefusal& last_refusal() const { return last_refusal_; }
 
  private:
   struct Group;
@@ -125,7 +158,10 @@ class CarpRunner {
   void send_adverts(Group& group, const carp::Advertised& values);
   void send_advert(Group& group, Af af, const carp::Advertised& values);
   void announce(Group& group);
-  void transmit(Group& group, Bytes frame);
+  bool transmit(Group& group, Bytes frame);
+  void note_sending(InterfaceId id, bool sent);
+  void refused(Time now, InterfaceId id, Bytes frame, const carp::Received& r, const Group* group);
+  [[nodiscard]] std::string advice(const carp::Received& r, const Group* group, const Mac& source_mac) const;
   void publish();
   void spread_demotion(Time now);
   void spread_peer_demotion(Time now, const Group& heard, Af af);
@@ -136,6 +172,14 @@ class CarpRunner {
   std::vector<std::unique_ptr<Group>> groups_;
   std::vector<InterfaceInfo> interfaces_;
   std::vector<bool> link_up_;  // [id - 1]
+  // Advertisements of an interface that failed in a row, and that went out in a row since.
+  struct Sending {
+    unsigned errors = 0, successes = 0;
+    bool demoted = false;
+  };
+  std::vector<Sending> sending_;  // [id - 1]
+  bool sending_changed_ = false;  // some `demoted`, which nobody was told of yet
+  uint8_t demotion_send_errors_ = 240;
   uint8_t demotion_interface_down_ = 240;
   uint8_t demotion_bulk_ = 32;
   bool one_peer_ = false;  // all groups share one other node (the one that BFD watches)
@@ -147,6 +191,9 @@ class CarpRunner {
   bool configuring_ = false;  // groups_ is not whole
   std::shared_ptr<const CarpRoles> published_;
   std::array<uint64_t, carp::kVerdicts> verdicts_{};
+  CarpTotals totals_;
+  CarpRefusal last_refusal_;
+  std::vector<LogGate> refusal_log_{carp::kVerdicts, LogGate{10s}};  // by verdict
 };
 
 }  // namespace twinwall

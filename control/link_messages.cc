@@ -15,6 +15,13 @@ Mac read_mac(Reader& r) {
   return b.empty() ? Mac{} : Mac::from_wire(b.data());
 }
 
+bool can_be_told(const Mac& mac) {
+  if (!mac.is_group()) return mac != Mac{};
+  Mac shared = virtual_mac(mac.bytes[5]);
+  shared.bytes[0] |= 1;
+  return mac == shared;
+}
+
 Address read_v4(Reader& r) {
   const Bytes b = r.bytes(4);
   return b.empty() ? Address{} : Address::v4_wire(b.data());
@@ -37,7 +44,7 @@ DiscoveryFault parse_options(Bytes options, uint8_t wanted, DiscoveryMessage& ou
     if (!r.ok()) return DiscoveryFault::option;
     if (kind != wanted || length != kLinkLayerOption) continue;
     const Mac mac = Mac::from_wire(body.data());
-    if (mac.is_group() || mac == Mac{}) return DiscoveryFault::value;
+    if (!can_be_told(mac)) return DiscoveryFault::value;
     out.link_layer = mac;
   }
   return DiscoveryFault::none;
@@ -85,7 +92,7 @@ std::optional<ArpMessage> parse_arp(Bytes arp) {
   if (!r.ok() || hardware != 1 || protocol != kEtherTypeIpv4 || hardware_length != 6 || protocol_length != 4)
     return std::nullopt;
   if (m.operation != kArpRequest && m.operation != kArpReply) return std::nullopt;
-  if (m.sender_mac.is_group() || m.sender_mac == Mac{}) return std::nullopt;
+  if (!can_be_told(m.sender_mac)) return std::nullopt;
   if (is_multicast(Af::inet, m.sender) || m.sender == Address::v4(0xffffffff)) return std::nullopt;
   return m;
 }

@@ -27,7 +27,7 @@ struct ArpMessage {
   Address sender, target;
 };
 // `arp` starts behind the Ethernet header. Nothing for other hardware or protocols, short packets, and senders that
-// cannot be a station (group or all-zero MAC).
+// cannot be a station (all-zero MAC, or a group that is not CARP's for nodes that share a load).
 [[nodiscard]] std::optional<ArpMessage> parse_arp(Bytes arp);
 [[nodiscard]] size_t build_arp(const Mac& ethernet_destination, const Mac& ethernet_source, const ArpMessage& message,
                                MutableBytes out);

@@ -232,6 +232,13 @@ void add_carp(Families& f, const Node& node, Time now) {
   }
   f.counter("carp_send_errors_total", "Frames of a group that could not be sent.");
   for (const auto& s : groups) f.add(labels(s), s.counters.send_errors);
+  const CarpTotals& totals = node.carp().totals();
+  f.counter("carp_packets_total", "CARP packets of all vhids by direction and family, believed or not.");
+  for (const int v6 : {0, 1}) {
+    const char* family = v6 != 0 ? "inet6" : "inet";
+    f.add({{"direction", "in"}, {"family", family}}, totals.received[v6]);
+    f.add({{"direction", "out"}, {"family", family}}, totals.sent[v6]);
+  }
   f.counter("carp_received_packets_total", "CARP packets by what became of them.");
   const auto& verdicts = node.carp().verdicts();
   for (size_t v = 0; v < verdicts.size(); ++v)

@@ -27,7 +27,7 @@ std::vector<NeighborInterface> neighbor_interfaces(const config::Config& config,
     out.push_back({i.id, info.mac, info.link_local, i.addresses, {}});
   }
   for (const auto& g : config.carp.groups)
-    for (const auto& a : g.addresses) out[g.interface - 1u].virtuals.push_back({a, g.vhid});
+    for (const auto& a : g.addresses) out[g.interface - 1u].virtuals.push_back({a, g.vhid, g.mac(), g.hides_mac()});
   return out;
 }
 
@@ -54,6 +54,12 @@ void Neighbors::set_master(InterfaceId id, uint8_t vhid, bool master) {
   roles_.master[id - 1u][vhid] = master;
 }
 
+// Whoever holds it says so from a MAC address of its own kind, ucarp from its port's: that is no neighbour.
+bool Neighbors::is_virtual(const NeighborInterface& i, Af af, const Address& address) {
+  return std::any_of(i.virtuals.begin(), i.virtuals.end(),
+                     [&](const VirtualAddress& v) { return v.address.af == af && v.address.addr == address; });
+}
+
 const NeighborInterface* Neighbors::interface(InterfaceId id) const {
   return id == kNoInterface || id > interfaces_.size() ? nullptr : &interfaces_[id - 1u];
 }
@@ -65,20 +71,18 @@ bool Neighbors::is_own(const NeighborInterface& i, Af af, const Address& address
   return std::any_of(i.own.begin(), i.own.end(), [&](const Prefix& p) { return p.af == af && p.addr == address; });
 }
 
-const Mac* Neighbors::answer_mac(const NeighborInterface& i, Af af, const Address& address, Mac& scratch) const {
-  if (is_own(i, af, address)) return &i.mac;
+std::optional<Neighbors::Answer> Neighbors::answer(const NeighborInterface& i, Af af, const Address& address) const {
+  if (is_own(i, af, address)) return Answer{i.mac, i.mac};
   for (const auto& v : i.virtuals) {
     if (v.address.af != af || v.address.addr != address || !is_master(i.id, v.vhid)) continue;
-    scratch = virtual_mac(v.vhid);
-    return &scratch;
+    return Answer{v.mac, v.hidden ? i.mac : v.mac};
   }
-  return nullptr;
+  return std::nullopt;
 }
 
 bool Neighbors::is_own_mac(const NeighborInterface& i, const Mac& mac) const {
   if (mac == i.mac) return true;
-  return std::any_of(i.virtuals.begin(), i.virtuals.end(),
-                     [&](const VirtualAddress& v) { return virtual_mac(v.vhid) == mac; });
+  return std::any_of(i.virtuals.begin(), i.virtuals.end(), [&](const VirtualAddress& v) { return v.mac == mac; });
 }
 
 bool Neighbors::on_link(const NeighborInterface& i, Af af, const Address& address) const {
@@ -92,26 +96,26 @@ bool Neighbors::on_link(const NeighborInterface& i, Af af, const Address& addres
 // its own may use the virtual address while it holds it.
 bool Neighbors::source_for(const NeighborInterface& i, Af af, const Address& target, Source& out) const {
   if (af == Af::inet6 && is_link_local(af, target)) {
-    out = {i.link_local, i.mac};
+    out = {i.link_local, i.mac, i.mac};
     return true;
   }
   for (const auto& p : i.own) {
     if (p.af != af || !p.contains(target)) continue;
-    out = {p.addr, i.mac};
+    out = {p.addr, i.mac, i.mac};
     return true;
   }
   for (const auto& v : i.virtuals) {
     if (v.address.af != af || !v.address.contains(target) || !is_master(i.id, v.vhid)) continue;
-    out = {v.address.addr, virtual_mac(v.vhid)};
+    out = {v.address.addr, v.mac, v.hidden ? i.mac : v.mac};
     return true;
   }
   if (af == Af::inet6) {
-    out = {i.link_local, i.mac};
+    out = {i.link_local, i.mac, i.mac};
     return true;
   }
   const auto any = std::find_if(i.own.begin(), i.own.end(), [&](const Prefix& p) { return p.af == af; });
   if (any == i.own.end()) return false;
-  out = {any->addr, i.mac};
+  out = {any->addr, i.mac, i.mac};
   return true;
 }
 
@@ -131,7 +135,7 @@ void Neighbors::ask(const NeighborInterface& i, const Key& key, const Entry& ent
   size_t n = 0;
   if (key.address.af == Af::inet) {
     const ArpMessage m{kArpRequest, source.mac, {}, source.address, target};
-    n = build_arp(probe ? entry.mac : kBroadcastMac, source.mac, m, frame);
+    n = build_arp(probe ? entry.mac : kBroadcastMac, source.ethernet, m, frame);
     ++counters_.arp_requests_sent;
   } else {
     const Address group = solicited_node(target);
@@ -141,7 +145,7 @@ void Neighbors::ask(const NeighborInterface& i, const Key& key, const Entry& ent
     m.destination = probe ? target : group;
     m.target = target;
     m.link_layer = source.mac;
-    n = build_discovery(probe ? entry.mac : multicast_mac(Af::inet6, group), source.mac, m, frame);
+    n = build_discovery(probe ? entry.mac : multicast_mac(Af::inet6, group), source.ethernet, m, frame);
     ++counters_.nd_solicits_sent;
   }
   transmit(i.id, Bytes(frame).first(n));
@@ -238,7 +242,7 @@ void Neighbors::confirm(Time now, const Key& key, Entry& entry, const Mac& mac) 
 
 void Neighbors::learn(Time now, const NeighborInterface& i, Af af, const Address& address, const Mac& mac,
                       bool may_create) {
-  if (address.is_zero() || !on_link(i, af, address)) return;
+  if (address.is_zero() || !on_link(i, af, address) || is_virtual(i, af, address)) return;
   const Key key{i.id, {af, address}};
   const auto it = entries_.find(key);
   Entry* entry = it == entries_.end() ? nullptr : &it->second;
@@ -265,13 +269,13 @@ void Neighbors::receive_arp(Time now, InterfaceId id, Bytes frame, size_t l3) {
     output_.conflict(id, {Af::inet, m->sender}, m->sender_mac);
     return;
   }
-  Mac scratch;
-  const Mac* answer = answer_mac(*i, Af::inet, m->target, scratch);
+  const auto ours = answer(*i, Af::inet, m->target);
   const bool request = m->operation == kArpRequest;
-  learn(now, *i, Af::inet, m->sender, m->sender_mac, request && answer != nullptr);
-  if (!request || answer == nullptr) return;
+  learn(now, *i, Af::inet, m->sender, m->sender_mac, request && ours);
+  if (!request || !ours) return;
   std::array<uint8_t, kLinkMessageMax> reply;
-  const size_t n = build_arp(m->sender_mac, *answer, {kArpReply, *answer, m->sender_mac, m->target, m->sender}, reply);
+  const ArpMessage message{kArpReply, ours->mac, m->sender_mac, m->target, m->sender};
+  const size_t n = build_arp(m->sender_mac, ours->source, message, reply);
   ++counters_.arp_replies_sent;
   transmit(id, Bytes(reply).first(n));
 }
@@ -292,9 +296,8 @@ void Neighbors::receive_discovery(Time now, InterfaceId id, Bytes frame, size_t 
 }
 
 void Neighbors::solicited(Time now, const NeighborInterface& i, const DiscoveryMessage& m) {
-  Mac scratch;
-  const Mac* answer = answer_mac(i, Af::inet6, m.target, scratch);
-  if (answer == nullptr) return;
+  const auto ours = answer(i, Af::inet6, m.target);
+  if (!ours) return;
   const bool unspecified = m.source.is_zero();
   Mac to = multicast_mac(Af::inet6, all_nodes());
   if (!unspecified && m.link_layer) {
@@ -314,9 +317,9 @@ void Neighbors::solicited(Time now, const NeighborInterface& i, const DiscoveryM
   reply.router = true;
   reply.solicited = !unspecified;
   reply.override_entry = true;
-  reply.link_layer = *answer;
+  reply.link_layer = ours->mac;
   std::array<uint8_t, kLinkMessageMax> frame;
-  const size_t n = build_discovery(to, *answer, reply, frame);
+  const size_t n = build_discovery(to, ours->source, reply, frame);
   ++counters_.nd_adverts_sent;
   transmit(i.id, Bytes(frame).first(n));
 }

@@ -29,7 +29,9 @@ namespace twinwall {
 
 struct VirtualAddress {
   Prefix address;
-  uint8_t vhid = 0;
+  uint8_t vhid = 0;     // who is MASTER of it answers
+  Mac mac;              // where the address is
+  bool hidden = false;  // … and nothing may come from there: a switch would learn it
 };
 
 // What the machine must know of an interface.
@@ -130,14 +132,20 @@ class Neighbors {
   struct Source {
     Address address;
     Mac mac;
+    Mac ethernet;
   };
   using Entries = std::map<Key, Entry>;
 
   [[nodiscard]] const NeighborInterface* interface(InterfaceId id) const;
   [[nodiscard]] bool is_master(InterfaceId id, uint8_t vhid) const;
-  // The MAC to answer with for an address of ours on this interface; null when it is not ours, or not now.
-  [[nodiscard]] const Mac* answer_mac(const NeighborInterface& i, Af af, const Address& address, Mac& scratch) const;
+  struct Answer {
+    Mac mac;     // what is said
+    Mac source;  // of the frame that says it
+  };
+  // For an address of ours on this interface; none when it is not ours, or not now.
+  [[nodiscard]] std::optional<Answer> answer(const NeighborInterface& i, Af af, const Address& address) const;
   [[nodiscard]] bool is_own(const NeighborInterface& i, Af af, const Address& address) const;
+  [[nodiscard]] static bool is_virtual(const NeighborInterface& i, Af af, const Address& address);
   [[nodiscard]] bool is_own_mac(const NeighborInterface& i, const Mac& mac) const;
   [[nodiscard]] bool on_link(const NeighborInterface& i, Af af, const Address& address) const;
   [[nodiscard]] bool source_for(const NeighborInterface& i, Af af, const Address& target, Source& out) const;

@@ -122,6 +122,7 @@ CarpRoles Node::roles(Time now) const {
   out.master.resize(config_.interfaces.size());
   for (const CarpStatus& s : carp_.status(now))
     if (s.role == carp::Role::master) out.master[s.interface - 1u].set(s.vhid);
+  if (carp_.roles() != nullptr) out.sharing = carp_.roles()->sharing;
   return out;
 }
 

@@ -158,7 +158,7 @@ Json show_carp(const Node& node, Time now) {
               {"advskew", s.advskew},
               {"demotion", s.demotion},
               {"addresses", addresses},
-              {"mac", to_string(virtual_mac(s.vhid))},
+              {"mac", to_string(s.mac)},
               {"transitions", s.transitions},
               {"became_master", s.transitions_to_master},
               {"last_change", seconds(s.in_role)},
@@ -167,6 +167,10 @@ Json show_carp(const Node& node, Time now) {
               {"adverts_received", s.counters.adverts_received[0] + s.counters.adverts_received[1]},
               {"send_errors", s.counters.send_errors},
               {"announcements", s.counters.announcements}};
+    if (s.balancing != config::Balancing::none) {
+      g["balancing"] = config::to_string(s.balancing);
+      g["leader"] = s.leader;
+    }
     if (s.peer_known)
       g["peer"] = {{"advbase", s.peer.advbase},
                    {"advskew", s.peer.advskew},
@@ -178,13 +182,29 @@ Json show_carp(const Node& node, Time now) {
   const auto& verdicts = node.carp().verdicts();
   for (size_t v = 0; v < verdicts.size(); ++v)
     counters[std::string(carp::to_string(static_cast<carp::Verdict>(v)))] = verdicts[v];
-  return {{"groups", groups},
-          {"preempt", node.config().carp.preempt},
-          {"maintenance", node.in_maintenance()},
-          {"ready", node.not_ready().empty()},
-          {"not_ready", node.not_ready()},
-          {"demotion", node.carp().demotion()},
-          {"counters", counters}};
+  const CarpTotals& t = node.carp().totals();
+  counters.update({{"received-ipv4", t.received[0]},
+                   {"received-ipv6", t.received[1]},
+                   {"sent-ipv4", t.sent[0]},
+                   {"sent-ipv6", t.sent[1]},
+                   {"send-errors", t.send_errors},
+                   {"transitions-to-master", t.became_master}});
+  Json out = {{"groups", groups},
+              {"preempt", node.config().carp.preempt},
+              {"maintenance", node.in_maintenance()},
+              {"ready", node.not_ready().empty()},
+              {"not_ready", node.not_ready()},
+              {"demotion", node.carp().demotion()},
+              {"counters", counters}};
+  if (const CarpRefusal& last = node.carp().last_refusal(); last.verdict != carp::Verdict::accept)
+    out["last_refused"] = {{"why", carp::to_string(last.verdict)},
+                           {"vhid", last.vhid},
+                           {"interface", interface_name(node, last.interface)},
+                           {"source", to_string(last.source)},
+                           {"source_mac", to_string(last.source_mac)},
+                           {"age", seconds(now - last.at)},
+                           {"advice", last.advice}};
+  return out;
 }
 
 Json show_bfd(const Node& node, Time now) {

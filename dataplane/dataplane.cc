@@ -51,6 +51,7 @@ void warn_of_shared_cores(const config::Config& config) {
 bool check_ports(const config::Config& config, StartResult& result) {
   std::map<std::string, std::string> users;
   for (const auto& i : config.interfaces) {
+    if (i.port_kind == config::PortKind::vlan) continue;
     const std::string device = i.port_kind == config::PortKind::vdev ? ethdev_name(i.port_kind, i.port, i.id) : i.port;
     const auto [user, fresh] = users.emplace(device, i.name);
     if (!fresh)

@@ -182,6 +182,7 @@ bool EthdevPort::refresh() {
 }
 
 bool EthdevPort::add_mac(const Mac& mac) {
+  if (mac.is_group() && rte_eth_allmulticast_get(id_) == 1) return true;
   rte_ether_addr address = ether_address(mac);
   if (rte_eth_dev_mac_addr_add(id_, &address, 0) == 0) return true;
   return rte_eth_promiscuous_enable(id_) == 0 || rte_eth_promiscuous_get(id_) == 1;

@@ -29,6 +29,7 @@ MemoryPlan plan_memory(const config::Config& config, const DataplaneOptions& opt
   uint32_t largest = 1500;
   unsigned device_queues = 0;
   for (const auto& i : config.interfaces) {
+    if (i.port_kind == config::PortKind::vlan) continue;
     largest = std::max<uint32_t>(largest, i.mtu);
     const bool sync = i.id == options.sync_interface;
     if (i.port_kind == config::PortKind::kernel)

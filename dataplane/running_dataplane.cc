@@ -18,6 +18,7 @@
 
 #include "dataplane/mbuf.h"
 #include "dataplane/routes_fib.h"
+#include "lib/engine/vlan.h"
 #include "lib/net/headers.h"
 
 namespace twinwall {
@@ -27,6 +28,21 @@ constexpr unsigned kPoolCache = 256;
 constexpr auto kLookInterval = 100ms;  // at links that do not report
 constexpr auto kHintInterval = 60s;
 constexpr size_t kLargestSyncFrame = 16384;
+constexpr size_t kLargestFrame = 16384;
+
+// 0: too long. As OpenBSD, CARP goes before everything else of the node's own.
+size_t tagged_copy(Bytes frame, uint16_t vlan, MutableBytes out) {
+  constexpr uint8_t kCarpPrio = 6;
+  if (frame.size() < kEthernetHeader + kIpv4Header || frame.size() + kVlanTag > out.size()) return 0;
+  const uint16_t type = load_be16(&frame[kMacs]);
+  const bool carp = (type == kEtherTypeIpv4 && frame[kEthernetHeader + 9] == kProtoCarp) ||
+                    (type == kEtherTypeIpv6 && frame[kEthernetHeader + 6] == kProtoCarp);
+  std::memcpy(out.data(), frame.data(), kMacs);
+  store_be16(&out[kMacs], kEtherTypeVlan);
+  store_be16(&out[kMacs + 2], tag_control(vlan, carp ? kCarpPrio : kDefaultPrio));
+  std::memcpy(&out[kMacs + kVlanTag], &frame[kMacs], frame.size() - kMacs);
+  return frame.size() + kVlanTag;
+}
 
 uint64_t random64() {
   uint64_t value = 0;
@@ -126,7 +142,9 @@ void RunningDataplane::make_table() {
 
 bool RunningDataplane::open_ports(std::string& error, config::Position& at) {
   const QuietErrors quiet;  // a failure is told with its reason; drivers complain of much that does no harm
+  port_of_.assign(config_.interfaces.size(), nullptr);
   for (const auto& i : config_.interfaces) {
+    if (i.port_kind == config::PortKind::vlan) continue;
     Port::Options o;
     o.id = i.id;
     o.kind = i.port_kind;
@@ -141,11 +159,15 @@ bool RunningDataplane::open_ports(std::string& error, config::Position& at) {
       at = i.port_at;
       return false;
     }
-    shared_->ports[i.id] = opened.get();
-    macs_.push_back(opened->mac());
+    port_of_[i.id - 1u] = opened.get();
     ports_.push_back(std::move(opened));
   }
-  oversize_told_.assign(ports_.size(), 0);
+  for (const auto& i : config_.interfaces) {
+    if (i.port_kind == config::PortKind::vlan) port_of_[i.id - 1u] = port(i.parent);
+    shared_->ports[i.id] = port(i.id);
+    macs_.push_back(port(i.id)->mac());
+  }
+  oversize_told_.assign(config_.interfaces.size(), 0);
   return true;
 }
 
@@ -229,17 +251,30 @@ void RunningDataplane::stop() {
   retired_.clear();
   const std::lock_guard lock(ports_mutex_);
   shared_->ports.fill(nullptr);
+  port_of_.clear();
   ports_.clear();
 }
 
 Port* RunningDataplane::port(InterfaceId interface) const {
-  return interface == kNoInterface || interface > ports_.size() ? nullptr : ports_[interface - 1u].get();
+  return interface == kNoInterface || interface > port_of_.size() ? nullptr : port_of_[interface - 1u];
 }
 
 std::vector<PortStatus> RunningDataplane::ports() const {
   const std::lock_guard lock(ports_mutex_);
   std::vector<PortStatus> all;
-  for (const auto& p : ports_) all.push_back(p->status());
+  for (const auto& i : config_.interfaces) {
+    const Port* const p = port(i.id);
+    if (p == nullptr) continue;
+    PortStatus s = p->status();
+    if (i.port_kind == config::PortKind::vlan) {
+      s.interface = i.id;
+      s.driver = "vlan";
+      s.mtu = i.mtu;
+      s.rx_queues = s.tx_queues = 0;
+      s.counters = {};  // all frames of a port are counted there
+    }
+    all.push_back(std::move(s));
+  }
   return all;
 }
 
@@ -297,7 +332,12 @@ RouteTableFactory RunningDataplane::route_factory() const { return make_fib_rout
 
 bool RunningDataplane::send(InterfaceId interface, Bytes frame) {
   Port* const p = port(interface);
-  return p != nullptr && p->send_bytes(p->control_slot(), frame);
+  if (p == nullptr) return false;
+  const uint16_t vlan = config_.interface(interface).vlan;
+  if (vlan == 0) return p->send_bytes(p->control_slot(), frame);
+  std::array<uint8_t, kLargestFrame> tagged;
+  const size_t length = tagged_copy(frame, vlan, tagged);
+  return length != 0 && p->send_bytes(p->control_slot(), Bytes(tagged).first(length));
 }
 
 // Clears the signal first and looks at the rings then, so that what comes in between signals again.
@@ -365,7 +405,11 @@ void RunningDataplane::take_link_changes(const std::function<void(InterfaceId, b
   for (const int index : gone)
     for (const auto& p : ports_) p->forget(index);
   for (const auto& p : ports_)
-    if (p->refresh()) f(p->id(), p->link_up());
+    if (p->refresh()) {
+      f(p->id(), p->link_up());
+      for (const auto& i : config_.interfaces)
+        if (i.parent == p->id()) f(i.id, p->link_up());
+    }
   hint_at_oversize();
   collect();
 }

@@ -89,8 +89,9 @@ class RunningDataplane final : public Dataplane {
   std::unique_ptr<MappedMemory> state_memory_;
   std::unique_ptr<StateTable> table_;
   std::unique_ptr<SourceTable> sources_;
-  mutable std::mutex ports_mutex_;            // the set of ports, against readers of counters while they are closed
-  std::vector<std::unique_ptr<Port>> ports_;  // [interface id - 1]
+  mutable std::mutex ports_mutex_;  // the set of ports, against readers of counters while they are closed
+  std::vector<std::unique_ptr<Port>> ports_;
+  std::vector<Port*> port_of_;  // [interface id - 1]; a VLAN's is its parent's
   std::vector<Mac> macs_;
   std::unique_ptr<Shared> shared_;
   std::unique_ptr<LinkMonitor> monitor_;

@@ -182,6 +182,8 @@ std::string carp_text(const Json& view, bool details) {
       out += fmt::format("{}: {} vhid {} advbase {} advskew {} demotion {}\n", word(g, "interface"), word(g, "role"),
                          word(g, "vhid"), word(g, "advbase"), word(g, "advskew"), word(g, "demotion"));
       out += fmt::format("   addresses {}\n", word(g, "addresses"));
+      if (!part(g, "balancing").empty())
+        out += fmt::format("   shares the load: {}, led by vhid {}\n", word(g, "balancing"), word(g, "leader"));
       out += fmt::format("   in this role for {}, {} changes, because of: {}\n", duration(number(g, "last_change")),
                          word(g, "transitions"), word(g, "cause"));
       if (const Json& peer = part(g, "peer"); !peer.empty())
@@ -190,6 +192,10 @@ std::string carp_text(const Json& view, bool details) {
     }
   if (out.empty()) out = "no CARP groups\n";
   out += fmt::format("preempt {}, demotion {}\n", word(view, "preempt"), word(view, "demotion"));
+  if (const Json& last = part(view, "last_refused"); !last.empty())
+    out += fmt::format("last refused: vhid {} on {} from {} ({}), {} s ago: {}: {}\n", word(last, "vhid"),
+                       word(last, "interface"), word(last, "source"), word(last, "source_mac"), word(last, "age"),
+                       word(last, "why"), word(last, "advice"));
   return details ? out + tree(Json{{"counters", part(view, "counters")}}, true) : out;
 }
 

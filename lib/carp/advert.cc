@@ -204,12 +204,12 @@ std::string_view to_string(Verdict verdict) {
   switch (verdict) {
     case Verdict::accept: return "accept";
     case Verdict::not_carp: return "not-carp";
+    case Verdict::badif: return "badif";
     case Verdict::badttl: return "badttl";
     case Verdict::badlen: return "badlen";
     case Verdict::badsum: return "badsum";
     case Verdict::badvhid: return "badvhid";
     case Verdict::badver: return "badver";
-    case Verdict::badtype: return "badtype";
     case Verdict::badauth: return "badauth";
     case Verdict::loop: return "loop";
   }
@@ -225,6 +225,8 @@ Received verify(Bytes ip_packet, std::span<const Receiver> receivers, const Rece
   const auto ip = open_ip(ip_packet);
   if (!ip || ip->proto != kProtoCarp) return drop(Verdict::not_carp);
   out.af = ip->source.af;
+  out.source = ip->source;
+  if (receivers.empty() && !is_multicast(out.af, ip->destination.addr)) return drop(Verdict::badif);
   if (ip->hop_limit != kHopLimit) return drop(Verdict::badttl);
   const auto advert = parse_header(ip->payload);
   if (!advert) return drop(Verdict::badlen);
@@ -235,7 +237,6 @@ Received verify(Bytes ip_packet, std::span<const Receiver> receivers, const Rece
   if (found == receivers.end()) return drop(Verdict::badvhid);
   out.receiver = static_cast<size_t>(found - receivers.begin());
   if (advert->version() != kVersionByte) return drop(Verdict::badver);
-  if (rules.check_type && advert->type() != kTypeByte) return drop(Verdict::badtype);
   const Authenticator& auth = *found->authenticator;
   const bool genuine = rules.accept_either_digest ? auth.matches_any(advert->counter, advert->md)
                                                   : auth.matches(AddressSet::all, advert->counter, advert->md);

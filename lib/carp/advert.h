@@ -131,34 +131,30 @@ struct Envelope {
 enum class Verdict : uint8_t {
   accept,
   not_carp,  // no whole IP packet of protocol 112
+  badif,     // to this node alone, where it has no vhid
   badttl,    // not sent on this wire
   badlen,    // fewer than 36 bytes
   badsum,
   badvhid,  // no such vhid here, or a unicast packet for a multicast vhid and the reverse
   badver,
-  badtype,
   badauth,  // another key, or another set of addresses
   loop,     // our own advertisement came back
 };
 inline constexpr size_t kVerdicts = 10;
 [[nodiscard]] std::string_view to_string(Verdict verdict);
 
-// Where the systems differ. The defaults are what twinwall does; the others replay what a kernel of that kind makes of
-// a packet.
+// Where the systems differ. The defaults are what twinwall does, as OpenBSD; the others replay what a kernel of that
+// kind makes of a packet. None of them looks at the type beside the version.
 struct ReceiveRules {
-  bool check_type = true;            // neither BSD looks at the type; nobody sends another one
   bool check_loop = true;            // FreeBSD does not
   bool match_destination = true;     // IPv4: unicast for unicast vhids only; FreeBSD does not
   bool match_family = false;         // FreeBSD finds the vhid only through an address of the packet's family
   bool accept_either_digest = true;  // FreeBSD knows only the one over all addresses
 };
 inline constexpr ReceiveRules kTwinwallReceive{};
-inline constexpr ReceiveRules kOpenbsdReceive{.check_type = false};
-inline constexpr ReceiveRules kFreebsdReceive{.check_type = false,
-                                              .check_loop = false,
-                                              .match_destination = false,
-                                              .match_family = true,
-                                              .accept_either_digest = false};
+inline constexpr ReceiveRules kOpenbsdReceive{};
+inline constexpr ReceiveRules kFreebsdReceive{
+    .check_loop = false, .match_destination = false, .match_family = true, .accept_either_digest = false};
 
 // One vhid that listens on the interface a packet came in on. The authenticator is the caller's and outlives the call.
 struct Receiver {
@@ -174,11 +170,12 @@ struct Received {
   Verdict verdict = Verdict::not_carp;
   Advert advert;  // valid once the checksum was
   Af af = Af::none;
+  IpAddress source;
   size_t receiver = 0;  // index into the receivers; valid from badver on
 };
 
 // Tests a packet that starts with its IP header, in the order of the kernels: hop limit, length, checksum, vhid,
-// version, type, digest, own counter. The IP header's own checksum is the business of whoever received the packet.
+// version, digest, own counter. The IP header's own checksum is the business of whoever received the packet.
 [[nodiscard]] Received verify(Bytes ip_packet, std::span<const Receiver> receivers,
                               const ReceiveRules& rules = kTwinwallReceive);
 

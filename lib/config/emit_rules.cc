@@ -362,7 +362,12 @@ Node interfaces_tree(const Config& config) {
   Node out = mapping();
   for (const Interface& i : config.interfaces) {
     Node body = mapping();
-    put(body, "port", scalar(kPortKinds[static_cast<size_t>(i.port_kind)] + i.port));
+    if (i.port_kind == PortKind::vlan) {
+      put(body, "parent", scalar(config.interface(i.parent).name));
+      put(body, "vlan", scalar(std::to_string(i.vlan)));
+    } else {
+      put(body, "port", scalar(kPortKinds[static_cast<size_t>(i.port_kind)] + i.port));
+    }
     Node addresses = sequence(), groups = sequence();
     for (const Prefix& p : i.addresses) addresses.items.push_back(scalar(to_string(p)));
     for (const std::string& group : i.groups) groups.items.push_back(scalar(group));

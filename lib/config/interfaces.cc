@@ -102,8 +102,12 @@ constexpr Key<Interface> kInterfaceKeys[] = {
     {"addresses", read_addresses},
     {"groups", read_groups},
     {"icmp", [](Context& c, const Node& n, Interface& i) { assign(i.icmp, read_bool(c, n, "icmp")); }},
-    {"parent"},
-    {"vlan"},
+    {"parent",
+     [](Context& c, const Node& n, Interface& i) {
+       i.port_kind = PortKind::vlan;
+       (void)read_text(c, n, "parent");  // found when all interfaces are known
+     }},
+    {"vlan", [](Context& c, const Node& n, Interface& i) { assign_number(c, n, "vlan", 1, 4094, i.vlan); }},
     {"bond"},
 };
 
@@ -118,13 +122,19 @@ void check_name(Context& c, const Node& key) {
 
 void check_interface(Context& c, const Node& key, const Node& node, const Interface& i) {
   if (!node.is_mapping()) return;
-  const bool virtual_kind =
-      node.find("parent") != nullptr || node.find("bond") != nullptr || node.find("vlan") != nullptr;
   const Node* port = node.find("port");
-  if (port == nullptr && !virtual_kind)
+  const Node* parent = node.find("parent");
+  const Node* vlan = node.find("vlan");
+  if (port == nullptr && parent == nullptr && vlan == nullptr && node.find("bond") == nullptr)
     c.error(key, fmt::format("interface '{}' needs the key 'port': a PCI address, kernel:IFNAME, tap:IFNAME or "
                              "vdev:ARGUMENTS",
                              i.name));
+  if (parent != nullptr && vlan == nullptr) c.error(*parent, "a VLAN needs its number too: add 'vlan: 1' to 4094");
+  if (vlan != nullptr && parent == nullptr)
+    c.error(*vlan, "'vlan' needs 'parent', the interface whose frames carry the tag");
+  for (const char* of_ports : {"port", "queues"})
+    if (parent != nullptr && node.find(of_ports) != nullptr)
+      c.error(*node.find(of_ports), fmt::format("a VLAN has no '{}' of its own: remove it", of_ports));
   if (port != nullptr && !i.port.empty())
     for (const Interface& other : c.config.interfaces)
       if (other.port_kind == i.port_kind && other.port == i.port)
@@ -137,6 +147,33 @@ void check_interface(Context& c, const Node& key, const Node& node, const Interf
                                                kSmallestIpv6Mtu));
         break;
       }
+}
+
+// The parents of VLANs, wherever they stand in the file.
+void find_parents(Context& c, const Node& node) {
+  for (size_t k = 0; k < node.items.size(); ++k) {
+    const Node* parent = node.items[k].find("parent");
+    if (parent == nullptr || !parent->is_scalar()) continue;
+    Interface& i = c.config.interfaces[k];
+    i.parent = interface_by_name(c, *parent, "parent");
+    if (i.parent == kNoInterface) continue;
+    const Interface& p = c.config.interface(i.parent);
+    if (p.port_kind == PortKind::vlan) {
+      c.error(*parent, fmt::format("'{}' is a VLAN itself: name the interface with the port", p.name));
+      i.parent = kNoInterface;
+      continue;
+    }
+    if (node.items[k].find("mtu") == nullptr) i.mtu = p.mtu;
+    if (i.mtu > p.mtu)
+      c.error(*node.items[k].find("mtu"),
+              fmt::format("'mtu' is {}, and {} that of its parent '{}': the parent's must be "
+                          "as large",
+                          i.mtu, p.mtu, p.name));
+    for (size_t other = 0; other < k; ++other)
+      if (c.config.interfaces[other].parent == i.parent && c.config.interfaces[other].vlan == i.vlan && i.vlan != 0)
+        c.error(*parent, fmt::format("VLAN {} of '{}' is already '{}': a tag belongs to one interface", i.vlan, p.name,
+                                     c.config.interfaces[other].name));
+  }
 }
 
 void check_groups(Context& c, const Node& node) {
@@ -180,6 +217,7 @@ void read_interfaces(Context& c, const Node& node) {
     check_interface(c, key, node.items[k], i);
     c.config.interfaces.push_back(std::move(i));
   }
+  find_parents(c, node);
   check_groups(c, node);
 }
 

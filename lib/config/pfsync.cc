@@ -115,6 +115,10 @@ void check_peers(Context& c, const Link& l) {
     c.error(*l.peer,
             fmt::format("{} peers: at most {} can be told one by one, use multicast", peers.size(), kMaxPeers));
   const Interface* i = l.value.interface != kNoInterface ? &c.config.interface(l.value.interface) : nullptr;
+  if (i != nullptr && i->port_kind == PortKind::vlan)
+    c.error(*l.interface, fmt::format("'{}' is a VLAN: states are told over an interface with a port, best a cable of "
+                                      "their own",
+                                      i->name));
   for (size_t n = 0; n < peers.size(); ++n) {
     const IpAddress& peer = peers[n];
     const Node& at = *l.peers[n];

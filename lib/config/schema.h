@@ -54,19 +54,22 @@ struct System {
   std::string log_target = "stderr";  // stderr | journal | file:PATH
 };
 
-enum class PortKind : uint8_t { pci, kernel, tap, vdev };
+enum class PortKind : uint8_t { pci, kernel, tap, vdev, vlan };
 struct Interface {
   InterfaceId id = kNoInterface;  // 1-based, in the order of the file
   std::string name;
   Position at;
   PortKind port_kind = PortKind::kernel;
-  std::string port;  // the PCI address, kernel or tap interface name, or vdev arguments
+  std::string port;  // the PCI address, kernel or tap interface name, or vdev arguments; nothing of a VLAN
   Position port_at;
   unsigned queues = 0;  // 0: auto
   uint16_t mtu = 1500;
   std::vector<Prefix> addresses;
   std::vector<std::string> groups;
   bool icmp = true;  // answer echo on own and virtual addresses
+  // A VLAN of another interface (IEEE 802.1Q), without a port of its own; the parent is none itself.
+  InterfaceId parent = kNoInterface;
+  uint16_t vlan = 0;  // 1 … 4094
 };
 
 struct Route {
@@ -77,6 +80,14 @@ struct Route {
   Position at;
 };
 
+// Load sharing (carp(4), "balancing"): every node gets every packet to the virtual addresses and takes its share.
+enum class Balancing : uint8_t { none, ip, ip_stealth, ip_unicast };
+[[nodiscard]] std::string_view to_string(Balancing b);  // as in the file
+struct CarpNode {
+  uint8_t vhid = 0;
+  uint8_t advskew = 0;
+  friend bool operator==(const CarpNode&, const CarpNode&) = default;
+};
 struct CarpGroup {
   uint8_t vhid = 0;
   InterfaceId interface = kNoInterface;
@@ -85,7 +96,30 @@ struct CarpGroup {
   uint8_t advskew = 0;
   std::vector<uint8_t> key;       // at most 19 bytes; never printed
   std::optional<IpAddress> peer;  // none: multicast
+  // Of a group that shares its load, at most 32, by ascending vhid; `vhid` and `advskew` are the first one's then. Each
+  // has an election of its own, the addresses are the group's.
+  std::vector<CarpNode> nodes;
+  Balancing balancing = Balancing::none;  // with nodes, the section's
   Position at;
+  [[nodiscard]] std::vector<uint8_t> vhids() const {
+    std::vector<uint8_t> out;
+    for (const CarpNode& n : nodes) out.push_back(n.vhid);
+    if (out.empty()) out.push_back(vhid);
+    return out;
+  }
+  [[nodiscard]] bool has(uint8_t any) const {
+    for (const uint8_t v : vhids())
+      if (v == any) return true;
+    return false;
+  }
+  // Where the neighbours send what is for its addresses.
+  [[nodiscard]] Mac mac() const {
+    Mac m = virtual_mac(nodes.empty() ? vhid : nodes.front().vhid);
+    if (balancing == Balancing::ip) m.bytes[0] |= 1;  // a group address: switches send it everywhere
+    return m;
+  }
+  // Nothing may be sent from that address: a switch that learnt it would send to one node alone.
+  [[nodiscard]] bool hides_mac() const { return balancing == Balancing::ip || balancing == Balancing::ip_stealth; }
 };
 struct BfdPeer {
   IpAddress address;
@@ -106,6 +140,8 @@ struct Carp {
   bool preempt = false;
   uint8_t demotion_interface_down = 240;
   uint8_t demotion_bulk_sync = 32;
+  uint8_t demotion_send_errors = 240;
+  Balancing balancing = Balancing::none;
   std::vector<CarpGroup> groups;
   std::optional<Bfd> bfd;
 };

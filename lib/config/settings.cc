@@ -61,8 +61,13 @@ class Lister {
   void interface(const Interface& i) {
     static constexpr const char* kPortKinds[] = {"", "kernel:", "tap:", "vdev:"};
     const std::string key = "interfaces." + i.name + ".";
-    put(key + "port", kPortKinds[static_cast<size_t>(i.port_kind)] + i.port);
-    put(key + "queues", i.queues == 0 ? "auto" : std::to_string(i.queues));
+    if (i.port_kind == PortKind::vlan) {
+      put(key + "parent", c_.interface(i.parent).name);
+      put(key + "vlan", i.vlan);
+    } else {
+      put(key + "port", kPortKinds[static_cast<size_t>(i.port_kind)] + i.port);
+      put(key + "queues", i.queues == 0 ? "auto" : std::to_string(i.queues));
+    }
     put(key + "mtu", i.mtu);
     put(key + "addresses", prefixes(i.addresses));
     put(key + "groups", joined(i.groups, [](const std::string& name) { return name; }));
@@ -84,12 +89,16 @@ class Lister {
     put("carp.preempt", c_.carp.preempt);
     put("carp.demotion.interface-down", c_.carp.demotion_interface_down);
     put("carp.demotion.bulk-sync", c_.carp.demotion_bulk_sync);
+    put("carp.demotion.send-errors", c_.carp.demotion_send_errors);
+    put("carp.balancing", to_string(c_.carp.balancing));
     for (const CarpGroup& g : c_.carp.groups) {
       const std::string key = fmt::format("carp.groups.{}/{}.", c_.interface(g.interface).name, g.vhid);
       put(key + "addresses", prefixes(g.addresses));
       put(key + "advbase", g.advbase);
       put(key + "advskew", g.advskew);
       put(key + "peer", peer(g.peer));
+      if (!g.nodes.empty())
+        put(key + "nodes", joined(g.nodes, [](const CarpNode& n) { return fmt::format("{}/{}", n.vhid, n.advskew); }));
       out_[key + "key"].secret.assign(g.key.begin(), g.key.end());
     }
     if (c_.carp.bfd) bfd(*c_.carp.bfd);

@@ -5,6 +5,8 @@
 #include "lib/bfd/packet.h"
 #include "lib/engine/engine_impl.h"
 #include "lib/engine/parse_ordinary.h"
+#include "lib/engine/share.h"
+#include "lib/engine/vlan.h"
 #include "lib/net/checksum.h"
 #include "lib/net/headers.h"
 
@@ -26,12 +28,25 @@ SipKey fragment_key(uint64_t seed) {
   return SipKey{r.next(), r.next()};
 }
 
-[[gnu::always_inline]] inline bool addressed_here(const Packet& p, const InterfaceInfo& i, const CarpRoles* carp) {
+// Whose a frame is by its MAC address. `shared`: this node's and others', by what is in it.
+enum class Addressee : uint8_t { other, here, shared };
+
+[[gnu::always_inline]] inline Addressee addressee(const Packet& p, const InterfaceInfo& i, const CarpRoles* carp,
+                                                  const CarpSharing*& sharing) {
   const Mac to = Mac::from_wire(p.frame);
-  if (to == i.mac || to.is_group()) return true;
-  const Mac virtual_prefix = virtual_mac(to.bytes[5]);
-  return to == virtual_prefix && carp != nullptr && carp->is_master(i.id, to.bytes[5]);
+  if (to == i.mac) return Addressee::here;
+  if (carp != nullptr && !carp->sharing.empty()) [[unlikely]] {
+    sharing = carp->shared(i.id, to);
+    if (sharing != nullptr) return Addressee::shared;
+  }
+  if (to.is_group()) return Addressee::here;
+  const bool virtual_here = to == virtual_mac(to.bytes[5]) && carp != nullptr && carp->is_master(i.id, to.bytes[5]);
+  return virtual_here ? Addressee::here : Addressee::other;
 }
+
+// A share that was taken is for this node as if it had come alone, also at a worker that it is handed to, and is for
+// one host also where a group address carried it.
+void take_as_own(Packet& p, const InterfaceInfo& i) { std::memcpy(p.frame, i.mac.bytes.data(), i.mac.bytes.size()); }
 
 bool own_virtual_mac(const Packet& p) { return Mac::from_wire(p.frame) == virtual_mac(p.frame[5]); }
 
@@ -78,7 +93,8 @@ void Engine::Impl::set_time(const View& v, Time t) {
 // True: ordinary, and for this node to forward.
 [[gnu::always_inline]] inline bool Engine::Impl::receive_ordinary(const Packet& p, Ordinary& seen) const {
   if ((p.frame[0] & 1) != 0 || !look_ordinary(p.frame, p.length, seen)) return false;
-  if (!addressed_here(p, snapshot->interface(p.in), view.carp)) return false;
+  const CarpSharing* sharing = nullptr;
+  if (addressee(p, snapshot->interface(p.in), view.carp, sharing) != Addressee::here) return false;
   return !snapshot->bfd || seen.proto != kProtoUdp || load_be16(p.frame + seen.l4 + 2) != bfd::kPort;
 }
 
@@ -91,15 +107,15 @@ void Engine::Impl::reset(Packet& p) {
   p.prio = kDefaultPrio;
 }
 
-// False: the packet's fate is decided.
-bool Engine::Impl::receive_link(Packet& p) {
+// False: the packet's fate is decided. `sharing`: set when what is in the packet says whether it is this node's.
+bool Engine::Impl::receive_link(Packet& p, const CarpSharing*& sharing) {
   LinkType type = LinkType::other;
   if (const DropReason r = parse_link(p, type); r != kParsed) {
     drop(p, r);
     return false;
   }
   const InterfaceInfo& i = snapshot->interface(p.in);
-  if (!addressed_here(p, i, view.carp)) {
+  if (addressee(p, i, view.carp, sharing) == Addressee::other) {
     drop(p, own_virtual_mac(p) ? DropReason::carp_backup : DropReason::foreign_mac);
     return false;
   }
@@ -143,11 +159,18 @@ bool Engine::Impl::is_bfd(const Packet& p) const {
   return hop.kind == HopKind::local && hop.vhid == 0;
 }
 
-bool Engine::Impl::receive_ip(Packet& p) {
+bool Engine::Impl::receive_ip(Packet& p, const CarpSharing* sharing) {
   if (const DropReason r = parse_ip(p); r != kParsed) {
     if (!snapshot->interface(p.in).skip) log_forced(p, Direction::in, p.in, snapshot->rules.default_rule, r);
     drop(p, r);
     return false;
+  }
+  if (sharing != nullptr) [[unlikely]] {
+    if (!takes_share(p, *sharing)) {
+      drop(p, DropReason::carp_share);
+      return false;
+    }
+    take_as_own(p, snapshot->interface(p.in));
   }
   Punt kind = Punt::arp;
   const bool common = p.proto == kProtoTcp || p.proto == kProtoUdp;
@@ -312,7 +335,9 @@ void Engine::Impl::stage_parse(std::span<Packet* const> burst) {
       lane.hash = table.hash_words(words);
     } else {
       reset(p);
-      lane.active = receive_link(p) && receive_ip(p);
+      (void)take_tag(p, *snapshot);
+      const CarpSharing* sharing = nullptr;
+      lane.active = receive_link(p, sharing) && receive_ip(p, sharing);
       lane.looked_up = lane.active && !p.is_fragment && !snapshot->interface(p.in).skip && !is_icmp_error(p);
       if (!lane.looked_up) continue;
       lane.key = flow_key(p, Direction::in);

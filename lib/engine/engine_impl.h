@@ -492,8 +492,8 @@ class Engine::Impl {
   void stage_out(size_t n);
   [[nodiscard]] bool receive_ordinary(const Packet& p, Ordinary& seen) const;
   static void reset(Packet& p);
-  bool receive_link(Packet& p);
-  bool receive_ip(Packet& p);
+  bool receive_link(Packet& p, const CarpSharing*& sharing);
+  bool receive_ip(Packet& p, const CarpSharing* sharing);
   [[nodiscard]] bool is_bfd(const Packet& p) const;
   DropReason normalise_v4_flags(Packet& p);
   void count_hook(const Packet& p, Direction dir, InterfaceId interface, bool passed) {

@@ -8,6 +8,7 @@
 #include "lib/engine/parse.h"
 #include "lib/engine/rewrite.h"
 #include "lib/engine/rule_input.h"
+#include "lib/engine/share.h"
 #include "lib/engine/state_text.h"
 #include "lib/filter/evaluate.h"
 #include "lib/filter/print.h"
@@ -137,6 +138,11 @@ class Story {
   void link_layer(const Packet& p, InterfaceId interface) {
     Mac to;
     std::copy_n(p.frame, 6, to.bytes.begin());
+    const CarpSharing* const sharing = world_.roles != nullptr ? world_.roles->shared(interface, to) : nullptr;
+    if (sharing != nullptr)
+      return say(fmt::format("{} nodes share the load, led by vhid {}: this packet is {}", sharing->nodes,
+                             sharing->leader,
+                             takes_share(p, *sharing) ? "this node's" : "another's, it would be dropped here"));
     for (unsigned vhid = 1; vhid < 256 && world_.roles != nullptr; ++vhid)
       if (virtual_mac(static_cast<uint8_t>(vhid)) == to &&
           !world_.roles->is_master(interface, static_cast<uint8_t>(vhid)))

@@ -73,7 +73,9 @@ const Engine::Impl::WayOut& Engine::Impl::find_way(uint32_t hop_index) {
   WayOut& way = ways[hop_index % ways.size()];
   const NextHop& hop = snapshot->next_hops[hop_index];
   const InterfaceInfo& out = snapshot->interface(hop.interface);
-  way = {hop_index, out.id, out.mtu, hop.kind == HopKind::gateway, out.skip, nullptr, 0};
+  // Nothing fits through to a VLAN here: the long way puts the tag on.
+  const uint16_t mtu = out.vlan != 0 ? uint16_t{0} : out.mtu;
+  way = {hop_index, out.id, mtu, hop.kind == HopKind::gateway, out.skip, nullptr, 0};
   if (way.gateway && view.neighbors != nullptr) way.mac = view.neighbors->find(out.id, hop.gateway);
   std::memcpy(&way.source, out.mac.bytes.data(), 6);
   ways_known |= uint64_t{1} << (hop_index % ways.size());

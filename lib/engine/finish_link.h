@@ -5,11 +5,13 @@
 
 #include "lib/engine/packet.h"
 #include "lib/engine/snapshot.h"
+#include "lib/engine/vlan.h"
 #include "lib/net/headers.h"
 
 namespace twinwall {
 
-// Without the next hop's address (`mac` null; `p.next_hop` says whose) the frame is left to the control core.
+// Without the next hop's address (`mac` null; `p.next_hop` says whose) the frame is left to the control core, untagged:
+// whoever sends it then tags it.
 inline void finish_link(Packet& p, const InterfaceInfo& out, const Mac* mac) {
   p.out = out.id;
   p.length = static_cast<uint32_t>(p.l3) + p.l3_length;  // padding of the frame it came in is gone
@@ -23,6 +25,10 @@ inline void finish_link(Packet& p, const InterfaceInfo& out, const Mac* mac) {
   }
   std::memcpy(p.frame, mac->bytes.data(), 6);
   p.fate = Fate::forward;
+  if (out.vlan != 0 && !put_tag(p, out.vlan)) [[unlikely]] {
+    p.fate = Fate::drop;
+    p.reason = DropReason::no_buffer;
+  }
 }
 
 }  // namespace twinwall

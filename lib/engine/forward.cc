@@ -148,7 +148,7 @@ void Engine::Impl::forward(Packet& p, NextHopIndex hop_index, State* in_state) {
 }
 
 void Engine::Impl::deliver_local(Packet& p, const NextHop& hop) {
-  if (hop.vhid != 0 && (view.carp == nullptr || !view.carp->is_master(hop.interface, hop.vhid)))
+  if (hop.vhid != 0 && (view.carp == nullptr || !view.carp->holds(hop.interface, hop.vhid)))
     return drop(p, DropReason::carp_backup);
   const bool request = (p.proto == kProtoIcmp && p.icmp_type == kIcmpEchoRequest) ||
                        (p.proto == kProtoIcmp6 && p.icmp_type == kIcmp6EchoRequest);

@@ -6,11 +6,12 @@ namespace twinwall {
 
 namespace {
 constexpr std::array<std::string_view, kDropReasons> kNames = {
-    "match",      "bad-offset", "fragment",    "short",          "normalize",    "memory",      "bad-timestamp",
-    "congestion", "ip-option",  "proto-cksum", "state-mismatch", "state-insert", "state-limit", "src-limit",
-    "synproxy",   "translate",  "no-route",    "inspect",        "carp-backup",  "unresolved",  "foreign-mac",
-    "ether-type", "vlan",       "bad-header",  "bad-address",    "ttl-exceeded", "too-big",     "blackhole",
-    "not-local",  "link-down",  "tx-full",     "no-buffer",      "owner",        "punt-full",   "hop-limit",
+    "match",         "bad-offset",   "fragment",    "short",       "normalize",      "memory",
+    "bad-timestamp", "congestion",   "ip-option",   "proto-cksum", "state-mismatch", "state-insert",
+    "state-limit",   "src-limit",    "synproxy",    "translate",   "no-route",       "inspect",
+    "carp-backup",   "unresolved",   "foreign-mac", "ether-type",  "vlan",           "bad-header",
+    "bad-address",   "ttl-exceeded", "too-big",     "blackhole",   "not-local",      "link-down",
+    "tx-full",       "no-buffer",    "owner",       "punt-full",   "hop-limit",      "carp-share",
 };
 static_assert(!kNames.back().empty());
 }  // namespace

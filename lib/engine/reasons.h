@@ -41,9 +41,10 @@ enum class DropReason : uint8_t {
   link_down,
   tx_full,
   no_buffer,
-  owner,      // the states of one connection belong to two workers
-  punt_full,  // the control core does not keep up
-  hop_limit,  // BFD that did not come from this wire
+  owner,       // the states of one connection belong to two workers
+  punt_full,   // the control core does not keep up
+  hop_limit,   // BFD that did not come from this wire
+  carp_share,  // another node's, of a group that shares its load
   count,
 };
 inline constexpr size_t kDropReasons = static_cast<size_t>(DropReason::count);

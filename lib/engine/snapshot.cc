@@ -19,6 +19,10 @@ namespace {
 // So many are tried one by one in less time than it takes to select rows (twinwall-bench).
 constexpr size_t kFewRules = 6;
 
+bool vlan_before(const VlanPort& a, const VlanPort& b) {
+  return a.parent != b.parent ? a.parent < b.parent : a.vlan < b.vlan;
+}
+
 class Builder {
  public:
   Builder(const config::Config& config, Snapshot& out) : config_(config), out_(out) { out_.next_hops.emplace_back(); }
@@ -32,6 +36,8 @@ class Builder {
       info.mtu = i.mtu;
       info.icmp = i.icmp;
       info.skip = config_.options.skip[i.id];
+      info.vlan = i.vlan;
+      if (i.parent != kNoInterface) out_.vlans.push_back({i.parent, i.vlan, i.id});
       info.link_local = link_local_of(info.mac);
       for (const auto& a : i.addresses) {
         add_own(i.id, a, 0);
@@ -46,6 +52,7 @@ class Builder {
       add(Prefix{Af::inet6, info.link_local, 128}, NextHop{HopKind::local, i.id, {}, 0});
       out_.interfaces.push_back(std::move(info));
     }
+    std::sort(out_.vlans.begin(), out_.vlans.end(), vlan_before);
   }
 
   void add_virtual() {
@@ -124,6 +131,28 @@ std::shared_ptr<Snapshot> make_snapshot(const config::Config& config, std::span<
   for (const Rule& r : out->rules.rules)
     if (r.timeouts[static_cast<size_t>(TimeoutClass::adaptive_start)] != 0) out->adaptive_rules.push_back(r.position);
   return out;
+}
+
+InterfaceId Snapshot::vlan_port(InterfaceId parent, uint16_t vlan) const {
+  const auto it = std::lower_bound(vlans.begin(), vlans.end(), VlanPort{parent, vlan, kNoInterface}, vlan_before);
+  return it != vlans.end() && it->parent == parent && it->vlan == vlan ? it->id : kNoInterface;
+}
+
+void CarpRoles::set(const config::CarpGroup& group, uint8_t vhid, bool is_master) {
+  master[group.interface - 1u].set(vhid, is_master);
+  if (group.nodes.empty()) return;
+  const uint8_t leader = group.nodes.front().vhid;
+  auto it = std::find_if(sharing.begin(), sharing.end(),
+                         [&](const CarpSharing& s) { return s.interface == group.interface && s.leader == leader; });
+  if (it == sharing.end()) {
+    sharing.push_back({group.interface, leader, static_cast<uint8_t>(group.nodes.size()), group.mac(), 0});
+    it = sharing.end() - 1;
+  }
+  for (size_t i = 0; i < group.nodes.size(); ++i) {
+    if (group.nodes[i].vhid != vhid) continue;
+    const uint32_t bit = uint32_t{1} << i;
+    it->masters = is_master ? it->masters | bit : it->masters & ~bit;
+  }
 }
 
 namespace {

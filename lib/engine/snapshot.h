@@ -27,6 +27,7 @@ struct InterfaceInfo {
   std::string name;
   Mac mac;
   uint16_t mtu = 1500;
+  uint16_t vlan = 0;  // what is sent here carries this tag; 0: none
   bool skip = false;
   bool icmp = true;
   bool has_v4 = false, has_v6 = false;
@@ -34,9 +35,17 @@ struct InterfaceInfo {
   Address link_local;  // fe80::/64 from the MAC (RFC 4291 appendix A)
 };
 
+// The interface that takes the frames with a tag.
+struct VlanPort {
+  InterfaceId parent = kNoInterface;
+  uint16_t vlan = 0;
+  InterfaceId id = kNoInterface;
+};
+
 struct Snapshot {
   uint64_t generation = 0;
   std::vector<InterfaceInfo> interfaces;  // [id - 1]
+  std::vector<VlanPort> vlans;            // by parent and tag
   std::vector<NextHop> next_hops;         // [0] is "no route"
   std::unique_ptr<const RouteTable> routes;
   Ruleset rules;
@@ -53,6 +62,8 @@ struct Snapshot {
   std::vector<uint32_t> adaptive_rules;  // positions of the rules with adaptive timeouts of their own
 
   [[nodiscard]] const InterfaceInfo& interface(InterfaceId id) const { return interfaces[id - 1u]; }
+  // kNoInterface: nobody takes the tag.
+  [[nodiscard]] InterfaceId vlan_port(InterfaceId parent, uint16_t vlan) const;
 };
 
 // Makes a snapshot of a checked configuration. `macs[id - 1]` are the ports' addresses. `make_routes` turns the route
@@ -88,12 +99,39 @@ class NeighborTable {
   size_t mask_ = 0;
 };
 
+// A group whose frames reach every node, each of which takes its share (lib/carp/balance.h).
+struct CarpSharing {
+  InterfaceId interface = kNoInterface;
+  uint8_t leader = 0;  // the lowest vhid: that of the group's addresses in the routes
+  uint8_t nodes = 0;
+  Mac mac;
+  uint32_t masters = 0;  // bit i: this node is MASTER of the i-th vhid
+  friend bool operator==(const CarpSharing&, const CarpSharing&) = default;
+};
+
 // On which interface this node is MASTER of which vhid.
 struct CarpRoles {
   std::vector<std::bitset<256>> master;  // [interface id - 1][vhid]
+  std::vector<CarpSharing> sharing;      // few, nearly always none
   [[nodiscard]] bool is_master(InterfaceId interface, uint8_t vhid) const {
     return interface != kNoInterface && interface <= master.size() && master[interface - 1u][vhid];
   }
+  // Null: the MAC address is not a shared one there.
+  [[nodiscard]] const CarpSharing* shared(InterfaceId interface, const Mac& mac) const {
+    for (const CarpSharing& s : sharing)
+      if (s.interface == interface && s.mac == mac) return &s;
+    return nullptr;
+  }
+  // Whether what reached this node is its own to answer, of an address of the group with (or led by) this vhid. Of a
+  // shared group the share was decided before.
+  [[nodiscard]] bool holds(InterfaceId interface, uint8_t vhid) const {
+    for (const CarpSharing& s : sharing)
+      if (s.interface == interface && s.leader == vhid) return s.masters != 0;
+    return is_master(interface, vhid);
+  }
+  // One vhid of a group.
+  void set(const config::CarpGroup& group, uint8_t vhid, bool is_master);
+  friend bool operator==(const CarpRoles&, const CarpRoles&) = default;
 };
 
 struct View {

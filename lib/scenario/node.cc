@@ -4,6 +4,7 @@
 
 #include "lib/engine/state_record.h"
 #include "lib/engine/state_text.h"
+#include "lib/engine/vlan.h"
 #include "lib/filter/table_change.h"
 #include "lib/net/headers.h"
 
@@ -35,7 +36,8 @@ Node::Node(config::Config config, bool fast_path, bool classifier) : config_(std
   options.fast_path = fast_path;
   options.classifier = classifier;
   engine_ = std::make_unique<Engine>(options, *table_, *this);
-  for (const auto& g : config_.carp.groups) roles_.master[g.interface - 1u].set(g.vhid);
+  for (const auto& g : config_.carp.groups)
+    for (const uint8_t vhid : g.vhids()) roles_.set(g, vhid, true);
   engine_->tick(view(), now_);
 }
 
@@ -43,6 +45,9 @@ Node::~Node() = default;
 
 void Node::compile() {
   roles_.master.resize(config_.interfaces.size());
+  roles_.sharing.clear();
+  for (const auto& g : config_.carp.groups)
+    for (const uint8_t vhid : g.vhids()) roles_.set(g, vhid, roles_.is_master(g.interface, vhid));
   std::vector<Mac> macs;
   for (const auto& i : config_.interfaces) macs.push_back(interface_mac(i.id));
   std::vector<Rule> before;  // and gone since, as the daemon's registry keeps them
@@ -78,8 +83,8 @@ void Node::reload(config::Config config) {
 bool Node::set_role(uint8_t vhid, bool master) {
   bool known = false;
   for (const auto& g : config_.carp.groups) {
-    if (g.vhid != vhid) continue;
-    roles_.master[g.interface - 1u].set(vhid, master);
+    if (!g.has(vhid)) continue;
+    roles_.set(g, vhid, master);
     known = true;
   }
   return known;
@@ -134,7 +139,11 @@ std::vector<RuleSlot> Node::slots_labelled(const std::string& label) const {
   return out;
 }
 
-Mac Node::interface_mac(InterfaceId id) const { return Mac{{0x02, 0, 0, 0, 0x01, static_cast<uint8_t>(id)}}; }
+// A VLAN has its parent's.
+Mac Node::interface_mac(InterfaceId id) const {
+  const InterfaceId parent = config_.interface(id).parent;
+  return Mac{{0x02, 0, 0, 0, 0x01, static_cast<uint8_t>(parent != kNoInterface ? parent : id)}};
+}
 
 Mac Node::neighbor_mac(const IpAddress& address) {
   const auto& b = address.addr.bytes;
@@ -145,7 +154,7 @@ Mac Node::neighbor_mac(const IpAddress& address) {
 Mac Node::target_mac(InterfaceId interface, const IpAddress& destination) const {
   for (const auto& g : config_.carp.groups)
     for (const auto& a : g.addresses)
-      if (g.interface == interface && a.address() == destination) return virtual_mac(g.vhid);
+      if (g.interface == interface && a.address() == destination) return g.mac();
   return interface_mac(interface);
 }
 
@@ -180,6 +189,7 @@ void Node::finish(Packet& p) {
     }
     std::memcpy(p.frame, neighbor_mac(p.next_hop).bytes.data(), 6);
     p.fate = Fate::forward;
+    if (const uint16_t vlan = snapshot_->interface(p.out).vlan; vlan != 0) (void)put_tag(p, vlan);
   }
   if (p.fate == Fate::forward) outcome_->outputs.push_back({p.out, std::vector<uint8_t>(p.frame, p.frame + p.length)});
 }

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <set>
 #include <string>
+#include <tuple>
 
 #include "lib/filter/print.h"
 #include "tests/unit/config/loading.h"
@@ -157,6 +158,45 @@ carp:
   EXPECT_EQ(to_string(*g.peer), "192.0.2.3");
   EXPECT_EQ(c.carp.groups[1].key, (std::vector<uint8_t>{0x00, 0xff}));
   EXPECT_FALSE(c.carp.groups[1].peer);
+}
+
+TEST(Load, ReadsNodesThatShareALoad) {
+  for (const auto& [word, mode, mac] : {std::tuple{"ip", Balancing::ip, Mac{{1, 0, 0x5e, 0, 1, 3}}},
+                                        std::tuple{"ip-stealth", Balancing::ip_stealth, virtual_mac(3)},
+                                        std::tuple{"ip-unicast", Balancing::ip_unicast, virtual_mac(3)}}) {
+    const Config c = load_good(std::string(kInterfaces) + R"(
+carp:
+  groups:
+    - {interface: wan, addresses: [192.0.2.1/24], key: secret, nodes: [{vhid: 9, advskew: 4}, {vhid: 3, advskew: 7}]}
+    - {vhid: 4, interface: lan, addresses: [10.0.0.1/24], key: secret}
+  demotion: {send-errors: 9}
+  balancing: )" + word + "\n");
+    const CarpGroup& g = c.carp.groups.at(0);
+    EXPECT_EQ(g.nodes, (std::vector<CarpNode>{{3, 7}, {9, 4}})) << "by vhid, as all machines must count them alike";
+    EXPECT_EQ(g.vhid, 3);
+    EXPECT_EQ(g.advskew, 7);
+    EXPECT_EQ(g.balancing, mode);
+    EXPECT_EQ(g.mac(), mac);
+    EXPECT_EQ(g.hides_mac(), mode != Balancing::ip_unicast);
+    EXPECT_EQ(to_string(c.carp.balancing), word);
+    EXPECT_EQ(c.carp.groups.at(1).balancing, Balancing::none);
+    EXPECT_EQ(c.carp.groups.at(1).mac(), virtual_mac(4));
+    EXPECT_EQ(c.carp.demotion_send_errors, 9);
+  }
+}
+
+TEST(Load, ReadsVlans) {
+  const Config c = load_good(R"(interfaces:
+  dmz: {parent: lan, vlan: 20, addresses: [10.0.20.2/24]}
+  lan: {port: "kernel:lan", mtu: 9000}
+  guests: {parent: lan, vlan: 4094, mtu: 1500}
+)");
+  EXPECT_EQ(c.interfaces[0].port_kind, PortKind::vlan);
+  EXPECT_EQ(c.interfaces[0].parent, 2);
+  EXPECT_EQ(c.interfaces[0].vlan, 20);
+  EXPECT_EQ(c.interfaces[0].mtu, 9000) << "its parent's";
+  EXPECT_EQ(c.interfaces[1].parent, kNoInterface);
+  EXPECT_EQ(c.interfaces[2].mtu, 1500);
 }
 
 TEST(Load, ReadsPfsync) {

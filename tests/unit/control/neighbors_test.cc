@@ -52,7 +52,8 @@ class NeighborsTest : public testing::Test {
     i.mac = kOurs;
     i.link_local = link_local_of(kOurs);
     i.own = {*parse_prefix("10.0.0.2/24"), *parse_prefix("2001:db8::2/64")};
-    i.virtuals = {{*parse_prefix("10.0.0.1/24"), kVhid}, {*parse_prefix("2001:db8::1/64"), kVhid}};
+    i.virtuals = {{*parse_prefix("10.0.0.1/24"), kVhid, virtual_mac(kVhid)},
+                  {*parse_prefix("2001:db8::1/64"), kVhid, virtual_mac(kVhid)}};
     neighbors.configure({i});
   }
 
@@ -106,6 +107,45 @@ class NeighborsTest : public testing::Test {
   Recorder out;
   Neighbors neighbors{out};
 };
+
+TEST_F(NeighborsTest, SharedAddressIsToldByTheLeadersMasterFromTheMacAddressThatMayBeLearnt) {
+  Mac shared = virtual_mac(kVhid);
+  shared.bytes[0] |= 1;
+  NeighborInterface i;
+  i.id = kLink;
+  i.mac = kOurs;
+  i.own = {*parse_prefix("10.0.0.2/24")};
+  i.virtuals = {{*parse_prefix("10.0.0.1/24"), kVhid, shared, true},
+                {*parse_prefix("2001:db8::1/64"), kVhid, shared, true}};
+  neighbors.configure({i});
+  arp(kArpRequest, kHost, "10.0.0.9", "10.0.0.1");
+  EXPECT_TRUE(out.take().empty());
+  neighbors.set_master(kLink, kVhid, true);
+  arp(kArpRequest, kHost, "10.0.0.9", "10.0.0.1");
+  auto sent = out.take();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(Mac::from_wire(&sent[0].frame[6]), kOurs);
+  EXPECT_EQ(parse_arp(Bytes(sent[0].frame).subspan(kEthernetHeader))->sender_mac, shared);
+  nd(kHost, solicit("2001:db8::9", "2001:db8::1", kHost));
+  sent = out.take();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(Mac::from_wire(&sent[0].frame[6]), kOurs);
+  DiscoveryMessage m;
+  ASSERT_EQ(parse_discovery(Bytes(sent[0].frame).subspan(kEthernetHeader), m), DiscoveryFault::none);
+  EXPECT_EQ(m.link_layer, shared);
+}
+
+TEST_F(NeighborsTest, SharedAddressOfOthersIsANeighbour) {
+  const Mac shared{{1, 0, 0x5e, 0, 1, 99}};
+  neighbors.resolve(now, kLink, ip("10.0.0.77"), data(1));
+  out.take();
+  arp(kArpReply, Mac{{1, 0, 0x5e, 0, 0, 99}}, "10.0.0.77", "10.0.0.2");  // any other group
+  EXPECT_TRUE(out.take().empty());
+  arp(kArpReply, shared, "10.0.0.77", "10.0.0.2");
+  const auto sent = out.take();
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(Mac::from_wire(sent[0].frame.data()), shared);
+}
 
 TEST_F(NeighborsTest, UnknownNextHopIsAskedForAndTheFrameFollowsTheAnswer) {
   neighbors.resolve(now, kLink, ip("10.0.0.9"), data(1));
