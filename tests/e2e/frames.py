@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import hmac
+import select
 import socket
 import struct
 import threading
@@ -145,7 +146,8 @@ class Wire:
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
             self._socket.bind((interface, ETH_P_ALL))
-        self._socket.settimeout(0.1)
+        self._socket.setblocking(False)
+        self._lock = threading.Lock()
         self._frames = []
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._collect, daemon=True)
@@ -167,7 +169,8 @@ class Wire:
         self._socket.send(frame)
 
     def frames(self):
-        """(time, frame) of all that arrived so far."""
+        """(time, frame) of all that arrived so far, with what only waits to be collected."""
+        self._take()
         return list(self._frames)
 
     def adverts(self, vhid=None, since=0.0):
@@ -176,12 +179,19 @@ class Wire:
 
     def _collect(self):
         while not self._ending.is_set():
-            try:
-                frame, (_, _, kind, *_) = self._socket.recvfrom(65536)
-            except TimeoutError:
-                continue
-            except OSError:  # the interface went down; it may come back
+            select.select([self._socket], [], [], 0.1)
+            if not self._take():
                 time.sleep(0.01)
-                continue
-            if kind != PACKET_OUTGOING:
-                self._frames.append((time.monotonic(), frame))
+
+    def _take(self):
+        """False when the interface went down; it may come back."""
+        with self._lock:
+            while True:
+                try:
+                    frame, (_, _, kind, *_) = self._socket.recvfrom(65536)
+                except BlockingIOError:
+                    return True
+                except OSError:
+                    return False
+                if kind != PACKET_OUTGOING:
+                    self._frames.append((time.monotonic(), frame))
