@@ -231,6 +231,7 @@ void CarpRunner::note_role(Time now, Group& group, carp::Cause cause) {
   group.known_role = to;
   group.cause = cause;
   ++group.transitions;
+  ++role_changes_;
   if (from == Role::master) {
     const bool planned = to == Role::backup || cause == carp::Cause::stopped;
     group.forward_until = planned ? now + kLinger : Time{};
