@@ -322,6 +322,7 @@ void CarpRunner::note_role(Time now, Group& group, carp::Cause cause) {
   group.cause = cause;
   ++group.transitions;
   if (to == Role::master) ++totals_.became_master;
+  ++role_changes_;
   if (from == Role::master) {
     const bool planned = !group.shares() && (to == Role::backup || cause == carp::Cause::stopped);
     group.forward_until = planned ? now + kLinger : Time{};

@@ -139,6 +139,8 @@ class CarpRunner {
   [[nodiscard]] Time next_deadline() const;
 
   [[nodiscard]] bool any_master() const;
+  // Of all groups together, so that one who watches need not look at each.
+  [[nodiscard]] uint64_t role_changes() const { return role_changes_; }
   [[nodiscard]] int demotion() const;
   [[nodiscard]] std::vector<CarpStatus> status(Time now) const;
   // As the workers have it; null before the first is published.
@@ -189,6 +191,7 @@ class CarpRunner {
   bool started_ = false;
   bool bowed_out_ = false;
   bool configuring_ = false;  // groups_ is not whole
+  uint64_t role_changes_ = 0;
   std::shared_ptr<const CarpRoles> published_;
   std::array<uint64_t, carp::kVerdicts> verdicts_{};
   CarpTotals totals_;

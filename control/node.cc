@@ -17,7 +17,7 @@ constexpr Duration kConflictLogGap = 10s;
 
 }  // namespace
 
-Node::Node(EventLoop& loop, Dataplane& dataplane, config::Config config, NodeOptions options)
+Node::Node(TaskLoop& loop, Dataplane& dataplane, config::Config config, NodeOptions options)
     : loop_(loop),
       dataplane_(dataplane),
       config_(std::move(config)),

@@ -7,9 +7,9 @@
 // end: what waits for the peer is flushed, the groups bow out, and frames are forwarded until the peer was heard as
 // master and a moment longer; both forwarding is harmless, nobody forwarding is not.
 //
-// Threads: one EventLoop's thread (the control thread) calls everything; it is a task of that loop. The sync engine
+// Threads: one loop's thread (the control thread) calls everything; it is a task of that loop. The sync engine
 // runs in the same loop, or in a loop and thread of its own when it has a core of its own; then its calls are posted.
-// The Dataplane and the EventLoop must outlive the Node.
+// The Dataplane and the loop must outlive the Node.
 #pragma once
 
 #include <atomic>
@@ -71,7 +71,7 @@ struct ReloadResult {
 
 class Node final : public LoopTask, private NeighborOutput, private CarpOutput, private BfdOutput, private SyncHost {
  public:
-  Node(EventLoop& loop, Dataplane& dataplane, config::Config config, NodeOptions options);
+  Node(TaskLoop& loop, Dataplane& dataplane, config::Config config, NodeOptions options);
   ~Node() override;
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
@@ -195,7 +195,7 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   void in_sync(F f);
   [[nodiscard]] RuleTotals rule_totals(RuleSlot slot) const;
 
-  EventLoop& loop_;
+  TaskLoop& loop_;
   Dataplane& dataplane_;
   config::Config config_;
   NodeOptions options_;

@@ -64,7 +64,7 @@ void Node::make_sync() {
 }
 
 void Node::start_sync(Time now) {
-  EventLoop& loop = sync_loop_ != nullptr ? *sync_loop_ : loop_;
+  TaskLoop& loop = sync_loop_ != nullptr ? *sync_loop_ : loop_;
   loop.watch(dataplane_.sync_fd(), [] {});  // taken when the engine is polled
   loop.add_task(sync_.get());
   const bool up = dataplane_.link_up(config_.pfsync->interface);

@@ -10,6 +10,7 @@
 #include "app/twinctl/offline.h"
 #include "app/twinctl/online.h"
 #include "app/twinctl/reload_command.h"
+#include "app/twinctl/simulate_command.h"
 #include "app/twinctl/table_command.h"
 
 namespace {
@@ -25,6 +26,7 @@ struct Arguments {
   ctl::ShowOptions show;
   ctl::TableOptions table;
   ctl::ReloadOptions reload;
+  ctl::SimulateOptions simulate;
   unsigned steps = 1;
   std::string src, dst, proto, port, rule, label, interface, id, limit;
 };
@@ -72,6 +74,15 @@ void add_offline(CLI::App& app, Arguments& a, int& status) {
   test->add_flag("-v,--verbose", a.verbose, "Name the scenarios that passed, too");
   test->add_flag("--coverage", a.coverage, "List the rules that decided nothing in any of the scenarios");
   test->callback([&] { status = ctl::test(a.scenarios, a.verbose, a.coverage); });
+
+  CLI::App* simulate = app.add_subcommand("simulate", "Random histories of a pair, each from its seed");
+  simulate->add_option("--seeds", a.simulate.seeds, "How many")->capture_default_str();
+  simulate->add_option("--from", a.simulate.from, "The first seed")->capture_default_str();
+  simulate->add_option("--hours", a.simulate.hours, "Virtual length of each")
+      ->check(CLI::Range(0.01, 1000.0))
+      ->capture_default_str();
+  simulate->add_flag("--story", a.simulate.story, "Print everything that happens");
+  simulate->callback([&] { status = ctl::simulate(a.simulate); });
 }  // namespace
 
 void add_show(CLI::App& app, Arguments& a, int& status) {

@@ -8,10 +8,10 @@
 #include <fstream>
 #include <map>
 
+#include "control/simulation/pair_runner.h"
 #include "lib/config/load.h"
 #include "lib/filter/print_ruleset.h"
 #include "lib/scenario/explain.h"
-#include "lib/scenario/runner.h"
 
 namespace twinwall::ctl {
 
@@ -122,7 +122,7 @@ int test(const std::vector<std::string>& paths, bool verbose, bool coverage) {
   size_t passed = 0, failed = 0;
   Coverage covered;
   for (const std::string& file : files) {
-    const scenario::RunResult r = scenario::run_scenario_file(file);
+    const scenario::RunResult r = simulation::run_file(file);
     fmt::print("{}", r.shown);
     if (coverage) covered.add(r.rules);
     if (r.passed) {

@@ -90,7 +90,11 @@ Actions Vhost::link_down(Time now) {
 
 Actions Vhost::receive(Time now, Af af, const Advertised& peer) {
   Actions actions;
-  const auto [decision, cause] = elect(config_.rules, role_, priority(), config_.preempt, peer);
+  auto [decision, cause] = elect(config_.rules, role_, priority(), config_.preempt, peer);
+  // A node that leaves says so once in each family, with the demotion it had: who has followed it by the first must not
+  // give the role back by the second, however demoted it is itself.
+  const bool leaving = peer.advbase == kBowOut && peer.advskew == kBowOut;
+  if (leaving && config_.answer_masters && decision == Decision::become_backup) decision = Decision::stay_master;
   switch (decision) {
     case Decision::become_master: become_master(now, cause, actions); break;
     case Decision::become_backup: become_backup(now, cause, actions); break;
@@ -102,7 +106,7 @@ Actions Vhost::receive(Time now, Af af, const Advertised& peer) {
       // What another master sends comes from the virtual MAC: a bow-out's second frame, or an advertisement that was
       // on its way when we took over, turns the switches' tables back to the other node. Ours has to be the last word.
       // Two that stay master of one group, which is a mistake of theirs, are not to answer each other without end.
-      if (config_.answer_masters && ((peer.advbase == kBowOut && peer.advskew == kBowOut) || now >= next_answer_)) {
+      if (config_.answer_masters && (leaving || now >= next_answer_)) {
         next_answer_ = now + kAnswerGap;
         advertise(now, actions);
       }

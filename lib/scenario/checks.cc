@@ -11,7 +11,7 @@ namespace {
 
 using Lines = std::vector<std::string>;
 
-const std::string& name_of(InterfaceId id, const Node& node) { return node.snapshot().interface(id).name; }
+const std::string& name_of(InterfaceId id, const Subject& node) { return node.snapshot().interface(id).name; }
 
 std::string reason_list(const std::vector<DropReason>& drops) {
   if (drops.empty()) return "nothing was dropped";
@@ -20,7 +20,7 @@ std::string reason_list(const std::vector<DropReason>& drops) {
   return out;
 }
 
-void check_packet(const ExpectedPacket& want, const Outcome::Output& got, const Node& node, Bindings& bindings,
+void check_packet(const ExpectedPacket& want, const Outcome::Output& got, const Subject& node, Bindings& bindings,
                   const std::string& which, Lines& out) {
   if (name_of(got.interface, node) != want.interface)
     out.push_back(which + " left on " + name_of(got.interface, node) + ", expected " + want.interface);
@@ -32,7 +32,7 @@ void check_packet(const ExpectedPacket& want, const Outcome::Output& got, const 
     out.push_back(which + ": " + difference);
 }
 
-void check_packets(const std::vector<ExpectedPacket>& want, const Outcome& outcome, const Node& node,
+void check_packets(const std::vector<ExpectedPacket>& want, const Outcome& outcome, const Subject& node,
                    Bindings& bindings, Lines& out) {
   if (want.size() != outcome.outputs.size()) {
     out.push_back(std::to_string(want.size()) + " packets expected, " + std::to_string(outcome.outputs.size()) +
@@ -70,7 +70,7 @@ void differ(Lines& out, const std::string& what, const std::optional<T>& want, c
                   std::to_string(want->first) + ":" + std::to_string(want->second));
 }
 
-Lines state_differences(const ExpectedState& want, const State& s, Node& node) {
+Lines state_differences(const ExpectedState& want, const State& s, Subject& node) {
   Lines out;
   const std::string line = print_state(s, node.snapshot().interfaces);
   if (want.key && line.find(*want.key) == std::string::npos) out.push_back("does not hold \"" + *want.key + "\"");
@@ -100,7 +100,7 @@ std::string describe_state(const ExpectedState& s) {
 }
 
 // Each expected state needs one of its own.
-void check_states(const Expectation& e, Node& node, Lines& out) {
+void check_states(const Expectation& e, Subject& node, Lines& out) {
   const auto states = node.states();
   if (e.state_count && *e.state_count != states.size())
     out.push_back("there are " + std::to_string(states.size()) + " states, expected " + std::to_string(*e.state_count));
@@ -139,7 +139,7 @@ uint64_t counter_value(const std::string& what, const RuleCounters& c) {
   return c.creations.get();
 }
 
-void check_counter(const ExpectedCounter& want, Node& node, Lines& out) {
+void check_counter(const ExpectedCounter& want, Subject& node, Lines& out) {
   const EngineCounters& counters = node.engine().counters();
   const auto compare = [&](const std::string& what, uint64_t value, uint64_t expected) {
     if (value != expected)
@@ -163,7 +163,7 @@ void check_counter(const ExpectedCounter& want, Node& node, Lines& out) {
 
 // --- logs ---
 
-std::string describe_log(const LogRecord& l, const Node& node) {
+std::string describe_log(const LogRecord& l, const Subject& node) {
   static constexpr const char* kActions[] = {"pass", "block", "match"};
   const std::string rule = l.rule_number == kNoRuleNumber ? "default" : std::to_string(l.rule_number);
   return "logged: rule " + rule + "/" + std::string(reason_name(l.reason)) + " " +
@@ -171,7 +171,7 @@ std::string describe_log(const LogRecord& l, const Node& node) {
          name_of(l.interface, node) + (l.rewritten ? ", translated" : "");
 }
 
-bool log_fits(const ExpectedLog& want, const LogRecord& got, const Node& node) {
+bool log_fits(const ExpectedLog& want, const LogRecord& got, const Subject& node) {
   if (want.action && *want.action != got.action) return false;
   if (want.direction && *want.direction != got.direction) return false;
   if (want.interface && *want.interface != name_of(got.interface, node)) return false;
@@ -182,7 +182,7 @@ bool log_fits(const ExpectedLog& want, const LogRecord& got, const Node& node) {
   return std::any_of(rules.begin(), rules.end(), [&](const Rule* r) { return r->number == got.rule_number; });
 }
 
-void check_logs(const Expectation& e, const Outcome& outcome, const Node& node, Lines& out) {
+void check_logs(const Expectation& e, const Outcome& outcome, const Subject& node, Lines& out) {
   if (e.logs.empty()) return;
   if (e.logs.front().none) {
     for (const LogRecord& l : outcome.logs) out.push_back(describe_log(l, node) + ", expected no log");
@@ -209,7 +209,7 @@ std::string list(const std::vector<TableEntry>& entries) {
   return out.empty() ? "nothing" : out;
 }
 
-void check_table(const ExpectedTable& want, const Node& node, Lines& out) {
+void check_table(const ExpectedTable& want, const Subject& node, Lines& out) {
   for (const auto& table : node.snapshot().rules.tables) {
     if (table->name() != want.table) continue;
     const std::vector<TableEntry> has = all_entries(*table->content());
@@ -225,7 +225,7 @@ constexpr const char* kPuntNames[] = {"arp", "neighbor-discovery", "carp", "pfsy
 
 }  // namespace
 
-uint64_t seconds_left(const State& s, Node& node) {
+uint64_t seconds_left(const State& s, Subject& node) {
   const Snapshot& snapshot = node.snapshot();
   const Timeouts* own = nullptr;
   for (const Rule& r : snapshot.rules.rules)
@@ -237,7 +237,7 @@ uint64_t seconds_left(const State& s, Node& node) {
   return end > now ? end - now : 0;
 }
 
-std::vector<const Rule*> rules_named(const std::string& name, const Node& node) {
+std::vector<const Rule*> rules_named(const std::string& name, const Subject& node) {
   std::vector<const Rule*> out;
   const auto number = config::parse_number(name);
   for (const Rule& rule : node.snapshot().rules.rules)
@@ -245,7 +245,7 @@ std::vector<const Rule*> rules_named(const std::string& name, const Node& node) 
   return out;
 }
 
-std::vector<std::string> check_expectation(const Expectation& e, const Outcome& outcome, Node& node,
+std::vector<std::string> check_expectation(const Expectation& e, const Outcome& outcome, Subject& node,
                                            Bindings& bindings) {
   Lines out;
   check_drop(e, outcome, out);
@@ -276,7 +276,7 @@ std::vector<std::string> check_frames(const Outcome& outcome, const Expectation*
   return out;
 }
 
-std::vector<std::string> describe(const Outcome& outcome, const Node& node) {
+std::vector<std::string> describe(const Outcome& outcome, const Subject& node) {
   Lines out;
   for (const auto& o : outcome.outputs)
     out.push_back(name_of(o.interface, node) + ": " + print_packet(read_frame(o.frame)));
@@ -289,7 +289,12 @@ std::vector<std::string> describe(const Outcome& outcome, const Node& node) {
 }
 
 std::vector<std::string> describe(const Expectation& e) {
+  static constexpr const char* kRoleNames[] = {"init", "backup", "master"};
   Lines out;
+  for (const auto& [vhid, role] : e.roles)
+    out.push_back("vhid " + std::to_string(vhid) + " " + kRoleNames[static_cast<size_t>(role)]);
+  for (const NodeExpectation& n : e.nodes)
+    for (const std::string& line : describe(n.expected)) out.push_back(n.node + ": " + line);
   if (e.none) out.emplace_back("nothing out, nothing dropped");
   if (e.any_drop) out.emplace_back("a drop");
   if (e.drop) out.push_back("a drop: " + std::string(reason_name(*e.drop)));

@@ -155,7 +155,7 @@ void add_packet(Context& c, const YamlNode& n, Expectation& e) {
     out.interface = read_text(c, *at, "at").value_or("");
   else
     c.error(n, "an expected packet needs 'at': the interface that it leaves on");
-  auto packet = read_packet(c, n, {"at", "drop", "states", "counter", "log", "table", "punt"});
+  auto packet = read_packet(c, n, {"at", "drop", "states", "counter", "log", "table", "punt", "within"}, true);
   if (!packet) return;
   out.bad_sum = packet->fields.erase("badsum") != 0;
   out.packet = std::move(*packet);
@@ -177,7 +177,7 @@ void read_words(Context& c, const YamlNode& n, Expectation& e) {
 }  // namespace
 
 std::optional<PacketSpec> read_packet(Context& c, const YamlNode& mapping,
-                                      std::initializer_list<std::string_view> besides) {
+                                      std::initializer_list<std::string_view> besides, bool dotted) {
   const YamlNode* value = mapping.find("packet");
   if (value == nullptr) {
     c.error(mapping, mapping.find("pcap") != nullptr ? not_available("pcap") : "'packet' is missing");
@@ -189,7 +189,7 @@ std::optional<PacketSpec> read_packet(Context& c, const YamlNode& mapping,
   std::vector<std::string> cleared;
   for (size_t i = 0; i < mapping.keys.size(); ++i) {
     const std::string& key = mapping.keys[i].text;
-    if (key == "packet" || is_one_of(key, besides)) continue;
+    if (key == "packet" || is_one_of(key, besides) || (dotted && key.find('.') != std::string::npos)) continue;
     const auto field = read_text(c, mapping.items[i], key);
     if (!field) return std::nullopt;
     if (is_flag_word(key)) {
@@ -217,7 +217,73 @@ std::optional<PacketSpec> read_packet(Context& c, const YamlNode& mapping,
   return packet;
 }
 
-Expectation read_expectation(Context& c, const YamlNode& n) {
+namespace {
+
+constexpr Word<ExpectedRole> kRoles[] = {
+    {"init", ExpectedRole::init}, {"backup", ExpectedRole::backup}, {"master", ExpectedRole::master}};
+
+void read_expected_roles(Context& c, const YamlNode& n, Expectation& e) {
+  if (!n.is_mapping() || n.keys.empty()) {
+    c.error(n, "'carp' needs a mapping of vhids to master, backup or init");
+    return;
+  }
+  for (size_t i = 0; i < n.keys.size(); ++i) {
+    const auto vhid = read_number(c, n.keys[i], "a vhid", 1, 255);
+    const auto role = read_word(c, n.items[i], "the role", kRoles);
+    if (vhid && role) e.roles[static_cast<uint8_t>(*vhid)] = *role;
+  }
+}
+
+// What stands behind one key. False: there is no such key.
+bool read_part(Context& c, std::string_view key, const YamlNode& value, Expectation& e) {
+  if (key == "drop")
+    e.drop = read_reason(c, value, "drop");
+  else if (key == "states")
+    read_states(c, value, e);
+  else if (key == "counter")
+    read_counter(c, value, e);
+  else if (key == "log")
+    read_log(c, value, e);
+  else if (key == "table")
+    read_expected_tables(c, value, e);
+  else if (key == "punt")
+    e.punt = read_word(c, value, "punt", kPunts);
+  else
+    return false;
+  return true;
+}
+
+// "a.states": of node a.
+void read_node_part(Context& c, const YamlNode& key, const YamlNode& value, Expectation& e) {
+  const size_t dot = key.text.find('.');
+  const std::string node = key.text.substr(0, dot), word = key.text.substr(dot + 1);
+  auto it = std::find_if(e.nodes.begin(), e.nodes.end(), [&](const NodeExpectation& n) { return n.node == node; });
+  if (it == e.nodes.end()) {
+    it = e.nodes.insert(e.nodes.end(), NodeExpectation{node, {}});
+    it->expected.line = key.line;
+  }
+  if (word == "carp")
+    read_expected_roles(c, value, it->expected);
+  else if (!read_part(c, word, value, it->expected))
+    c.error(key, fmt::format("'expect' does not know '{}' of a node: write carp, states, counter, drop, log or table",
+                             word));
+}
+
+void read_within(Context& c, const YamlNode& n, Expectation& e) {
+  const auto text = read_text(c, n, "within");
+  if (!text) return;
+  e.within = parse_duration(*text);
+  if (!e.within) c.error(n, fmt::format("'{}' is not a time: write 90s, 1500ms, 5m, 2h or 1d", *text));
+}
+
+void read_packets(Context& c, const YamlNode& n, Expectation& e) {
+  for (const YamlNode& item : n.items) add_packet(c, item, e);
+  if (n.items.empty()) c.error(n, "'expect' is empty: write none where nothing may come out");
+}
+
+}  // namespace
+
+Expectation read_expectation(Context& c, const YamlNode& n, bool pair) {
   Expectation e;
   e.line = n.line;
   if (n.is_scalar()) {
@@ -225,8 +291,7 @@ Expectation read_expectation(Context& c, const YamlNode& n) {
     return e;
   }
   if (n.is_sequence()) {
-    for (const YamlNode& item : n.items) add_packet(c, item, e);
-    if (n.items.empty()) c.error(n, "'expect' is empty: write none where nothing may come out");
+    read_packets(c, n, e);
     return e;
   }
   if (!n.is_mapping() || n.keys.empty()) {
@@ -236,23 +301,20 @@ Expectation read_expectation(Context& c, const YamlNode& n) {
   for (size_t i = 0; i < n.keys.size(); ++i) {
     const std::string& key = n.keys[i].text;
     const YamlNode& value = n.items[i];
-    if (key == "drop")
-      e.drop = read_reason(c, value, "drop");
-    else if (key == "states")
-      read_states(c, value, e);
-    else if (key == "counter")
-      read_counter(c, value, e);
-    else if (key == "log")
-      read_log(c, value, e);
-    else if (key == "table")
-      read_expected_tables(c, value, e);
-    else if (key == "punt")
-      e.punt = read_word(c, value, "punt", kPunts);
+    const bool of_pair = key == "within" || key == "packets" || key.find('.') != std::string::npos;
+    if (of_pair && !pair)
+      c.error(n.keys[i], fmt::format("'{}' is for scenarios with 'nodes'", key));
+    else if (key == "within")
+      read_within(c, value, e);
+    else if (key == "packets")
+      read_packets(c, value, e);
+    else if (of_pair)
+      read_node_part(c, n.keys[i], value, e);
     else if (key == "packet")
       add_packet(c, n, e);
-    else if (key == "within" || key == "pcap" || key.ends_with(".carp"))
+    else if (key == "pcap")
       c.error(n.keys[i], not_available(key));
-    else if (n.find("packet") == nullptr)
+    else if (!read_part(c, key, value, e) && n.find("packet") == nullptr)
       c.error(n.keys[i], fmt::format("'expect' does not know '{}'", key));
   }
   return e;

@@ -4,7 +4,7 @@
 
 namespace twinwall::scenario {
 
-std::vector<std::string> explain(Node& node, InterfaceId interface, const std::vector<uint8_t>& frame,
+std::vector<std::string> explain(Subject& node, InterfaceId interface, const std::vector<uint8_t>& frame,
                                  ExplainRules rules) {
   const View view = node.view();
   ExplainWorld world;

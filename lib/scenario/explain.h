@@ -7,10 +7,11 @@
 #include "lib/engine/explain.h"
 #include "lib/scenario/node.h"
 #include "lib/scenario/packet_spec.h"
+#include "lib/scenario/subject.h"
 
 namespace twinwall::scenario {
 
-[[nodiscard]] std::vector<std::string> explain(Node& node, InterfaceId interface, const std::vector<uint8_t>& frame,
+[[nodiscard]] std::vector<std::string> explain(Subject& node, InterfaceId interface, const std::vector<uint8_t>& frame,
                                                ExplainRules rules = ExplainRules::deciding);
 
 // A packet in the notation, as a frame that comes in on an interface. `at`: its name; empty: where the way back to the

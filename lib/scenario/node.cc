@@ -232,9 +232,9 @@ Outcome Node::advance(Duration by) {
   return outcome;
 }
 
-std::vector<const State*> Node::states() {
+std::vector<const State*> Subject::states() {
   std::vector<const State*> out;
-  table().walk(0, 0, table_->capacity(), [&](State& s) { out.push_back(&s); });
+  table().walk(0, 0, table().capacity(), [&](State& s) { out.push_back(&s); });
   std::sort(out.begin(), out.end(), [](const State* a, const State* b) { return a->id < b->id; });
   return out;
 }

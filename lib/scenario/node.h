@@ -16,6 +16,7 @@
 #include "lib/config/schema.h"
 #include "lib/engine/engine.h"
 #include "lib/scenario/scenario.h"
+#include "lib/scenario/subject.h"
 
 namespace twinwall::scenario {
 
@@ -32,7 +33,7 @@ struct Outcome {
   std::vector<Delta> deltas;  // told to the peers while time went by
 };
 
-class Node final : public EngineHost {
+class Node final : public EngineHost, public Subject {
  public:
   // `fast_path`, `classifier`: see EngineOptions.
   explicit Node(config::Config config, bool fast_path = true, bool classifier = true);
@@ -52,19 +53,15 @@ class Node final : public EngineHost {
   uint64_t kill(const StateFilter& filter);
 
   [[nodiscard]] const config::Config& config() const { return config_; }
-  [[nodiscard]] const Snapshot& snapshot() const { return *snapshot_; }
-  [[nodiscard]] Engine& engine() { return *engine_; }
-  [[nodiscard]] StateTable& table() {
+  [[nodiscard]] const Snapshot& snapshot() const override { return *snapshot_; }
+  [[nodiscard]] Engine& engine() override { return *engine_; }
+  [[nodiscard]] StateTable& table() override {
     engine_->settle();
     return *table_;
   }
-  [[nodiscard]] View view() const { return {snapshot_.get(), nullptr, &roles_}; }
-  [[nodiscard]] Time now() const { return now_; }
-  // pfctl -ss's lines of the states in the table, in order of their ids.
-  [[nodiscard]] std::vector<const State*> states();
-
-  // Of the rule that has or had this slot; empty without a label.
-  [[nodiscard]] std::string label_of(RuleSlot slot) const;
+  [[nodiscard]] View view() const override { return {snapshot_.get(), nullptr, &roles_}; }
+  [[nodiscard]] Time now() const override { return now_; }
+  [[nodiscard]] std::string label_of(RuleSlot slot) const override;
   // Of the rules with this label, those of earlier configurations included.
   [[nodiscard]] std::vector<RuleSlot> slots_labelled(const std::string& label) const;
 

@@ -10,9 +10,10 @@
 #include "lib/filter/names.h"
 #include "lib/filter/print.h"
 #include "lib/filter/print_ruleset.h"
-#include "lib/scenario/capture.h"
 #include "lib/scenario/checks.h"
 #include "lib/scenario/explain.h"
+#include "lib/scenario/send_frame.h"
+#include "lib/scenario/show.h"
 
 namespace twinwall::scenario {
 
@@ -96,7 +97,11 @@ class Runner {
   void act(std::monostate, const Step&) {}
   void act(const Duration& by, const Step&) { node_->advance(by); }
   void act(const Roles& roles, const Step& step) { set_roles(roles, step.line); }
-  void act(const Show& what, const Step&) { show(what); }
+  void act(const Show& what, const Step&) { result_.shown += shown(what, *node_); }
+  // Of two nodes: not here, and refused when it was read.
+  void act(const std::vector<Happening>&, const Step&) {}
+  void act(const std::vector<LinkChange>&, const Step&) {}
+  void act(const RandomSteps&, const Step&) {}
 
   void act(const ConfigSource& source, const Step& step) {
     auto config = load(source);
@@ -113,53 +118,23 @@ class Runner {
     for (const Send& send : sends) {
       const auto* interface = interface_named(send.interface, step.line);
       if (interface == nullptr) return;
-      const auto frame = frame_of(send, interface->id, step);
+      const auto frame = made_of(send, interface->id, step);
       if (!frame) return;
-      std::vector<std::vector<uint8_t>> pieces;
-      if (send.split == 0)
-        pieces.push_back(*frame);
-      else
-        pieces = split_frame(*frame, send.split);
-      if (send.reverse) std::reverse(pieces.begin(), pieces.end());
+      const auto pieces = pieces_of(send, *frame);
       if (sends.size() == 1) why_ = explain(*node_, interface->id, pieces.size() == 1 ? pieces.front() : *frame);
       for (unsigned i = 0; i < send.times; ++i)
         for (const auto& piece : pieces) merge(node_->inject(interface->id, piece));
     }
   }
 
-  std::optional<std::vector<uint8_t>> frame_of(const Send& send, InterfaceId interface, const Step& step) {
-    if (send.pcap_frame) {
-      auto captured = captured_frame(send.pcap_path, *send.pcap_frame);
-      if (auto* problem = std::get_if<std::string>(&captured)) {
-        fail(step.line, *problem);
-        return std::nullopt;
-      }
-      sent_ += send.interface + ": frame " + std::to_string(*send.pcap_frame) + " of " + send.pcap_path;
-      return std::get<std::vector<uint8_t>>(std::move(captured));
-    }
-    BuildDefaults defaults;
-    defaults.source = Node::neighbor_mac(address(send.packet, "src"));
-    defaults.destination = node_->target_mac(interface, address(send.packet, "dst"));
-    auto built = build_frame(send.packet, bindings_, defaults);
-    if (auto* problem = std::get_if<std::string>(&built)) {
-      fail(step.line, "the packet cannot be made: " + *problem, {print_packet(send.packet)});
+  std::optional<std::vector<uint8_t>> made_of(const Send& send, InterfaceId interface, const Step& step) {
+    auto frame = frame_of(send, bindings_, [&](const IpAddress& to) { return node_->target_mac(interface, to); });
+    if (const auto* problem = std::get_if<std::string>(&frame)) {
+      fail(step.line, *problem, {describe(send)});
       return std::nullopt;
     }
-    sent_ += (sent_.empty() ? "" : "; ") + send.interface + ": " + print_packet(send.packet);
-    return std::get<std::vector<uint8_t>>(std::move(built));
-  }
-
-  IpAddress address(const PacketSpec& packet, const std::string& key) const {
-    const auto it = packet.fields.find(key);
-    if (it == packet.fields.end()) return {};
-    const Value* v = &it->second;
-    if (const auto* variable = std::get_if<Variable>(v)) {
-      const auto bound = bindings_.find(variable->name);
-      if (bound == bindings_.end()) return {};
-      v = &bound->second;
-    }
-    const auto* ip = std::get_if<IpAddress>(v);
-    return ip == nullptr ? IpAddress{} : *ip;
+    sent_ += (sent_.empty() ? "" : "; ") + describe(send);
+    return std::get<std::vector<uint8_t>>(std::move(frame));
   }
 
   void merge(Outcome more) {
@@ -233,34 +208,6 @@ class Runner {
     return "";
   }
 
-  void show(Show what) {
-    std::string& out = result_.shown;
-    if (what == Show::states) {
-      for (const State* s : node_->states()) {
-        const std::string rule = s->rule_number == kNoRuleNumber ? "default" : std::to_string(s->rule_number);
-        out += print_state(*s, node_->snapshot().interfaces) + "\n";
-        out += "   age " + std::to_string(to_seconds(node_->now()) - s->creation) + "s, expires in " +
-               std::to_string(seconds_left(*s, *node_)) + "s, " + std::to_string(s->packets(0)) + ":" +
-               std::to_string(s->packets(1)) + " pkts, " + std::to_string(s->bytes(0)) + ":" +
-               std::to_string(s->bytes(1)) + " bytes, rule " + rule + "\n";
-      }
-    } else if (what == Show::rules) {
-      for (const Rule& r : node_->snapshot().rules.rules) {
-        const RuleCounters& c = node_->engine().counters().rules[r.slot];
-        out += "@" + std::to_string(r.number) + " " + print_rule(r) + "\n";
-        out += "  [ Evaluations: " + std::to_string(c.evaluations.get()) +
-               "  Packets: " + std::to_string(c.packets[0].get() + c.packets[1].get()) +
-               "  Bytes: " + std::to_string(c.bytes[0].get() + c.bytes[1].get()) +
-               "  States: " + std::to_string(c.states.get()) + " ]\n";
-      }
-    } else {
-      for (size_t i = 0; i < kDropReasons; ++i) {
-        const uint64_t n = node_->engine().counters().drops[i].get();
-        if (n != 0) out += std::string(reason_name(static_cast<DropReason>(i))) + " " + std::to_string(n) + "\n";
-      }
-    }
-  }
-
   // --- what was expected ---
 
   void run_step(const Step& step) {
@@ -311,13 +258,21 @@ RunResult unreadable(const std::string& path, std::string report) {
 
 RunResult run_scenario(const Scenario& scenario) { return Runner(scenario).run(); }
 
-RunResult run_scenario_file(const std::string& path) {
+std::variant<Scenario, RunResult> load_scenario(const std::string& path) {
   std::string text, problem;
   if (!config::read_whole_file(path, text, problem)) return unreadable(path, path + ": " + problem + "\n");
   auto read = read_scenario(text, path, std::filesystem::path(path).parent_path().string());
   if (const auto* problems = std::get_if<std::vector<config::Diagnostic>>(&read))
     return unreadable(path, config::to_string(*problems));
-  return run_scenario(std::get<Scenario>(read));
+  return std::get<Scenario>(std::move(read));
+}
+
+RunResult run_scenario_file(const std::string& path) {
+  auto loaded = load_scenario(path);
+  if (auto* unread = std::get_if<RunResult>(&loaded)) return std::move(*unread);
+  const Scenario& scenario = std::get<Scenario>(loaded);
+  if (scenario.is_pair()) return unreadable(path, path + ": two nodes need a network between them\n");
+  return run_scenario(scenario);
 }
 
 }  // namespace twinwall::scenario

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "lib/scenario/scenario.h"
@@ -30,7 +31,10 @@ struct RunResult {
 
 [[nodiscard]] RunResult run_scenario(const Scenario& scenario);
 
-// The whole way from a file.
+// From a file; a result that says what is wrong with it.
+[[nodiscard]] std::variant<Scenario, RunResult> load_scenario(const std::string& path);
+
+// The whole way from a file, of a scenario with one node.
 [[nodiscard]] RunResult run_scenario_file(const std::string& path);
 
 }  // namespace twinwall::scenario

@@ -75,6 +75,10 @@ struct ExpectedTable {
   std::vector<TableEntry> entries;
 };
 
+enum class ExpectedRole : uint8_t { init, backup, master };
+
+struct NodeExpectation;
+
 struct Expectation {
   int line = 0;
   bool none = false;      // nothing out, nothing dropped
@@ -87,6 +91,20 @@ struct Expectation {
   std::vector<ExpectedLog> logs;
   std::vector<ExpectedTable> tables;
   std::optional<Punt> punt;
+  // Of two nodes.
+  std::map<uint8_t, ExpectedRole> roles;  // by vhid
+  std::vector<NodeExpectation> nodes;     // what stands behind "a."
+  std::optional<Duration> within;         // it need not hold at once
+  // Nothing is expected of this node itself.
+  [[nodiscard]] bool empty() const {
+    return !none && !any_drop && !drop && !packets && !state_count && states.empty() && counters.empty() &&
+           logs.empty() && tables.empty() && !punt && roles.empty();
+  }
+};
+
+struct NodeExpectation {
+  std::string node;
+  Expectation expected;
 };
 
 // Which states an operator means; words as in `twinctl kill states`.
@@ -110,10 +128,68 @@ enum class Show : uint8_t { states, rules, counters };
 
 using Roles = std::map<uint8_t, bool>;  // vhid → MASTER
 
+// --- two nodes -----------------------------------------------------------------------------------------------------
+
+// What a link does to frames; chances in millionths. Unset: as before.
+struct LinkQuality {
+  std::optional<uint32_t> drop, duplicate, reorder;
+  std::optional<Duration> delay, jitter;
+};
+
+struct LinkSpec {
+  std::string name;
+  int line = 0;
+  std::vector<std::pair<std::string, std::string>> ports;  // node, interface
+  LinkQuality quality;
+  std::optional<uint64_t> seed;
+  bool cable = false;  // between two ports, without a switch: neither has a carrier when the other has no power
+};
+
+struct NodeSpec {
+  std::string name;
+  int line = 0;
+  ConfigSource config;
+};
+
+// What happens to a part of a pair, or is done to it.
+struct Happening {
+  enum class What : uint8_t {
+    fail_node,  // no power
+    fail_link,
+    fail_port,
+    heal_node,  // power again: starts
+    heal_link,
+    heal_port,
+    stop,    // the planned end
+    freeze,  // the process stands still
+    thaw,
+    demote,
+    reload,
+  };
+  What what = What::fail_node;
+  std::string name;       // of the node or link
+  std::string interface;  // of a port
+  unsigned value = 0;     // demotion
+  ConfigSource config;    // of reload
+};
+
+struct LinkChange {
+  std::string link;
+  LinkQuality quality;
+};
+
+// So many random happenings; in the end everything is whole again.
+struct RandomSteps {
+  uint64_t seed = 0;
+  unsigned steps = 0;
+};
+
 struct Step {
   int line = 0;
   // What happens; nothing for an expectation that stands alone.
-  std::variant<std::monostate, std::vector<Send>, Duration, Show, ConfigSource, Kill, TableStep, Roles> action;
+  std::variant<std::monostate, std::vector<Send>, Duration, Show, ConfigSource, Kill, TableStep, Roles,
+               std::vector<Happening>, std::vector<LinkChange>, RandomSteps>
+      action;
   std::optional<Expectation> expect;
 };
 
@@ -124,7 +200,11 @@ struct Scenario {
   ConfigSource config;
   int config_line = 0;
   Roles roles;
+  // Of a scenario with two nodes, which has no `config` of its own.
+  std::vector<NodeSpec> nodes;
+  std::vector<LinkSpec> links;
   std::vector<Step> steps;
+  [[nodiscard]] bool is_pair() const { return !nodes.empty(); }
 };
 
 // `file` is for messages.

@@ -5,6 +5,7 @@
 #include "lib/config/values.h"
 #include "lib/config/yaml_reader.h"
 #include "lib/scenario/expectation_read.h"
+#include "lib/scenario/pair_read.h"
 #include "lib/scenario/scenario.h"
 #include "lib/scenario/table_read.h"
 
@@ -28,6 +29,8 @@ struct Reading {
   Scenario out;
   const std::string* text = nullptr;
   const YamlNode* root = nullptr;
+  // Known before its keys are read, which may come in any order.
+  [[nodiscard]] bool pair() const { return root->is_mapping() && root->find("nodes") != nullptr; }
 };
 
 size_t offset_of(const std::string& text, int line, int column) {
@@ -85,6 +88,10 @@ std::optional<ConfigSource> read_config(Context& c, const YamlNode& n, const Rea
   const auto path = read_text(c, n, what);
   if (!path) return std::nullopt;
   return ConfigSource{(std::filesystem::path(r.out.directory) / *path).string(), {}};
+}
+
+ReadConfig config_reader(Context& c, const Reading& r) {
+  return [&c, &r](const YamlNode& value, std::string_view what) { return read_config(c, value, r, what); };
 }
 
 void read_roles(Context& c, const YamlNode& n, Roles& out) {
@@ -206,11 +213,32 @@ void read_kill(Context& c, const YamlNode& n, StepReading& s) {
   set_action(c, n, s, out);
 }
 
+bool only_pair(Context& c, const YamlNode& n, const StepReading& s, std::string_view what) {
+  if (s.scenario->pair()) return true;
+  c.error(n, fmt::format("'{}' is for scenarios with 'nodes'", what));
+  return false;
+}
+
+bool only_alone(Context& c, const YamlNode& n, const StepReading& s, std::string_view what) {
+  if (!s.scenario->pair()) return true;
+  c.error(n, fmt::format("'{}' is for scenarios with one node", what));
+  return false;
+}
+
+constexpr char kFail[] = "fail", kHeal[] = "heal", kStop[] = "stop", kFreeze[] = "freeze", kThaw[] = "thaw",
+               kDemote[] = "demote";
+
+template <const char* verb>
+void happen(Context& c, const YamlNode& n, StepReading& s) {
+  if (only_pair(c, n, s, verb)) set_action(c, n, s, read_happenings(c, n, verb));
+}
+
 constexpr Word<Show> kShows[] = {{"states", Show::states}, {"rules", Show::rules}, {"counters", Show::counters}};
 
 constexpr Key<StepReading> kStepKeys[] = {
     {"send", read_sends},
-    {"expect", [](Context& c, const YamlNode& n, StepReading& s) { s.step.expect = read_expectation(c, n); }},
+    {"expect",
+     [](Context& c, const YamlNode& n, StepReading& s) { s.step.expect = read_expectation(c, n, s.scenario->pair()); }},
     {"advance", read_advance},
     {"show",
      [](Context& c, const YamlNode& n, StepReading& s) {
@@ -218,20 +246,39 @@ constexpr Key<StepReading> kStepKeys[] = {
      }},
     {"reload",
      [](Context& c, const YamlNode& n, StepReading& s) {
+       if (s.scenario->pair()) return set_action(c, n, s, read_reloads(c, n, config_reader(c, *s.scenario)));
        if (auto source = read_config(c, n, *s.scenario, "reload")) set_action(c, n, s, std::move(*source));
      }},
-    {"kill", read_kill},
+    {"kill",
+     [](Context& c, const YamlNode& n, StepReading& s) {
+       if (only_alone(c, n, s, "kill")) read_kill(c, n, s);
+     }},
     {"carp",
      [](Context& c, const YamlNode& n, StepReading& s) {
+       if (!only_alone(c, n, s, "carp")) return;
        Roles roles;
        read_roles(c, n, roles);
        set_action(c, n, s, std::move(roles));
      }},
-    {"table", [](Context& c, const YamlNode& n, StepReading& s) { set_action(c, n, s, read_table_step(c, n)); }},
-    {"fail"},
-    {"heal"},
+    {"table",
+     [](Context& c, const YamlNode& n, StepReading& s) {
+       if (only_alone(c, n, s, "table")) set_action(c, n, s, read_table_step(c, n));
+     }},
+    {"fail", happen<kFail>},
+    {"heal", happen<kHeal>},
+    {"stop", happen<kStop>},
+    {"freeze", happen<kFreeze>},
+    {"thaw", happen<kThaw>},
+    {"demote", happen<kDemote>},
+    {"link",
+     [](Context& c, const YamlNode& n, StepReading& s) {
+       if (only_pair(c, n, s, "link")) set_action(c, n, s, read_link_changes(c, n));
+     }},
+    {"random",
+     [](Context& c, const YamlNode& n, StepReading& s) {
+       if (only_pair(c, n, s, "random")) set_action(c, n, s, read_random(c, n));
+     }},
     {"anchor"},
-    {"random"},
 };
 
 void read_steps(Context& c, const YamlNode& n, Reading& r) {
@@ -259,13 +306,29 @@ constexpr Key<Reading> kScenarioKeys[] = {
      [](Context& c, const YamlNode& n, Reading& r) {
        r.out.config_line = n.line;
        if (auto source = read_config(c, n, r, "config")) r.out.config = std::move(*source);
-     },
-     true},
+     }},
     {"carp", [](Context& c, const YamlNode& n, Reading& r) { read_roles(c, n, r.out.roles); }},
     {"steps", [](Context& c, const YamlNode& n, Reading& r) { read_steps(c, n, r); }, true},
-    {"nodes"},
-    {"links"},
+    {"nodes", [](Context& c, const YamlNode& n, Reading& r) { read_nodes(c, n, config_reader(c, r), r.out); }},
+    {"links", [](Context& c, const YamlNode& n, Reading& r) { read_links(c, n, r.out); }},
 };
+
+// What a scenario with one node has, and one with two.
+void check_kind(Context& c, const YamlNode& root, const Reading& r) {
+  if (!root.is_mapping()) return;
+  const auto refuse = [&](std::string_view key, std::string_view why) {
+    for (const YamlNode& k : root.keys)
+      if (k.text == key) c.error(k, fmt::format("'{}' {}", key, why));
+  };
+  if (!r.pair()) {
+    if (root.find("config") == nullptr) c.error(root, "a scenario needs the key 'config', or 'nodes' for two nodes");
+    refuse("links", "is for scenarios with 'nodes'");
+    return;
+  }
+  refuse("config", "is of each node here: nodes: {NAME: {config: …}}");
+  refuse("carp", "is for scenarios with one node: two nodes elect their master themselves");
+  check_names(c, root, r.out);
+}
 
 }  // namespace
 
@@ -278,7 +341,11 @@ std::variant<Scenario, std::vector<config::Diagnostic>> read_scenario(const std:
   r.out.file = file;
   r.out.directory = directory;
   r.text = &text;
-  if (c.errors() == 0) read_mapping(c, root, "a scenario", kScenarioKeys, r);
+  r.root = &root;
+  if (c.errors() == 0) {
+    read_mapping(c, root, "a scenario", kScenarioKeys, r);
+    check_kind(c, root, r);
+  }
   if (c.errors() != 0) return c.take_diagnostics();
   return std::move(r.out);
 }

@@ -357,6 +357,22 @@ TEST(VhostMaster, AnAdvertisementOfASlowerMasterIsAnsweredOnceASecond) {
   EXPECT_EQ(v.role(), Role::master);
 }
 
+// The same when we are demoted, because another of our interfaces is down: by its demotion the node that leaves would
+// be the better one, and its second goodbye must not make us give the role back to nobody.
+TEST(VhostMaster, ADemotedMasterDoesNotYieldToABowOut) {
+  auto c = dual();
+  c.answer_masters = true;
+  Vhost v = backup(c);
+  (void)v.set_demotion(kStart, 240);
+  (void)v.receive(kStart + 1s, Af::inet, {255, 255, 0});
+  ASSERT_EQ(v.role(), Role::master);
+  EXPECT_EQ(v.receive(kStart + 1001ms, Af::inet6, {255, 255, 0}), (Actions{.send_advert = true}));
+  EXPECT_EQ(v.role(), Role::master);
+  // One that stays is another matter.
+  (void)v.receive(kStart + 1002ms, Af::inet, {1, 200, 0});
+  EXPECT_EQ(v.role(), Role::backup);
+}
+
 }  // namespace
 
 }  // namespace twinwall::carp

@@ -68,13 +68,55 @@ TEST(ScenarioReader, TableStepsAreCheckedWhereTheyStand) {
 }
 
 TEST(ScenarioReader, WhatALaterVersionMayKnowIsRefusedByName) {
-  for (const char* step : {"anchor: {flush: a}", "fail: a", "heal: a"})
-    EXPECT_NE(problems(with_step(step)).find("is not available in this version"), std::string::npos) << step;
-  for (const char* expected : {"{within: 4s}", "{a.carp: {1: master}, within: 4s}"})
-    EXPECT_NE(problems(with_step(std::string("expect: ") + expected)).find("is not available in this version"),
-              std::string::npos)
-        << expected;
-  EXPECT_NE(problems("name: x\nconfig: c\nnodes: {a: {}}\nsteps: [{advance: 1s}]\n").find("'nodes' is not available"),
+  EXPECT_NE(problems(with_step("anchor: {flush: a}")).find("is not available in this version"), std::string::npos);
+}
+
+TEST(ScenarioReader, WhatNeedsTwoNodesIsRefusedForOne) {
+  for (const char* step : {"fail: a", "heal: {link: sync}", "demote: {a: 1}", "random: {seed: 1, steps: 5}",
+                           "link: {sync: {drop: 5%}}", "expect: {within: 4s}", "expect: {a.carp: {1: master}}"})
+    EXPECT_NE(problems(with_step(step)).find("is for scenarios with 'nodes'"), std::string::npos) << step;
+  EXPECT_NE(problems("name: x\nsteps: [{advance: 1s}]\n").find("needs the key 'config', or 'nodes'"),
+            std::string::npos);
+}
+
+std::string with_pair_step(const std::string& step, const std::string& more = "") {
+  return "name: x\nnodes: {a: {config: a.yaml}, b: {config: b.yaml}}\n" + more + "steps:\n  - " + step + "\n";
+}
+
+TEST(ScenarioReader, ReadsWhatHappensToAPair) {
+  for (const char* step :
+       {"fail: a", "heal: [a, {link: sync}, {port: b.wan}]", "stop: b", "freeze: a", "thaw: a", "demote: {a: 20}",
+        "reload: {a: other.yaml}", "link: {sync: {drop: 5%, duplicate: 0.01, reorder: 0, delay: 5ms, jitter: 1ms}}",
+        "random: {seed: 7, steps: 20}", "{expect: {a.carp: {1: master, 2: init}, b.states: 0, within: 4s}}",
+        "{send: {at: wan, packet: \"udp 10.0.0.1:1 > 10.0.0.2:2\"}, expect: {at: a.lan, packet: \"udp * > *\", "
+        "b.drop: match, within: 1s}}"})
+    EXPECT_EQ(problems(with_pair_step(step)), "") << step;
+  EXPECT_EQ(problems(with_pair_step("advance: 1s",
+                                    "links: {wan: [a.wan, b.wan], s: {ports: [a.s, b.s], drop: 5%, "
+                                    "seed: 7, cable: true}}\n")),
+            "");
+}
+
+TEST(ScenarioReader, NamesOfAPairMustBeThere) {
+  for (const char* step : {"fail: c", "demote: {c: 1}", "heal: {port: c.wan}", "expect: {c.states: 1}",
+                           "send: {at: c.wan, packet: \"udp 10.0.0.1:1 > 10.0.0.2:2\"}"})
+    EXPECT_NE(problems(with_pair_step(step)).find("there is no node 'c'"), std::string::npos) << step;
+  const std::string links = "links: {wan: [a.wan, b.wan]}\n";
+  EXPECT_NE(problems(with_pair_step("fail: {link: lan}", links)).find("there is no link 'lan'"), std::string::npos);
+  EXPECT_NE(problems(with_pair_step("advance: 1s", "links: {wan: [a.wan, c.wan]}\n")).find("there is no node 'c'"),
+            std::string::npos);
+}
+
+TEST(ScenarioReader, WhatIsWrongWithAPairIsSaid) {
+  EXPECT_NE(problems(with_pair_step("kill: states")).find("is for scenarios with one node"), std::string::npos);
+  EXPECT_NE(problems(with_pair_step("advance: 1s", "config: a.yaml\n")).find("'config' is of each node here"),
+            std::string::npos);
+  EXPECT_NE(problems(with_pair_step("fail: {port: a}")).find("write NODE.INTERFACE"), std::string::npos);
+  EXPECT_NE(problems(with_pair_step("link: {sync: {drop: 120%}}")).find("is no share of the frames"),
+            std::string::npos);
+  EXPECT_NE(problems(with_pair_step("link: {sync: {delay: 1h}}")).find("needs a time of at most 2s"),
+            std::string::npos);
+  EXPECT_NE(problems(with_pair_step("expect: {a.roles: {1: master}}")).find("does not know 'roles' of a node"),
             std::string::npos);
 }
 
