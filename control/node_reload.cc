@@ -35,6 +35,7 @@ config::LoadResult Node::load(const std::string& path) const {
     return it == settings.end() ? std::vector<uint8_t>{}
                                 : std::vector<uint8_t>(it->second.secret.begin(), it->second.secret.end());
   };
+  options.running = &config_.inspection;
   return options_.load(path, options);
 }
 

@@ -67,6 +67,7 @@ DataplaneOptions dataplane_options(const config::Config& c, uint32_t hostid) {
   o.state_limit = c.options.limit_states;
   o.source_node_limit = c.options.limit_source_nodes;
   o.fragment_limit = c.options.limit_fragments;
+  o.inspection = c.inspection.reserve;
   return o;
 }
 
