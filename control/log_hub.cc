@@ -21,7 +21,8 @@ std::string rule_text(const LogRecord& r) {
 // A name that a stranger chose.
 std::string visible(std::string_view text) {
   std::string out(text);
-  std::replace_if(out.begin(), out.end(), [](char ch) { return ch < 0x21 || ch > 0x7e; }, '?');
+  std::replace_if(
+      out.begin(), out.end(), [](char ch) { return ch < 0x21 || ch > 0x7e; }, '?');
   return out;
 }
 

@@ -127,8 +127,10 @@ constexpr Key<inspect::Inspection> kInspectionKeys[] = {
      [](Context& c, const Node& n, inspect::Inspection& i) {
        read_bytes(c, n, "out-of-order", 0, 65536, i.settings.out_of_order);
      }},
-    {"at-bound", [](Context& c, const Node& n,
-                    inspect::Inspection& i) { assign(i.settings.pass_at_bound, read_word(c, n, "at-bound", kAtBound)); }},
+    {"at-bound",
+     [](Context& c, const Node& n, inspect::Inspection& i) {
+       assign(i.settings.pass_at_bound, read_word(c, n, "at-bound", kAtBound));
+     }},
     {"connections",
      [](Context& c, const Node& n, inspect::Inspection& i) {
        assign_number(c, n, "connections", 16, 1'000'000, i.reserve.connections);
@@ -137,10 +139,8 @@ constexpr Key<inspect::Inspection> kInspectionKeys[] = {
      [](Context& c, const Node& n, inspect::Inspection& i) {
        read_bytes(c, n, "stream-state", 256, 1 << 20, i.reserve.stream_bytes);
      }},
-    {"buffer",
-     [](Context& c, const Node& n, inspect::Inspection& i) {
-       read_bytes(c, n, "buffer", 64 << 10, 128 << 20, i.reserve.buffer_bytes);
-     }},
+    {"buffer", [](Context& c, const Node& n,
+                  inspect::Inspection& i) { read_bytes(c, n, "buffer", 64 << 10, 128 << 20, i.reserve.buffer_bytes); }},
 };
 
 constexpr Key<OptionsReading> kOptionKeys[] = {

@@ -1,4 +1,6 @@
 // signatures: groups of patterns and of domain names, and the rules' `inspect`.
+#include "lib/inspect/signatures.h"
+
 #include <algorithm>
 #include <set>
 
@@ -7,7 +9,6 @@
 #include "lib/config/rule_parts.h"
 #include "lib/config/sections.h"
 #include "lib/config/values.h"
-#include "lib/inspect/signatures.h"
 
 namespace twinwall::config {
 
@@ -29,15 +30,15 @@ constexpr Word<bool inspect::Pattern::*> kFlags[] = {{"nocase", &inspect::Patter
                                                      {"utf8", &inspect::Pattern::utf8}};
 
 constexpr Key<inspect::Signature> kSignatureKeys[] = {
-    {"id",
-     [](Context& c, const Node& n, inspect::Signature& s) { assign_number(c, n, "id", 1, UINT32_MAX, s.id); },
+    {"id", [](Context& c, const Node& n, inspect::Signature& s) { assign_number(c, n, "id", 1, UINT32_MAX, s.id); },
      true},
     {"pattern",
      [](Context& c, const Node& n, inspect::Signature& s) {
        const auto text = read_text(c, n, "pattern");
        if (!text) return;
        if (text->empty() || text->size() > kMaxPattern || text->find('\0') != std::string::npos)
-         c.error(n, fmt::format("a pattern has 1 to {} characters, none of them NUL (write \\x00 for that)", kMaxPattern));
+         c.error(n,
+                 fmt::format("a pattern has 1 to {} characters, none of them NUL (write \\x00 for that)", kMaxPattern));
        else
          s.pattern.text = *text;
      },
@@ -141,7 +142,8 @@ constexpr Key<GroupReading> kConditionKeys[] = {
 };
 
 void settle_same(Context& c, GroupReading& g) {
-  const auto given = std::find_if(g.group->domains.begin(), g.group->domains.end(), [](const auto& d) { return !d.empty(); });
+  const auto given =
+      std::find_if(g.group->domains.begin(), g.group->domains.end(), [](const auto& d) { return !d.empty(); });
   for (size_t i = 0; i < inspect::kWhats; ++i) {
     if (g.same[i] == nullptr) continue;
     if (given == g.group->domains.end())
@@ -164,7 +166,8 @@ void read_signature_list(Context& c, const Node& node, GroupReading& g) {
     }
     if (!ids.insert(s.id).second) c.error(item, fmt::format("the group has another signature {}", s.id));
     if (const std::string problem = inspect::Patterns::problem(s.pattern); !problem.empty())
-      c.error(*item.find("pattern"), fmt::format("signature {}: Hyperscan cannot compile the pattern: {}", s.id, problem));
+      c.error(*item.find("pattern"),
+              fmt::format("signature {}: Hyperscan cannot compile the pattern: {}", s.id, problem));
     g.group->signatures.push_back(std::move(s));
     g.at.push_back(&item);
   }
@@ -181,8 +184,9 @@ void read_group(Context& c, const Node& key, const Node& node) {
     read_mapping(c, node, "a group of domains", kConditionKeys, g);
     settle_same(c, g);
   } else {
-    c.error(node, "a group is a list of signatures ({id, pattern, flags, message}) or a mapping of conditions (tls-sni, "
-                  "http-host, dns-query)");
+    c.error(node,
+            "a group is a list of signatures ({id, pattern, flags, message}) or a mapping of conditions (tls-sni, "
+            "http-host, dns-query)");
   }
   if (c.errors() != before) {
     c.broken_groups.insert(key.text);
@@ -223,9 +227,8 @@ std::shared_ptr<const inspect::Detector> detector(Context& c, const Node& at,
     const inspect::Group& group = *groups[wrong.group];
     const Node& item = *c.signature_nodes[&group][wrong.signature];
     const Node* pattern = item.find("pattern");
-    c.error(pattern != nullptr ? *pattern : item,
-            fmt::format("signature {}: Hyperscan cannot compile the pattern: {}",
-                        group.signatures[wrong.signature].id, error));
+    c.error(pattern != nullptr ? *pattern : item, fmt::format("signature {}: Hyperscan cannot compile the pattern: {}",
+                                                              group.signatures[wrong.signature].id, error));
   } else {
     c.error(at, fmt::format("Hyperscan cannot compile these groups: {}", error));
   }

@@ -160,7 +160,7 @@ std::optional<uint64_t> read_size(Context& c, const Node& node, std::string_view
   const auto bytes = number_with_unit(*text, kUnits);
   if (bytes && *bytes >= low && *bytes <= high) return bytes;
   c.error(node, fmt::format("'{}' is '{}': write a size from {} to {}, such as {}", what, *text, size_text(low),
-                            size_text(high), low < uint64_t{1} << 20 ? "16K or 1M" : "512M or 2G"));
+                            size_text(high), low < uint64_t{1} << 20 ? "16K" : "512M or 2G"));
   return std::nullopt;
 }
 

@@ -54,6 +54,7 @@ void Engine::Impl::begin_inspection(State& s, const Rule& rule) {
     return;
   }
   inspect_count(InspectCounter::connections);
+  counters.inspected_now.add();
   rest_of(s).inspection = record;
   const unsigned open = inspector.open_directions(record);
   for (unsigned d = 0; d < 2; ++d)
@@ -63,6 +64,7 @@ void Engine::Impl::begin_inspection(State& s, const Rule& rule) {
 void Engine::Impl::end_inspection(State& s) {
   if ((s.log & (kInspectForward | kInspectBackward)) == 0) return;
   s.log &= static_cast<uint8_t>(~(kInspectForward | kInspectBackward));
+  counters.inspected_now.sub();
   inspector.end(table.rest(s).inspection);
   table.rest(s).inspection = inspect::Inspector::kNone;
 }
@@ -150,11 +152,11 @@ bool Engine::Impl::settle_inspection(Packet& p, State& s, Direction dir, inspect
     return false;
   }
   if (out.done) {
-    s.log &= static_cast<uint8_t>(~mark_of(direction));
-    if ((s.log & (kInspectForward | kInspectBackward)) == 0) {
-      inspector.end(table.rest(s).inspection);
-      table.rest(s).inspection = inspect::Inspector::kNone;
-    }
+    const auto left = static_cast<uint8_t>(s.log & ~mark_of(direction));
+    if ((left & (kInspectForward | kInspectBackward)) == 0)
+      end_inspection(s);
+    else
+      s.log = left;
   }
   return true;
 }

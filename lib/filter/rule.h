@@ -199,11 +199,11 @@ struct Rule {
   StateLimits limits;
   PacketActions actions;
   std::shared_ptr<const inspect::Policy> inspect;  // null: nothing is looked for in its connections
-  std::array<uint32_t, 20> timeouts{};  // seconds by TimeoutClass; 0: the global one
-  std::string label;                    // macros expanded
-  std::string interface_text;           // as written, for printing: "lan", "!wan", "egress"
+  std::array<uint32_t, 20> timeouts{};             // seconds by TimeoutClass; 0: the global one
+  std::string label;                               // macros expanded
+  std::string interface_text;                      // as written, for printing: "lan", "!wan", "egress"
   std::string received_on_text;
-  std::string inspect_text;             // its groups and what a match brings about, for printing
+  std::string inspect_text;           // its groups and what a match brings about, for printing
   std::string tag_text, tagged_text;  // names of the tags, macros expanded
   std::shared_ptr<RuleRuntime> runtime;
 

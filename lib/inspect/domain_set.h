@@ -35,9 +35,9 @@ class DomainSet {
  private:
   struct Slot {
     uint32_t tag = 0;
-    uint32_t at = 0;      // in `text_`
-    uint8_t length = 0;   // 0: free
-    uint8_t what = 0;     // kExact | kBelow
+    uint32_t at = 0;     // in `text_`
+    uint8_t length = 0;  // 0: free
+    uint8_t what = 0;    // kExact | kBelow
   };
   void add(std::string_view name, uint8_t what);
   [[nodiscard]] const Slot* find(uint64_t hash, std::string_view name) const;

@@ -12,7 +12,8 @@ constexpr size_t kLongestMethod = 32;
 constexpr uint64_t kLongestBody = uint64_t{1} << 31;
 
 bool same(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower_case(x) == y; });
+  return a.size() == b.size() &&
+         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower_case(x) == y; });
 }
 
 std::string_view trim(std::string_view text) {
@@ -53,8 +54,8 @@ bool request_line(std::string_view line, OnName found) {
 bool may_be_method(std::string_view text) {
   const std::string_view word = text.substr(0, text.find(' '));
   return word.size() <= kLongestMethod && !word.empty() && std::all_of(word.begin(), word.end(), [](char ch) {
-    return (lower_case(ch) >= 'a' && lower_case(ch) <= 'z') || ch == '-' || ch == '_';
-  });
+           return (lower_case(ch) >= 'a' && lower_case(ch) <= 'z') || ch == '-' || ch == '_';
+         });
 }
 
 struct Head {

@@ -166,8 +166,7 @@ Outcome Inspector::tcp(Index index, const Policy& policy, const Settings& settin
   Way& way = r.way[direction];
   Way& other = r.way[1 - direction];
   if (other.open && other.started && segment.has_ack)
-    other.order.acknowledged(chunks_, segment.ack,
-                             other.protocol == Protocol::none ? kNeverKeep : other.parsed);
+    other.order.acknowledged(chunks_, segment.ack, other.protocol == Protocol::none ? kNeverKeep : other.parsed);
   Outcome out;
   if (!way.open) {
     out.done = true;
@@ -180,7 +179,8 @@ Outcome Inspector::tcp(Index index, const Policy& policy, const Settings& settin
   }
   if (segment.fin && !way.has_fin) {
     way.has_fin = true;
-    way.fin = static_cast<uint32_t>(first + segment.payload.size()) - (way.order.next_sequence() - way.order.consumed());
+    way.fin =
+        static_cast<uint32_t>(first + segment.payload.size()) - (way.order.next_sequence() - way.order.consumed());
   }
   if (segment.payload.empty() && !segment.fin) return out;
   switch (way.order.add(chunks_, first, segment.payload, settings.bytes, settings.out_of_order)) {
@@ -253,7 +253,8 @@ Outcome Inspector::udp(Index index, const Policy& policy, const Settings& settin
     policy.detector->patterns->scan(payload.first(std::min<size_t>(payload.size(), limit - way.looked_at)), scratch,
                                     Scan::on_pattern, &scan);
   if (direction == 0 && way.protocol != Protocol::none) {
-    if (policy.wants(What::tls_sni)) read_quic(r, payload, scan);
+    if (policy.wants(What::tls_sni))
+      read_quic(r, payload, scan);
     else
       way.protocol = Protocol::none;
   }

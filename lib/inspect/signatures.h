@@ -34,7 +34,7 @@ struct Signature {
 
 struct Group {
   std::string name;
-  std::vector<Signature> signatures;  // or
+  std::vector<Signature> signatures;                     // or
   std::array<std::vector<std::string>, kWhats> domains;  // of each kind but `signature`, as written
 
   [[nodiscard]] bool same_content(const Group& other) const {
@@ -82,8 +82,8 @@ struct Settings {
 // What is reserved at start, for all workers together.
 struct Reserve {
   uint32_t connections = 4096;
-  uint32_t stream_bytes = 4096;       // of the patterns' state of one direction
-  uint32_t buffer_bytes = 8u << 20;   // for what is not acknowledged yet
+  uint32_t stream_bytes = 4096;      // of the patterns' state of one direction
+  uint32_t buffer_bytes = 8u << 20;  // for what is not acknowledged yet
   friend bool operator==(const Reserve&, const Reserve&) = default;
 };
 

@@ -166,7 +166,11 @@ TEST(Inspector, Datagrams) {
   Wire w(policy({{"^needle$"}}, {"ads.example"}), false);
   EXPECT_EQ(w.datagram("needle").verdict, Verdict::found);
   EXPECT_EQ(w.datagram("a needle").verdict, Verdict::pass);
-  const std::string q("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03" "ads\x07" "example\0\0\1\0\1", 29);
+  const std::string q(
+      "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03"
+      "ads\x07"
+      "example\0\0\1\0\1",
+      29);
   const Outcome out = w.datagram(q, true);
   EXPECT_EQ(out.verdict, Verdict::found);
   EXPECT_TRUE(out.datagram);
@@ -227,8 +231,7 @@ TEST(Quic, KeysOfTheStandard) {
   ASSERT_TRUE(quic_client_keys(id, keys));
   EXPECT_EQ(keys.key, (std::array<uint8_t, 16>{0x1f, 0x36, 0x96, 0x13, 0xdd, 0x76, 0xd5, 0x46, 0x77, 0x30, 0xef, 0xcb,
                                                0xe3, 0xb1, 0xa2, 0x2d}));
-  EXPECT_EQ(keys.iv,
-            (std::array<uint8_t, 12>{0xfa, 0x04, 0x4b, 0x2f, 0x42, 0xa3, 0xfd, 0x3b, 0x46, 0xfb, 0x25, 0x5c}));
+  EXPECT_EQ(keys.iv, (std::array<uint8_t, 12>{0xfa, 0x04, 0x4b, 0x2f, 0x42, 0xa3, 0xfd, 0x3b, 0x46, 0xfb, 0x25, 0x5c}));
   EXPECT_EQ(keys.header, (std::array<uint8_t, 16>{0x9f, 0x50, 0x44, 0x9e, 0x04, 0xa0, 0xe8, 0x10, 0x28, 0x3a, 0x1e,
                                                   0x99, 0x33, 0xad, 0xed, 0xd2}));
 }

@@ -94,10 +94,11 @@ TEST(StreamOrder, RandomSegments) {
     order.start(base);
     std::string out;
     for (int tries = 0; out.size() < text.size() && tries < 20000; ++tries) {
-      const size_t at = std::min<size_t>(text.size(), out.size() + random() % 3000 - std::min<size_t>(out.size(), 1000));
+      const size_t at =
+          std::min<size_t>(text.size(), out.size() + random() % 3000 - std::min<size_t>(out.size(), 1000));
       const size_t length = std::min<size_t>(1 + random() % 1500, text.size() - at);
-      const Taken taken = order.add(pool, base + static_cast<uint32_t>(at), of(std::string_view(text).substr(at, length)),
-                                    kLimit, kLimit);
+      const Taken taken = order.add(pool, base + static_cast<uint32_t>(at),
+                                    of(std::string_view(text).substr(at, length)), kLimit, kLimit);
       ASSERT_NE(taken, Taken::conflict);
       out += read(order, pool);
       if (random() % 3 == 0)
