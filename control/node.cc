@@ -33,7 +33,10 @@ Node::Node(EventLoop& loop, Dataplane& dataplane, config::Config config, NodeOpt
   if (config_.pfsync) make_sync();
 }
 
-Node::~Node() { stop_sync(); }
+Node::~Node() {
+  if (preparation_.joinable()) preparation_.join();
+  stop_sync();
+}
 
 RuleTotals Node::rule_totals(RuleSlot slot) const {
   RuleTotals t;
@@ -80,6 +83,7 @@ void Node::apply(Time now, config::Config&& config, std::shared_ptr<Snapshot> sn
   snapshot->generation = ++generation_;
   snapshot_ = snapshot;
   config_ = std::move(config);
+  signatures_.in_force(config_.inspection);
   neighbors_.configure(neighbor_interfaces(config_, *snapshot_));
   dataplane_.publish(std::shared_ptr<const Snapshot>(std::move(snapshot)));
   carp_.configure(now, config_.carp, snapshot_->interfaces, [this](InterfaceId id) { return dataplane_.link_up(id); });

@@ -176,7 +176,8 @@ struct LoadOptions {
   // What `key: {withheld: true}` stands for, as in stored copies; `of` is the setting's key as in settings.h, such as
   // "carp.groups.wan/1.key". Empty: not known.
   std::function<std::vector<uint8_t>(const std::string& of)> withheld_key;
-  // Groups of signatures that are compiled already: those that stay the same are taken from there. May be null.
+  // Groups of signatures that are compiled already, those in force first: what stays the same is taken from there. May
+  // be null.
   const inspect::Inspection* running = nullptr;
 };
 

@@ -165,11 +165,18 @@ void read_signature_list(Context& c, const Node& node, GroupReading& g) {
       return;
     }
     if (!ids.insert(s.id).second) c.error(item, fmt::format("the group has another signature {}", s.id));
-    if (const std::string problem = inspect::Patterns::problem(s.pattern); !problem.empty())
-      c.error(*item.find("pattern"),
-              fmt::format("signature {}: Hyperscan cannot compile the pattern: {}", s.id, problem));
     g.group->signatures.push_back(std::move(s));
     g.at.push_back(&item);
+  }
+}
+
+// Those that are compiled already need not be asked.
+void check_patterns(Context& c, const GroupReading& g) {
+  for (size_t i = 0; i < g.at.size(); ++i) {
+    const inspect::Signature& s = g.group->signatures[i];
+    if (const std::string problem = inspect::Patterns::problem(s.pattern); !problem.empty())
+      c.error(*g.at[i]->find("pattern"),
+              fmt::format("signature {}: Hyperscan cannot compile the pattern: {}", s.id, problem));
   }
 }
 
@@ -188,20 +195,21 @@ void read_group(Context& c, const Node& key, const Node& node) {
             "a group is a list of signatures ({id, pattern, flags, message}) or a mapping of conditions (tls-sni, "
             "http-host, dns-query)");
   }
-  if (c.errors() != before) {
-    c.broken_groups.insert(key.text);
-    return;
-  }
   const inspect::Group* old = nullptr;
   if (c.options != nullptr && c.options->running != nullptr)
     for (const auto& group : c.options->running->groups) {
-      if (group->name != g.group->name) continue;
-      old = group.get();
+      if (group->name != g.group->name || c.errors() != before) continue;
+      if (old == nullptr) old = group.get();  // those in force come first
       if (!group->same_content(*g.group)) continue;
       c.config.inspection.groups.push_back(group);
       c.signature_nodes[group.get()] = std::move(g.at);
       return;
     }
+  check_patterns(c, g);
+  if (c.errors() != before) {
+    c.broken_groups.insert(key.text);
+    return;
+  }
   g.group->close(old);
   c.signature_nodes[g.group.get()] = std::move(g.at);
   c.config.inspection.groups.push_back(std::move(g.group));
