@@ -64,13 +64,16 @@ class Inspect(harness.LabCase):
 
     def test_much_goes_through_whole_and_fast(self):
         data = bytes(range(256)) * 20_000
+        looked_at = self.looked_at()
         with tcp_pair(self.lab.client, self.lab.server, SERVER4, RESET) as (near, far, _):
             before = self.fast()
             transfer(far, near, data)
             transfer(near, far, data)
             self.assertGreater(self.fast() - before, 1000)
-            current = self.fw1.api("show/signatures")["connections"]["current"]
-            self.assertEqual(current, 0, "nothing is left to be looked at")
+            self.assertLessEqual(self.looked_at(), looked_at, "nothing is left to be looked at")
+
+    def looked_at(self):
+        return self.fw1.api("show/signatures")["connections"]["current"]
 
     def fast(self):
         lines = [line for line in self.fw1.metrics().splitlines() if line.startswith("twinwall_fast_path_packets_total")]
