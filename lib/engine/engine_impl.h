@@ -243,7 +243,7 @@ class Engine::Impl {
   void begin_inspection(State& s, const Rule& rule);
   void end_inspection(State& s);
   void block_connection(State& s, InspectCounter why);
-  // Of a state with a kInspect bit. False: the packet goes no further (`inspect`).
+  // Of a state with kInspected. False: the packet goes no further (`inspect`).
   bool inspect_packet(Packet& p, State& s, Direction dir, InterfaceId interface);
   bool settle_inspection(Packet& p, State& s, Direction dir, inspect::OnMatch action, unsigned direction,
                          const inspect::Outcome& out);

@@ -280,7 +280,7 @@ HookResult Engine::Impl::pass_known(Packet& p, State& s, Direction dir, Interfac
       return proxy(p, s, dir);
     result = track_tcp(p, s, dir, reuse, urgent);
     if (reuse || result.fate != Fate::pending) return result;
-    if ((s.log & kInspectBits) != 0 && !inspect_packet(p, s, dir, interface)) [[unlikely]]
+    if ((s.log & kInspected) != 0 && !inspect_packet(p, s, dir, interface)) [[unlikely]]
       return HookResult::drop(DropReason::inspect);
     if ((s.src.seqdiff | s.dst.seqdiff) != 0) [[unlikely]]
       modulate(p, s, (s.flags & kStateAfTo) != 0 ? p.af == s.wire.af : forward);
@@ -293,7 +293,7 @@ HookResult Engine::Impl::pass_known(Packet& p, State& s, Direction dir, Interfac
     (void)pseudo_track(s, forward, now_s);
   } else {
     urgent = pseudo_track(s, forward, now_s);
-    if ((s.log & kInspectBits) != 0 && !inspect_packet(p, s, dir, interface)) [[unlikely]]
+    if ((s.log & kInspected) != 0 && !inspect_packet(p, s, dir, interface)) [[unlikely]]
       return HookResult::drop(DropReason::inspect);
   }
   if (s.timeout != before) note_timeout(s);

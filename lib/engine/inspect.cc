@@ -1,8 +1,8 @@
 // What passing packets of inspected connections carry, and what becomes of a connection in which something is found.
 //
-// A state is marked with the directions that are still looked at (LogBit, in a line that every packet reads anyway);
-// without a mark nothing here is called. When a direction has said all that will be looked at, its mark goes and its
-// packets are like any others.
+// A state that is looked at has a mark (kInspected, in a line that every packet reads anyway); without it nothing here is
+// called. StateRest says which directions are left: one that has said all that will be looked at is like any other, and
+// when both have the mark goes.
 #include <algorithm>
 
 #include "lib/engine/engine_impl.h"
@@ -55,29 +55,35 @@ void Engine::Impl::begin_inspection(State& s, const Rule& rule) {
   }
   inspect_count(InspectCounter::connections);
   counters.inspected_now.add();
-  rest_of(s).inspection = record;
-  const unsigned open = inspector.open_directions(record);
-  for (unsigned d = 0; d < 2; ++d)
-    if ((open & 1u << d) != 0) s.log |= mark_of(d);
+  StateRest& rest = rest_of(s);
+  rest.inspection = record;
+  for (const unsigned d : {0u, 1u})
+    if ((inspector.open_directions(record) & 1u << d) != 0) rest.inspect |= mark_of(d);
+  s.log |= kInspected;
 }
 
 void Engine::Impl::end_inspection(State& s) {
-  if ((s.log & (kInspectForward | kInspectBackward)) == 0) return;
-  s.log &= static_cast<uint8_t>(~(kInspectForward | kInspectBackward));
-  counters.inspected_now.sub();
-  inspector.end(table.rest(s).inspection);
-  table.rest(s).inspection = inspect::Inspector::kNone;
+  if ((s.log & kInspected) == 0) return;
+  s.log &= static_cast<uint8_t>(~kInspected);
+  StateRest& rest = table.rest(s);
+  if (rest.inspection != inspect::Inspector::kNone) {
+    counters.inspected_now.sub();
+    inspector.end(rest.inspection);
+  }
+  rest.inspection = inspect::Inspector::kNone;
+  rest.inspect = 0;
 }
 
 // Nothing of it passes any more.
 void Engine::Impl::block_connection(State& s, InspectCounter why) {
   end_inspection(s);
-  s.log |= kInspectBlocked;
+  rest_of(s).inspect = kInspectBlocked;
+  s.log |= kInspected;
   inspect_count(why);
 }
 
 bool Engine::Impl::inspect_packet(Packet& p, State& s, Direction dir, InterfaceId interface) {
-  if ((s.log & kInspectBlocked) != 0) return false;
+  if ((table.rest(s).inspect & kInspectBlocked) != 0) return false;
   if (p.proto != kProtoTcp && p.proto != kProtoUdp) return true;
   const bool tcp = p.proto == kProtoTcp;
   // A receiver throws away what is damaged: it must not count as said.
@@ -152,11 +158,9 @@ bool Engine::Impl::settle_inspection(Packet& p, State& s, Direction dir, inspect
     return false;
   }
   if (out.done) {
-    const auto left = static_cast<uint8_t>(s.log & ~mark_of(direction));
-    if ((left & (kInspectForward | kInspectBackward)) == 0)
-      end_inspection(s);
-    else
-      s.log = left;
+    StateRest& rest = table.rest(s);
+    rest.inspect &= static_cast<uint8_t>(~mark_of(direction));
+    if (rest.inspect == 0) end_inspection(s);
   }
   return true;
 }

@@ -159,7 +159,7 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
     if (!p.from_cookie) return r;
     counters.drops[static_cast<size_t>(r.reason)].add();  // the client was greeted once more
   }
-  if ((s.log & kInspectBits) != 0 && !inspect_packet(p, s, dir, interface)) [[unlikely]]
+  if ((s.log & kInspected) != 0 && !inspect_packet(p, s, dir, interface)) [[unlikely]]
     return HookResult::drop(DropReason::inspect);
   if (opens && rule.state == StateMode::modulate) begin_modulation(s, p);
   const bool crosses = (s.flags & kStateAfTo) != 0;

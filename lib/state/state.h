@@ -101,11 +101,11 @@ struct ScrubRecord {
 using SourceNodeIndex = uint32_t;
 inline constexpr SourceNodeIndex kNoSourceNode = 0;
 
-// What few states need. Lies apart from the states, at the same index; meaningful only with kStateRest.
 // Of a state with kInspected: the directions that are looked at, or that none of its packets passes
 // (lib/engine/inspect.cc).
 enum InspectMark : uint8_t { kInspectForward = 1, kInspectBackward = 2, kInspectBlocked = 4 };
 
+// What few states need. Lies apart from the states, at the same index; meaningful only with kStateRest.
 struct StateRest {
   uint16_t tag = 0;
   int8_t set_prio = -1, set_prio_lowdelay = -1;
