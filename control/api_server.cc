@@ -221,6 +221,7 @@ void ApiServer::add_routes(Node& node) {
         }));
   });
   server_->Post("/v1/reload", [in_loop, &node](const Request& q, Response& r) {
+    node.prepare_reload();  // in this thread
     put(r, in_loop(kWalkPatience, [&node, w = words_of(q)](const Respond& reply) { answer_reload(node, w, reply); }));
   });
   server_->Post("/v1/explain", [in_loop, &node](const Request& q, Response& r) {

@@ -18,6 +18,14 @@ std::string rule_text(const LogRecord& r) {
   return fmt::format("{}.{}.{}", r.anchor_number, r.ruleset, number);
 }
 
+// A name that a stranger chose.
+std::string visible(std::string_view text) {
+  std::string out(text);
+  std::replace_if(
+      out.begin(), out.end(), [](char ch) { return ch < 0x21 || ch > 0x7e; }, '?');
+  return out;
+}
+
 std::string end_text(Af af, const Address& a, uint16_t port) {
   return port == 0 ? to_string(af, a) : fmt::format("{}.{}", to_string(af, a), port);
 }
@@ -33,6 +41,11 @@ std::string log_line(const LoggedPacket& packet) {
   std::string detail;
   if (r.proto == kProtoTcp) detail = " [" + tcp_flag_letters(r.tcp_flags) + "]";
   if (r.icmp_type >= 0) detail = fmt::format(" type {} code {}", r.icmp_type, r.icmp_code);
+  if (r.inspected) {
+    const bool domain = r.signature == 0;
+    detail += domain ? fmt::format(", {} of {}: {}", inspect::what_name(r.what), r.group, visible(r.message))
+                     : fmt::format(", signature {} of {}: {}", r.signature, r.group, r.message);
+  }
   if (r.rewritten)
     detail +=
         fmt::format(", as {} > {}", end_text(r.af, r.new_src, r.new_sport), end_text(r.af, r.new_dst, r.new_dport));

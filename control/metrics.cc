@@ -147,6 +147,8 @@ void add_engine(Families& f, const Node& node) {
   each("icmp_sent_total", "ICMP errors and resets made here.", [](const auto& c) { return c.icmp_sent.get(); });
   each("icmp_limited_total", "ICMP errors not sent because of the limit.",
        [](const auto& c) { return c.icmp_limited.get(); });
+  each("inspected_bytes_total", "Payload of packets that were looked into.",
+       [](const auto& c) { return c.inspected_bytes.get(); });
   each("states_expired_total", "States that ran out.", [](const auto& c) { return c.expired.get(); });
   each("states_killed_total", "States that the operator removed.", [](const auto& c) { return c.killed.get(); });
   each("logged_packets_total", "Packets that rules with log matched, and broken ones.",
@@ -184,6 +186,16 @@ void add_engine(Families& f, const Node& node) {
     for (unsigned w = 0; w < node.workers(); ++w) total += counter(d.counters(w));
     return total;
   };
+  f.counter("inspection_total", "What became of inspected connections and their packets.");
+  for (size_t i = 0; i < kInspectCounters; ++i)
+    f.add({{"what", text(inspect_name(static_cast<InspectCounter>(i)))}},
+          sum([i](const EngineCounters& c) { return c.inspection[i].get(); }));
+  f.gauge("inspected_connections", "Connections that are looked into at present.")
+      .add({}, sum([](const EngineCounters& c) { return c.inspected_now.get(); }));
+  f.gauge("inspected_connections_limit", "Greatest number of them.")
+      .add({}, uint64_t{node.config().inspection.reserve.connections});
+  f.counter("inspection_hits_total", "What inspection found, by group of signatures.");
+  for (const auto& group : node.config().inspection.groups) f.add({{"group", group->name}}, group->hits.load());
   f.counter("limits_total", "How often a limit of a rule or source was met, by PF's name for it.");
   for (size_t i = 0; i < kLimitCounters; ++i)
     f.add({{"limit", text(limit_name(static_cast<LimitCounter>(i)))}},

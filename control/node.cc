@@ -33,7 +33,10 @@ Node::Node(TaskLoop& loop, Dataplane& dataplane, config::Config config, NodeOpti
   if (config_.pfsync) make_sync();
 }
 
-Node::~Node() { stop_sync(); }
+Node::~Node() {
+  if (preparation_.joinable()) preparation_.join();
+  stop_sync();
+}
 
 RuleTotals Node::rule_totals(RuleSlot slot) const {
   RuleTotals t;
@@ -88,6 +91,7 @@ void Node::apply(Time now, config::Config&& config, std::shared_ptr<Snapshot> sn
         "rules: compiled they would take more than {} MiB; the first packet of every connection is tried against "
         "{} rules one by one, so write fewer or shorter lists of addresses, or use tables",
         Classifier::kMostBytes >> 20, snapshot_->rules.rules.size());
+  signatures_.in_force(config_.inspection);
   neighbors_.configure(neighbor_interfaces(config_, *snapshot_));
   dataplane_.publish(std::shared_ptr<const Snapshot>(std::move(snapshot)));
   carp_.configure(now, config_.carp, snapshot_->interfaces, [this](InterfaceId id) { return dataplane_.link_up(id); });

@@ -25,6 +25,7 @@
 #include "control/carp_runner.h"
 #include "control/event_loop.h"
 #include "control/history.h"
+#include "control/known_signatures.h"
 #include "control/log_hub.h"
 #include "control/neighbors.h"
 #include "control/rule_registry.h"
@@ -79,6 +80,10 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   // Publishes and starts everything. False, with the reason in `error`, when the rules do not fit.
   [[nodiscard]] bool start(std::string& error);
   ReloadResult reload(Time now, const ReloadOrder& order = {});
+  // Compiles what a reload will need, so that it costs the loop no time. From any thread but the loop's.
+  void prepare_reload();
+  // Does so in a thread, then reloads; `done` is called in the loop's thread.
+  void reload_prepared(std::function<void()> done);
   // What reload() would do, applying nothing.
   [[nodiscard]] ReloadResult rehearse_reload();
   // The last reload, which waits for it, is for good. False: none waits.
@@ -205,6 +210,9 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   uint64_t generation_ = 0;
   std::shared_ptr<const Snapshot> snapshot_;
   RuleRegistry registry_;
+  KnownSignatures signatures_;
+  std::thread preparation_;
+  bool preparing_ = false, prepare_again_ = false;
   Neighbors neighbors_;
   CarpRunner carp_;
   BfdRunner bfd_;

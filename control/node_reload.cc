@@ -35,7 +35,36 @@ config::LoadResult Node::load(const std::string& path) const {
     return it == settings.end() ? std::vector<uint8_t>{}
                                 : std::vector<uint8_t>(it->second.secret.begin(), it->second.secret.end());
   };
+  const inspect::Inspection known = signatures_.all();
+  options.running = &known;
   return options_.load(path, options);
+}
+
+void Node::prepare_reload() {
+  const inspect::Inspection known = signatures_.all();
+  config::LoadOptions options;
+  options.running = &known;
+  signatures_.prepared(options_.load(options_.config_path, options).config.inspection);
+}
+
+void Node::reload_prepared(std::function<void()> done) {
+  if (preparing_) {  // the file may have changed since that one has read it
+    prepare_again_ = true;
+    return;
+  }
+  preparing_ = true;
+  if (preparation_.joinable()) preparation_.join();
+  preparation_ = std::thread([this, done = std::move(done)] {
+    prepare_reload();
+    const auto finish = [this, done] {
+      preparing_ = false;
+      if (std::exchange(prepare_again_, false)) return reload_prepared(done);
+      (void)reload(options_.clock());
+      done();
+    };
+    constexpr int kTries = 200;
+    for (int i = 0; i < kTries && !loop_.post(finish); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  });
 }
 
 ReloadResult Node::check_reload(config::LoadResult& loaded) const {

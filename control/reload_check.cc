@@ -91,6 +91,12 @@ class Check {
     same(running_.options.limit_states, wanted_.options.limit_states, at, "options.limits.states");
     same(running_.options.limit_source_nodes, wanted_.options.limit_source_nodes, at, "options.limits.source-nodes");
     same(running_.options.limit_fragments, wanted_.options.limit_fragments, at, "options.limits.fragments");
+    same(running_.inspection.reserve.connections, wanted_.inspection.reserve.connections, at,
+         "options.inspection.connections");
+    same(running_.inspection.reserve.stream_bytes, wanted_.inspection.reserve.stream_bytes, at,
+         "options.inspection.stream-state");
+    same(running_.inspection.reserve.buffer_bytes, wanted_.inspection.reserve.buffer_bytes, at,
+         "options.inspection.buffer");
     same(running_.options.hostid, wanted_.options.hostid, at, "options.hostid");
   }
 

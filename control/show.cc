@@ -430,6 +430,7 @@ Json show_limits(const Node& node) {
              {{"limit", node.config().options.limit_source_nodes},
               {"current", node.dataplane().sources() != nullptr ? node.dataplane().sources()->size() : 0}}},
             {"fragments", {{"limit", node.config().options.limit_fragments}}},
+            {"inspected", {{"limit", node.config().inspection.reserve.connections}, {"current", inspected_now(node)}}},
             {"rules", {{"limit", kMaxRuleSlots - 1}, {"current", node.snapshot().rules.rules.size()}}},
             {"neighbors", {{"limit", NeighborLimits{}.entries}, {"current", node.neighbors().size()}}}}}};
 }
@@ -494,9 +495,9 @@ Json show_workers(const Node& node) {
 }
 
 std::span<const std::string_view> view_names() {
-  static constexpr std::array<std::string_view, 16> kNames = {
-      "info",      "interfaces", "rules",  "states", "carp",    "bfd",     "pfsync", "routes",
-      "neighbors", "timeouts",   "limits", "labels", "workers", "sources", "tables", "history"};
+  static constexpr std::array<std::string_view, 17> kNames = {
+      "info",     "interfaces", "rules",  "states",  "carp",    "bfd",    "pfsync",  "routes",    "neighbors",
+      "timeouts", "limits",     "labels", "workers", "sources", "tables", "history", "signatures"};
   return kNames;
 }
 
@@ -513,6 +514,7 @@ Json show(const Node& node, std::string_view what, Time now) {
   if (what == "limits") return show_limits(node);
   if (what == "sources") return show_sources(node, now);
   if (what == "labels") return show_labels(node);
+  if (what == "signatures") return show_signatures(node);
   if (what == "workers") return show_workers(node);
   if (what == "tables") return show_tables(node);
   if (what == "history") return show_history(node, now);

@@ -29,6 +29,9 @@ using Json = nlohmann::json;
 [[nodiscard]] Json show_limits(const Node& node);
 [[nodiscard]] Json show_sources(const Node& node, Time now);
 [[nodiscard]] Json show_labels(const Node& node);
+[[nodiscard]] Json show_signatures(const Node& node);
+// Connections that are looked into at present.
+[[nodiscard]] uint64_t inspected_now(const Node& node);
 [[nodiscard]] Json show_workers(const Node& node);
 
 // One view by its name; null for an unknown one. "states" is not among them: it takes the workers' answers.

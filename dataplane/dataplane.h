@@ -61,6 +61,7 @@ struct DataplaneOptions {
   uint32_t state_limit = 100000;
   uint32_t fragment_limit = 65536;
   uint32_t source_node_limit = 10000;
+  inspect::Reserve inspection;  // of all workers together
 };
 
 struct WorkerStatus {

@@ -187,6 +187,9 @@ bool RunningDataplane::make_workers(std::string& error) {
     o.engine.seed = random64();
     o.engine.id_base = first_state_id(w);
     o.engine.fragment_limit = std::max(1u, options_.fragment_limit / count);
+    o.engine.inspection = options_.inspection;
+    o.engine.inspection.connections = std::max(1u, options_.inspection.connections / count);
+    o.engine.inspection.buffer_bytes = options_.inspection.buffer_bytes / count;
     o.engine.max_updates = options_.max_updates;
     o.engine.defer = options_.defer;
     o.engine.sync = options_.sync;

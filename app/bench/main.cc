@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "app/bench/inspect_rows.h"
 #include "app/bench/rig.h"
 #include "app/bench/rule_rows.h"
 
@@ -72,7 +73,8 @@ struct Options {
   size_t prefixes = 1000000;
   unsigned repeats = 7, cpu = 1;
   size_t bursts = 20000;
-  std::string rows;  // only those whose name holds this
+  uint32_t signatures = 1000, domains = 100000;  // to look for
+  std::string rows;                              // only those whose name holds this
   std::string json, compare;
 };
 
@@ -186,6 +188,19 @@ int run_all(const Options& o) {
   }
   rule_rows(o, report);
   table_rows(o, report);
+  const auto looked_into = measure_inspection(o.signatures, o.domains, o.repeats, o.rows);
+  if (!looked_into.empty())
+    fmt::print("\n{:<32}{:>12}{:>8}{:>8}{:>8}{:>14}\n", "looking into a packet", "bytes", "ticks", "min", "max",
+               "ticks a byte");
+  for (const InspectFigure& f : looked_into) {
+    fmt::print("{:<32}{:>12}{:>8.0f}{:>8.0f}{:>8.0f}{:>14.2f}\n", f.name, f.bytes, f.median, f.low, f.high,
+               f.median / f.bytes);
+    report["inspection"].push_back({{"path", f.name},
+                                    {"payload_bytes", f.bytes},
+                                    {"cycles_median", f.median},
+                                    {"cycles_min", f.low},
+                                    {"cycles_max", f.high}});
+  }
   if (!o.json.empty()) {
     std::ofstream out(o.json);
     out << report.dump(2) << '\n';
@@ -208,6 +223,8 @@ int main(int argc, char** argv) {
   app.add_option("--prefixes", o.prefixes, "of the table; 0: no table")->check(CLI::Range(size_t{0}, size_t{10000000}));
   app.add_option("--repeat", o.repeats, "repeats a row; the median counts")->check(CLI::Range(1u, 1000u));
   app.add_option("--bursts", o.bursts, "bursts of 32 packets a repeat")->check(CLI::Range(size_t{1}, size_t{1000000}));
+  app.add_option("--signatures", o.signatures, "signatures to look for")->check(CLI::Range(1u, 100000u));
+  app.add_option("--domains", o.domains, "domain names to look for")->check(CLI::Range(1u, 5000000u));
   app.add_option("--rows", o.rows, "only the rows whose name holds this");
   app.add_option("--cpu", o.cpu, "processor to pin to");
   app.add_option("--json", o.json, "also write the figures to this file");

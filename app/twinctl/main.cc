@@ -90,7 +90,7 @@ void add_show(CLI::App& app, Arguments& a, int& status) {
   show->add_option("WHAT", a.what, "What to show")
       ->required()
       ->check(CLI::IsMember({"info", "interfaces", "rules", "states", "carp", "bfd", "pfsync", "routes", "neighbors",
-                             "timeouts", "limits", "labels", "workers", "sources", "tables", "history"}));
+                             "timeouts", "limits", "labels", "workers", "sources", "tables", "history", "signatures"}));
   show->add_flag("--json", a.show.json, "The daemon's answer as it is");
   show->add_flag("-v,--verbose", a.show.details, "Counters, windows, ids");
   add_filters(show, a);

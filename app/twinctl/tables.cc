@@ -303,6 +303,19 @@ std::string view_text(const std::string& what, const Json& view, bool details) {
                                         {"PACKETS", "packets", true},
                                         {"BYTES", "bytes", true},
                                         {"STATES", "states", true}});
+  if (what == "signatures")
+    return table(part(view, "groups"), {{"GROUP", "group"},
+                                        {"SIGNATURES", "signatures", true},
+                                        {"DOMAINS", "domains"},
+                                        {"RULES", "rules"},
+                                        {"HITS", "hits", true}}) +
+           "\n" +
+           table(part(view, "signatures"), {{"ID", "id", true},
+                                            {"GROUP", "group"},
+                                            {"HITS", "hits", true},
+                                            {"MESSAGE", "message"},
+                                            {"PATTERN", "pattern"}}) +
+           "\n" + tree(Json{{"connections", part(view, "connections")}, {"counters", part(view, "counters")}}, true);
   if (what == "history") {
     std::string out = table(part(view, "history"), {{"STEPS", "steps", true},
                                                     {"TIME", "time"},

@@ -41,8 +41,7 @@ void print(const std::vector<config::Diagnostic>& diagnostics) {
 void reload(Node& node) {
   const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(EventLoop::now().time_since_epoch());
   (void)sd_notify(0, fmt::format("RELOADING=1\nMONOTONIC_USEC={}", microseconds.count()).c_str());
-  (void)node.reload(EventLoop::now());
-  (void)sd_notify(0, "READY=1");
+  node.reload_prepared([] { (void)sd_notify(0, "READY=1"); });
 }
 
 void on_signal(int signal, Node& node, EventLoop& loop) {
@@ -67,6 +66,7 @@ DataplaneOptions dataplane_options(const config::Config& c, uint32_t hostid) {
   o.state_limit = c.options.limit_states;
   o.source_node_limit = c.options.limit_source_nodes;
   o.fragment_limit = c.options.limit_fragments;
+  o.inspection = c.inspection.reserve;
   return o;
 }
 

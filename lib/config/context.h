@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -58,6 +59,9 @@ class Context {
   unsigned unnamed_anchors = 0;
   // Where anchors are called by name, and what they stand for; checked when all anchors are known.
   std::vector<std::pair<const Node*, std::string>> anchor_calls;
+
+  std::map<const inspect::Group*, std::vector<const Node*>> signature_nodes;  // where its signatures stand
+  std::set<std::string, std::less<>> broken_groups;                           // their problems were told
 
   // The table of this name, made when it is not known yet.
   [[nodiscard]] std::shared_ptr<Table> table(const std::string& name);

@@ -17,7 +17,7 @@ namespace {
 // Where the sections stand; they are read in the order of their dependences, not of the file.
 struct Sections {
   const Node *system = nullptr, *interfaces = nullptr, *routes = nullptr, *carp = nullptr, *pfsync = nullptr,
-             *options = nullptr, *tables = nullptr, *anchors = nullptr, *rules = nullptr;
+             *options = nullptr, *tables = nullptr, *anchors = nullptr, *rules = nullptr, *signatures = nullptr;
 };
 
 constexpr Key<Sections> kSectionKeys[] = {
@@ -37,7 +37,7 @@ constexpr Key<Sections> kSectionKeys[] = {
      }},
     {"tables", [](Context&, const Node& n, Sections& s) { s.tables = &n; }},
     {"anchors", [](Context&, const Node& n, Sections& s) { s.anchors = &n; }},
-    {"signatures"},
+    {"signatures", [](Context&, const Node& n, Sections& s) { s.signatures = &n; }},
 };
 
 void read_all(Context& c, Node& root) {
@@ -56,8 +56,10 @@ void read_all(Context& c, Node& root) {
   RuleDefaults defaults;
   read_options(c, s.options != nullptr ? *s.options : Node{}, defaults);
   if (s.tables != nullptr) check_table_entries(c, *s.tables);
+  if (s.signatures != nullptr) read_signatures(c, *s.signatures);
   if (s.anchors != nullptr) read_anchors(c, *s.anchors, defaults);
   if (s.rules != nullptr) read_rules(c, *s.rules, defaults);
+  if (s.signatures != nullptr) check_signatures(c, *s.signatures);
   check_anchor_calls(c);
   link_rules(c);
 }
@@ -97,6 +99,7 @@ std::string configuration_schema() {
       {"tables", [&](const Node& n) { read_tables(c, n); }},
       {"anchors", [&](const Node& n) { read_anchors(c, n, defaults); }},
       {"rules", [&](const Node& n) { read_rules(c, n, defaults); }},
+      {"signatures", [&](const Node& n) { read_signatures(c, n); }},
   };
   std::vector<Describer::Row> rows;
   for (const Key<Sections>& key : kSectionKeys) {

@@ -68,7 +68,8 @@ class Macros {
 
   // Labels and tags have macros of their own.
   static bool is_left_alone(std::string_view key) {
-    return key == "label" || key == "tag" || key == "tagged" || key == "key" || key == "define";
+    return key == "label" || key == "tag" || key == "tagged" || key == "key" || key == "define" || key == "pattern" ||
+           key == "message";
   }
 
   void resolve(Macro& macro) {

@@ -11,6 +11,7 @@ namespace {
 
 struct OptionsReading {
   Options options;
+  inspect::Inspection* inspection = nullptr;
   RuleDefaults* defaults = nullptr;
   const Node* timeouts = nullptr;
   bool states_given = false;
@@ -113,6 +114,35 @@ void read_syncookies(Context& c, const Node& n, OptionsReading& r) {
     assign(r.options.syncookies, read_word(c, n, "syncookies", kSyncookies));
 }
 
+constexpr Word<bool> kAtBound[] = {{"pass", true}, {"drop", false}};
+
+void read_bytes(Context& c, const Node& n, std::string_view what, uint64_t low, uint64_t high, uint32_t& out) {
+  if (const auto bytes = read_size(c, n, what, low, high)) out = static_cast<uint32_t>(*bytes);
+}
+
+constexpr Key<inspect::Inspection> kInspectionKeys[] = {
+    {"bytes", [](Context& c, const Node& n,
+                 inspect::Inspection& i) { read_bytes(c, n, "bytes", 1024, 65536, i.settings.bytes); }},
+    {"out-of-order",
+     [](Context& c, const Node& n, inspect::Inspection& i) {
+       read_bytes(c, n, "out-of-order", 0, 65536, i.settings.out_of_order);
+     }},
+    {"at-bound",
+     [](Context& c, const Node& n, inspect::Inspection& i) {
+       assign(i.settings.pass_at_bound, read_word(c, n, "at-bound", kAtBound));
+     }},
+    {"connections",
+     [](Context& c, const Node& n, inspect::Inspection& i) {
+       assign_number(c, n, "connections", 16, 1'000'000, i.reserve.connections);
+     }},
+    {"stream-state",
+     [](Context& c, const Node& n, inspect::Inspection& i) {
+       read_bytes(c, n, "stream-state", 256, 1 << 20, i.reserve.stream_bytes);
+     }},
+    {"buffer", [](Context& c, const Node& n,
+                  inspect::Inspection& i) { read_bytes(c, n, "buffer", 64 << 10, 128 << 20, i.reserve.buffer_bytes); }},
+};
+
 constexpr Key<OptionsReading> kOptionKeys[] = {
     {"state-policy",
      [](Context& c, const Node& n, OptionsReading& r) {
@@ -136,6 +166,8 @@ constexpr Key<OptionsReading> kOptionKeys[] = {
     {"reassemble",
      [](Context& c, const Node& n, OptionsReading& r) { read_mapping(c, n, "'reassemble'", kReassembleKeys, r); }},
     {"syncookies", read_syncookies},
+    {"inspection", [](Context& c, const Node& n,
+                      OptionsReading& r) { read_mapping(c, n, "'inspection'", kInspectionKeys, *r.inspection); }},
     {"state-defaults",
      [](Context& c, const Node& n, OptionsReading& r) { read_state(c, n, "state-defaults", r.defaults->state); }},
     {"hostid",
@@ -166,6 +198,7 @@ void read_options(Context& c, const Node& node, RuleDefaults& defaults) {
   OptionsReading r;
   r.options = c.config.options;
   r.defaults = &defaults;
+  r.inspection = &c.config.inspection;
   if (!node.is_null()) read_mapping(c, node, "'options'", kOptionKeys, r);
   settle_timeouts(c, r);
   r.options.default_no_sync = defaults.state.no_sync;

@@ -105,6 +105,13 @@ class Check {
     if (!pass && r_.allow_opts_at != nullptr)
       c_.error(*r_.allow_opts_at,
                fmt::format("'allow-opts' is of 'pass' rules: remove it from this '{}' rule", name()));
+    if (!pass && r_.inspect_at != nullptr)
+      c_.error(*r_.inspect_at, fmt::format("'inspect' is of 'pass' rules: remove it from this '{}' rule", name()));
+    if (pass && r_.inspect_at != nullptr && r_.state && r_.state->mode == StateMode::none)
+      c_.error(*r_.inspect_at, "'inspect' looks at connections, which are known by their states: remove 'state: none'");
+    if (pass && r_.inspect_at != nullptr && !r_.protocols.empty() && !has_protocol(r_, kProtoTcp) &&
+        !has_protocol(r_, kProtoUdp))
+      c_.error(*r_.inspect_at, "'inspect' looks into TCP and UDP: name one of them in 'proto', or none");
     if (!block && r_.reply.at != nullptr) c_.error(*r_.reply.at, "'block-policy' is of 'block' rules: remove it");
     if (block && r_.reply.reply == BlockReply::return_rst &&
         !(r_.protocols.size() == 1 && r_.protocols[0].proto == kProtoTcp))

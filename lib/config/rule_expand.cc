@@ -150,6 +150,8 @@ class Expander {
     r.once = s_.once;
     r.max_pkt_rate = s_.max_pkt_rate;
     r.actions = s_.actions;
+    r.inspect = s_.inspect;
+    r.inspect_text = s_.inspect_text;
     r.anchor_name = s_.anchor_name;
     r.state = StateMode::none;
     if (r.action == Action::pass) set_state(r, s_.state ? *s_.state : defaults_.state);

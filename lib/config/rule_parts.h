@@ -68,6 +68,9 @@ void read_rule_list(Context& c, const Node& node, const RuleDefaults& defaults, 
 void read_scrub(Context& c, const Node& node, RuleSpec& rule);
 void read_set(Context& c, const Node& node, RuleSpec& rule);
 
+// signatures.cc: what is looked for in the rule's connections
+void read_inspect(Context& c, const Node& node, RuleSpec& rule);
+
 // tables.cc: the table a text in angle brackets names, null after reporting that there is none.
 [[nodiscard]] std::shared_ptr<Table> table_reference(Context& c, const Node& node, std::string_view text);
 // The same for a bare name.

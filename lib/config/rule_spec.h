@@ -125,6 +125,9 @@ struct RuleSpec {
   const Node* once_at = nullptr;
   RateLimit max_pkt_rate;
   PacketActions actions;
+  std::shared_ptr<const inspect::Policy> inspect;
+  std::string inspect_text;
+  const Node* inspect_at = nullptr;
   const Node* actions_at = nullptr;  // of set
   const Node* scrub_at = nullptr;
   std::string anchor_name;  // as written; may be empty when the rules stand inside

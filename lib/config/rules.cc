@@ -161,7 +161,7 @@ constexpr Key<RuleSpec> kRuleKeys[] = {
     {"rules", [](Context&, const Node& n, RuleSpec& r) { r.rules_at = &n; }},
     {"for", read_for},
     {"divert-to"},
-    {"inspect"},
+    {"inspect", read_inspect},
     {"os"},
     {"rtable"},
     {"user"},

@@ -14,6 +14,7 @@
 
 #include "lib/base/time.h"
 #include "lib/filter/rule.h"
+#include "lib/inspect/signatures.h"
 #include "lib/net/address.h"
 #include "lib/state/timeouts.h"
 
@@ -194,6 +195,7 @@ struct Config {
   Carp carp;
   std::optional<Pfsync> pfsync;
   Options options;
+  inspect::Inspection inspection;
   Ruleset rules;  // expanded, numbered, with identities; slots are given later by the rule registry
 
   [[nodiscard]] const Interface& interface(InterfaceId id) const { return interfaces[id - 1u]; }
@@ -210,6 +212,9 @@ struct LoadOptions {
   // What `key: {withheld: true}` stands for, as in stored copies; `of` is the setting's key as in settings.h, such as
   // "carp.groups.wan/1.key". Empty: not known.
   std::function<std::vector<uint8_t>(const std::string& of)> withheld_key;
+  // Groups of signatures that are compiled already, those in force first: what stays the same is taken from there. May
+  // be null.
+  const inspect::Inspection* running = nullptr;
 };
 
 // A configuration as files that need nothing else (lib/config/stored.h); the main one first.

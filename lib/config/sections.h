@@ -20,6 +20,9 @@ void read_pfsync(Context& c, const Node& node);
 struct RuleDefaults;
 void read_options(Context& c, const Node& node, RuleDefaults& defaults);
 void read_tables(Context& c, const Node& node);
+// Once the options are known, before the rules.
+void read_signatures(Context& c, const Node& node);
+void check_signatures(Context& c, const Node& signatures);  // behind the rules
 // Once the options are known: the tables' entries together.
 void check_table_entries(Context& c, const Node& tables);
 void read_anchors(Context& c, const Node& node, const RuleDefaults& defaults);

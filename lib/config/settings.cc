@@ -19,6 +19,7 @@ class Lister {
     carp();
     pfsync();
     options();
+    inspection();
     return std::move(out_);
   }
 
@@ -150,6 +151,40 @@ class Lister {
     if (o.syncookies == Syncookies::adaptive)
       cookies = fmt::format("adaptive {}% to {}%", o.syncookies_start, o.syncookies_end);
     put("options.syncookies", cookies);
+  }
+
+  void inspection() {
+    const inspect::Settings& s = c_.inspection.settings;
+    const inspect::Reserve& r = c_.inspection.reserve;
+    put("options.inspection.bytes", s.bytes);
+    put("options.inspection.out-of-order", s.out_of_order);
+    put("options.inspection.at-bound", s.pass_at_bound ? "pass" : "drop");
+    put("options.inspection.connections", r.connections);
+    put("options.inspection.stream-state", r.stream_bytes);
+    put("options.inspection.buffer", r.buffer_bytes);
+    for (const auto& group : c_.inspection.groups) {
+      const std::string key = "signatures." + group->name;
+      if (!group->signatures.empty()) put(key, content(fmt::format("{} signatures", group->signatures.size()), *group));
+      for (size_t i = 0; i < inspect::kWhats; ++i)
+        if (!group->domains[i].empty())
+          put(fmt::format("{}.{}", key, inspect::what_name(static_cast<inspect::What>(i))),
+              content(fmt::format("{} names", group->domains[i].size()), *group));
+    }
+  }
+
+  // How much there is, and a number that tells apart what is not the same.
+  static std::string content(std::string text, const inspect::Group& group) {
+    std::string all;
+    for (const inspect::Signature& s : group.signatures)
+      all += fmt::format("{}\n{}\n{}{}{}{}\n{}\n", s.id, s.pattern.text, s.pattern.nocase ? 1 : 0,
+                         s.pattern.dotall ? 1 : 0, s.pattern.multiline ? 1 : 0, s.pattern.utf8 ? 1 : 0, s.message);
+    for (const auto& list : group.domains) {
+      for (const std::string& name : list) all += name + "\n";
+      all += "\n";
+    }
+    uint64_t hash = 0xcbf29ce484222325ull;  // FNV-1a
+    for (const char ch : all) hash = (hash ^ static_cast<uint8_t>(ch)) * 0x100000001b3ull;
+    return fmt::format("{} ({:08x})", text, hash >> 32);
   }
 
   const Config& c_;

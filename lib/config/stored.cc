@@ -24,7 +24,13 @@ class Copier {
     drop(copy, "include");
     drop(copy, "define");
     if (Node* tables = copy.find("tables"); tables != nullptr && tables->is_mapping())
-      for (size_t i = 0; i < tables->items.size(); ++i) table_files(root.find("tables")->items[i], tables->items[i]);
+      for (size_t i = 0; i < tables->items.size(); ++i) listed_files(root.find("tables")->items[i], tables->items[i]);
+    if (Node* groups = copy.find("signatures"); groups != nullptr && groups->is_mapping())
+      for (size_t i = 0; i < groups->items.size(); ++i) {
+        const Node& group = root.find("signatures")->items[i];
+        for (size_t k = 0; group.is_mapping() && k < group.items.size(); ++k)
+          listed_files(group.items[k], groups->items[i].items[k]);
+      }
     out_.files.insert(out_.files.begin(), StoredFile{kStoredMain, emit_yaml(copy)});
   }
 
@@ -38,7 +44,7 @@ class Copier {
     }
   }
 
-  void table_files(const Node& original, Node& table) {
+  void listed_files(const Node& original, Node& table) {
     const Node* from = original.find("file");
     if (from == nullptr) return;
     Node names = sequence();
@@ -51,7 +57,7 @@ class Copier {
       for (const Node& item : from.items) add_files(item, names);
     const auto text = texts_.find(&from);
     if (text == texts_.end()) return;
-    const std::string name = fmt::format("table-{}.txt", ++tables_);
+    const std::string name = fmt::format("list-{}.txt", ++lists_);
     out_.files.push_back({name, *text->second});
     names.items.push_back(scalar(name));
   }
@@ -74,7 +80,7 @@ class Copier {
   const Context& c_;
   StoredCopy& out_;
   std::map<const Node*, const std::string*> texts_;
-  size_t tables_ = 0;
+  size_t lists_ = 0;
 };
 
 }  // namespace

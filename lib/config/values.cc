@@ -140,6 +140,14 @@ std::optional<uint32_t> read_seconds(Context& c, const Node& node, std::string_v
   return in_range<uint32_t>(c, node, what, *milliseconds / 1000, low, high);
 }
 
+namespace {
+// As somebody would write it.
+std::string size_text(uint64_t bytes) {
+  if (bytes != 0 && bytes % (uint64_t{1} << 20) == 0) return fmt::format("{}M", bytes >> 20);
+  return bytes != 0 && bytes % 1024 == 0 ? fmt::format("{}K", bytes >> 10) : std::to_string(bytes);
+}
+}  // namespace
+
 std::optional<uint64_t> read_size(Context& c, const Node& node, std::string_view what, uint64_t low, uint64_t high) {
   if (c.describer != nullptr) {
     c.describer->with_unit(node);
@@ -151,8 +159,8 @@ std::optional<uint64_t> read_size(Context& c, const Node& node, std::string_view
   if (!text) return std::nullopt;
   const auto bytes = number_with_unit(*text, kUnits);
   if (bytes && *bytes >= low && *bytes <= high) return bytes;
-  c.error(node, fmt::format("'{}' is '{}': write a size from {}M to {}M, such as 512M or 2G", what, *text, low >> 20,
-                            high >> 20));
+  c.error(node, fmt::format("'{}' is '{}': write a size from {} to {}, such as {}", what, *text, size_text(low),
+                            size_text(high), low < uint64_t{1} << 20 ? "16K" : "512M or 2G"));
   return std::nullopt;
 }
 

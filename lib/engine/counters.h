@@ -56,6 +56,9 @@ struct EngineCounters {
   Counter updates_stale;
   Counter sync_queued;    // deltas handed to the sync engine
   Counter sync_overflow;  // deltas that had to wait because the ring was full
+  std::array<Counter, kInspectCounters> inspection;
+  Counter inspected_now;    // connections that are looked into
+  Counter inspected_bytes;  // payload of inspected packets
   Counter logged;
   Counter overload_lost;       // offenders for which the table had no room
   Counter flush_lost;          // flushes that came faster than they could be carried out

@@ -59,6 +59,7 @@ Engine::Impl::Impl(const EngineOptions& o, StateTable& t, EngineHost& h)
       random(o.seed),
       fragments(fragment_limits(o), fragment_key(o.seed)),
       wheel(t.states_array(), 0),
+      inspector(o.inspection),
       own_sources(o.sources == nullptr ? std::make_unique<SourceTable>(o.source_nodes, o.seed ^ 0x736f75726365ull)
                                        : nullptr),
       sources(o.sources != nullptr ? *o.sources : *own_sources),
@@ -495,6 +496,7 @@ size_t Engine::twins() {
   return n;
 }
 
+const inspect::Inspector& Engine::inspector() const { return impl_->inspector; }
 SourceTable& Engine::sources() { return impl_->sources; }
 const FragmentCounters& Engine::fragments() const { return impl_->fragments.counters(); }
 const EngineCounters& Engine::counters() const { return impl_->counters; }

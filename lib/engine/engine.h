@@ -25,6 +25,9 @@
 namespace twinwall {
 
 struct FragmentCounters;
+namespace inspect {
+class Inspector;
+}
 
 inline constexpr size_t kBurst = 32;
 
@@ -58,6 +61,8 @@ struct EngineOptions {
   Syncookies* cookies = nullptr;
   SipKey secret;  // of sequence numbers and cookies: from the kernel's generator, the same for all workers
   uint32_t source_nodes = 10000;
+  // Room for inspected connections, of this engine alone.
+  inspect::Reserve inspection{.connections = 64, .stream_bytes = 4096, .buffer_bytes = 1u << 20};
 };
 
 class Engine {
@@ -110,6 +115,7 @@ class Engine {
   // States that stand for two just now; walks the table.
   [[nodiscard]] size_t twins();
 
+  [[nodiscard]] const inspect::Inspector& inspector() const;
   [[nodiscard]] SourceTable& sources();
   // Of the datagrams that are being put together.
   [[nodiscard]] const FragmentCounters& fragments() const;

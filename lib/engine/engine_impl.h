@@ -11,6 +11,7 @@
 //   af_to.cc       between IPv4 and IPv6
 //   route.cc       route-to, reply-to, dup-to
 //   log.cc         what rules with `log` say
+//   inspect.cc     what packets carry
 //   limits.cc      what a rule and a source may have, overload
 //   upkeep.cc      what is done as time passes: expiry, purges, flushes
 //   forward.cc     routes, local delivery, link layer, answers
@@ -34,6 +35,7 @@
 #include "lib/engine/rewrite.h"
 #include "lib/filter/evaluate.h"
 #include "lib/frag/reassembly.h"
+#include "lib/inspect/inspector.h"
 #include "lib/pfsync/queue.h"
 #include "lib/state/source_table.h"
 #include "lib/state/syncookies.h"
@@ -103,6 +105,7 @@ class Engine::Impl {
   // fast_path.cc
   // True: the packet has gone its whole way. False: it takes the long one, and nothing has changed.
   [[nodiscard]] bool fast_path(Packet& p, const Ordinary& seen, State& in_state);
+  [[nodiscard]] bool unseen(const State& s, const Ordinary& seen, bool forward) const;
   [[nodiscard, gnu::always_inline]] bool short_way(Packet& p, const Ordinary& seen, State& in_state);
   // The same for what is filtered on neither side.
   [[nodiscard]] bool plain_path(Packet& p, const Ordinary& seen, const FlowKey& key, NextHopIndex hop);
@@ -230,6 +233,27 @@ class Engine::Impl {
   void kill_one(State& s);
   [[nodiscard]] uint32_t source_expiry(const State& s) const;
 
+  // inspect.cc
+  struct Finding {
+    Impl* engine;
+    const Packet* packet;
+    const State* state;
+    Direction dir;
+    InterfaceId interface;
+    inspect::OnMatch on_match;
+  };
+  [[nodiscard]] const inspect::Policy* policy_of(const State& s) const;
+  void begin_inspection(State& s, const Rule& rule);
+  void end_inspection(State& s);
+  void block_connection(State& s, InspectCounter why);
+  // Of a state with kInspected. False: the packet goes no further (`inspect`).
+  bool inspect_packet(Packet& p, State& s, Direction dir, InterfaceId interface);
+  bool settle_inspection(Packet& p, State& s, Direction dir, inspect::OnMatch action, unsigned direction,
+                         const inspect::Outcome& out);
+  bool reset_connection(Packet& p, State& s, Direction dir);
+  void note_hit(const Finding& f, const inspect::Hit& hit);
+  void inspect_count(InspectCounter c) { counters.inspection[static_cast<size_t>(c)].add(); }
+
   // upkeep.cc
   void expire(State& s);
   void purge_sources();
@@ -346,6 +370,7 @@ class Engine::Impl {
   FragmentCache fragments;
   TimerWheel wheel;
   MatchSets match_sets;
+  inspect::Inspector inspector;
   std::unique_ptr<SourceTable> own_sources;
   SourceTable& sources;
 

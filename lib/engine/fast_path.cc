@@ -17,7 +17,7 @@ namespace {
 constexpr uint16_t kUncommon = kStateActions | kStateRate | kStateAfTo | kStateScrubTcp;
 
 bool common(const State& s, uint8_t worker) {
-  return s.in_use && s.owner == worker && (s.flags & kUncommon) == 0 && (s.log & kLogAll) == 0;
+  return s.in_use && s.owner == worker && (s.flags & kUncommon) == 0 && (s.log & (kLogAll | kInspected)) == 0;
 }
 
 // The key under which the out hook would look for what has the key `in` behind the in hook.
@@ -27,6 +27,18 @@ bool mirrored(const FlowKey& out, const FlowKey& in) {
 }
 
 }  // namespace
+
+// Of a connection that is looked at, a packet that there is nothing to be seen in: one of a direction that has said
+// enough, or an empty one of the other, whose acknowledgements nobody waits for.
+bool Engine::Impl::unseen(const State& s, const Ordinary& seen, bool forward) const {
+  if ((s.log & kInspected) == 0 || !s.in_use || s.owner != options.worker || (s.flags & kUncommon) != 0 ||
+      (s.log & kLogAll) != 0)
+    return false;
+  const uint8_t marks = table.rest(s).inspect;
+  if ((marks & kInspectBlocked) != 0) return false;
+  if ((marks & (forward ? kInspectForward : kInspectBackward)) == 0) return true;
+  return seen.proto == kProtoTcp && seen.payload == 0 && (marks & (forward ? kInspectBackward : kInspectForward)) == 0;
+}
 
 // Another snapshot may have other routes: what was learnt of the old one no longer counts.
 void Engine::Impl::new_ways() {
@@ -145,16 +157,21 @@ bool Engine::Impl::plain_path(Packet& p, const Ordinary& seen, const FlowKey& ke
 }
 
 bool Engine::Impl::fast_path(Packet& p, const Ordinary& seen, State& s) {
-  if (s.way >> 16 != way_epoch || !common(s, options.worker) || s.link == kNoState) return false;
+  const bool forward = s.direction == Direction::in;
+  if (s.way >> 16 != way_epoch || s.link == kNoState) return false;
+  if (!common(s, options.worker) && !unseen(s, seen, forward)) [[unlikely]]
+    return false;
   State& o = table.state(s.link);
   const WayOut& way = way_out(s.way & 0xffff);
   if (seen.ttl(p.frame) <= 1 || seen.l3_length > way.mtu) return false;
-  if (!common(o, options.worker) || o.link != table.index_of(s)) return false;
+  const bool forward_out = o.direction == Direction::out;
+  if (!common(o, options.worker) && !unseen(o, seen, forward_out)) [[unlikely]]
+    return false;
+  if (o.link != table.index_of(s)) return false;
   if (o.interface != kNoInterface && o.interface != way.interface) return false;
   if (!mirrored(stack_of(o), stack_of(s))) return false;
   const Mac* const mac = next_mac(way, seen.af, stack_of(s).addr[1]);
 
-  const bool forward = s.direction == Direction::in, forward_out = o.direction == Direction::out;
   if (seen.proto == kProtoTcp) {
     if (!tcp_ordinary(seen.tcp_flags) || !tcp_ordinary(s) || !tcp_ordinary(o)) return false;
     const TcpSegment segment = ordinary_segment(p, seen);

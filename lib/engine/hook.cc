@@ -280,6 +280,8 @@ HookResult Engine::Impl::pass_known(Packet& p, State& s, Direction dir, Interfac
       return proxy(p, s, dir);
     result = track_tcp(p, s, dir, reuse, urgent);
     if (reuse || result.fate != Fate::pending) return result;
+    if ((s.log & kInspected) != 0 && !inspect_packet(p, s, dir, interface)) [[unlikely]]
+      return HookResult::drop(DropReason::inspect);
     if ((s.src.seqdiff | s.dst.seqdiff) != 0) [[unlikely]]
       modulate(p, s, (s.flags & kStateAfTo) != 0 ? p.af == s.wire.af : forward);
   } else if (p.proto == kProtoIcmp || p.proto == kProtoIcmp6) {
@@ -291,6 +293,8 @@ HookResult Engine::Impl::pass_known(Packet& p, State& s, Direction dir, Interfac
     (void)pseudo_track(s, forward, now_s);
   } else {
     urgent = pseudo_track(s, forward, now_s);
+    if ((s.log & kInspected) != 0 && !inspect_packet(p, s, dir, interface)) [[unlikely]]
+      return HookResult::drop(DropReason::inspect);
   }
   if (s.timeout != before) note_timeout(s);
   if (p.ip_options && (s.flags & kStateAllowOpts) == 0) return drop_options(p, dir, interface, rule_of(s));

@@ -7,6 +7,7 @@
 #include "lib/base/time.h"
 #include "lib/engine/reasons.h"
 #include "lib/filter/rule.h"
+#include "lib/inspect/signatures.h"
 #include "lib/net/address.h"
 
 namespace twinwall {
@@ -34,6 +35,11 @@ struct LogRecord {
   Address src, dst;                        // as the packet came to the hook, before translation
   uint16_t new_sport = 0, new_dport = 0;   // host order, after it; meaningful when `rewritten`
   Address new_src, new_dst;
+  bool inspected = false;  // what the packet carries was found: `group` and the rest of these say what
+  inspect::What what = inspect::What::signature;
+  uint32_t signature = 0;  // id; 0: a domain
+  char group[32] = {};
+  char message[128] = {};  // of the signature; else the name that was found, cut to fit
   uint16_t captured = 0;
   uint8_t packet[kLogSnap];  // from the IP header on, as it came to the hook
 };

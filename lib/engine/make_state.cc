@@ -159,11 +159,14 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
     begin_scrub(s, p, true);
     (void)scrub_tcp(s, p, true, false);
   }
+  begin_inspection(s, rule);
   if (proxied) {
     const HookResult r = begin_proxy(s, p, segment_of(p).mss);
     if (!p.from_cookie) return r;
     counters.drops[static_cast<size_t>(r.reason)].add();  // the client was greeted once more
   }
+  if ((s.log & kInspected) != 0 && !inspect_packet(p, s, dir, interface)) [[unlikely]]
+    return HookResult::drop(DropReason::inspect);
   if (opens && rule.state == StateMode::modulate) begin_modulation(s, p);
   const bool crosses = (s.flags & kStateAfTo) != 0;
   if (s.translated && !crosses) rewrite(p, endpoints_of(other, dir, initiator_slot_of(dir)));
@@ -230,6 +233,7 @@ void Engine::Impl::remove_state(State& s, bool announce) {
   wheel.remove(table.index_of(s));
   if (counts_half_open(s)) note_half_open(false);
   counters.rules[s.rule].states.sub();
+  end_inspection(s);
   if ((s.flags & kStateRest) != 0) release_places(s);
   if (s.match_set != 0) {
     for (const RuleSlot slot : match_sets.slots(s.match_set)) counters.rules[slot].states.sub();

@@ -30,6 +30,14 @@ std::string_view limit_name(LimitCounter c) {
   return i < kLimits.size() ? kLimits[i] : "unknown";
 }
 
+std::string_view inspect_name(InspectCounter c) {
+  static constexpr std::array<std::string_view, kInspectCounters> kInspect = {
+      "connections", "connections-passed", "connections-blocked", "packets",    "blocked",
+      "conflicts",   "bad-checksum",       "bound-passes",        "bound-drops"};
+  const auto i = static_cast<size_t>(c);
+  return i < kInspect.size() ? kInspect[i] : "unknown";
+}
+
 std::optional<DropReason> reason_by_name(std::string_view name) {
   for (size_t i = 0; i < kNames.size(); ++i)
     if (kNames[i] == name) return static_cast<DropReason>(i);

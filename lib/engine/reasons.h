@@ -69,4 +69,20 @@ enum class LimitCounter : uint8_t {
 inline constexpr size_t kLimitCounters = static_cast<size_t>(LimitCounter::count);
 [[nodiscard]] std::string_view limit_name(LimitCounter c);
 
+// What became of the packets of inspected connections.
+enum class InspectCounter : uint8_t {
+  connections,          // begun
+  connections_passed,   // … without being looked at: there was no place
+  connections_blocked,  // … that were not let through for that
+  packets,
+  blocked,       // connections in which something was found
+  conflicts,     // segments that contradict what came before
+  bad_checksum,  // packets whose receiver would throw them away
+  bound_passes,  // connections no longer looked at: no room for what came out of order, or for the patterns' state
+  bound_drops,   // segments dropped for that
+  count,
+};
+inline constexpr size_t kInspectCounters = static_cast<size_t>(InspectCounter::count);
+[[nodiscard]] std::string_view inspect_name(InspectCounter c);
+
 }  // namespace twinwall

@@ -162,6 +162,29 @@ void make_echo_reply(Packet& p) {
   p.icmp_type = t[0];
 }
 
+void cut_to_reset(Packet& p) {
+  uint8_t* const h = p.ip();
+  uint8_t* const t = p.transport();
+  const uint32_t gone = p.l4_length - static_cast<uint32_t>(kTcpHeader);
+  p.l3_length -= gone;
+  p.l4_length -= gone;
+  p.length = p.l3 + p.l3_length;
+  p.payload = 0;
+  p.tcp_flags = kTcpRst | kTcpAck;
+  t[12] = static_cast<uint8_t>(kTcpHeader / 4 << 4);
+  t[13] = p.tcp_flags;
+  store_raw<uint32_t>(t + 14, 0);  // window and checksum
+  store_raw<uint16_t>(t + 18, 0);  // urgent pointer
+  store_raw(t + 16, l4_checksum(p.af, p.src.bytes.data(), p.dst.bytes.data(), kProtoTcp, t, kTcpHeader));
+  if (p.af == Af::inet) {
+    store_be16(h + 2, static_cast<uint16_t>(p.l3_length));
+    store_raw<uint16_t>(h + 10, 0);
+    store_raw(h + 10, checksum(h, (h[0] & 0x0fu) * 4));
+  } else {
+    store_be16(h + 4, static_cast<uint16_t>(p.l3_length - kIpv6Header));
+  }
+}
+
 bool tcp_checksum_ok(const Packet& p) {
   return l4_checksum(p.af, p.src.bytes.data(), p.dst.bytes.data(), kProtoTcp, p.transport(), p.l4_length) == 0;
 }

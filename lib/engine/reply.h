@@ -36,6 +36,10 @@ struct TcpReply {
 // Turns an echo request into its reply where it lies. The packet must be a whole, checked echo request.
 void make_echo_reply(Packet& p);
 
+// Makes a reset of a segment where it lies, with its sequence number and acknowledgement and without its options and
+// payload. What a receiver in order takes for the end of the connection.
+void cut_to_reset(Packet& p);
+
 // True when the TCP checksum of a whole segment is right.
 [[nodiscard]] bool tcp_checksum_ok(const Packet& p);
 

@@ -1,6 +1,7 @@
 #include "lib/engine/snapshot.h"
 
 #include <algorithm>
+#include <new>
 
 #include "lib/engine/rule_input.h"
 
@@ -128,6 +129,15 @@ std::shared_ptr<Snapshot> make_snapshot(const config::Config& config, std::span<
   out->syncookies_start = uint64_t{config.options.limit_states} * config.options.syncookies_start / 100;
   out->syncookies_end = uint64_t{config.options.limit_states} * config.options.syncookies_end / 100;
   out->source_node_limit = config.options.limit_source_nodes;
+  out->inspection = config.inspection.settings;
+  const bool patterns = std::any_of(config.inspection.detectors.begin(), config.inspection.detectors.end(),
+                                    [](const auto& d) { return d->patterns != nullptr; });
+  for (size_t worker = 0; worker < config.system.worker_cores.size(); ++worker) {
+    out->scratches.push_back(std::make_unique<inspect::Scratch>());
+    if (!patterns) continue;
+    for (const auto& detector : config.inspection.detectors)
+      if (detector->patterns != nullptr && !out->scratches.back()->fit(*detector->patterns)) throw std::bad_alloc();
+  }
   for (const Rule& r : out->rules.rules)
     if (r.timeouts[static_cast<size_t>(TimeoutClass::adaptive_start)] != 0) out->adaptive_rules.push_back(r.position);
   return out;

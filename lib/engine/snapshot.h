@@ -59,6 +59,9 @@ struct Snapshot {
   config::Syncookies syncookies = config::Syncookies::never;
   uint64_t syncookies_start = 0, syncookies_end = 0;  // half-open connections
   uint32_t source_node_limit = 10000;
+  inspect::Settings inspection;
+  // One a worker, fit for every pattern of the rules; each is used by its worker alone.
+  std::vector<std::unique_ptr<inspect::Scratch>> scratches;
   std::vector<uint32_t> adaptive_rules;  // positions of the rules with adaptive timeouts of their own
 
   [[nodiscard]] const InterfaceInfo& interface(InterfaceId id) const { return interfaces[id - 1u]; }

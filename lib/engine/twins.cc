@@ -17,7 +17,7 @@ bool alike(const State& a, const State& b) {
   const bool udp_settled =
       a.timeout == TimeoutClass::udp_multiple && a.src.level == kMultiple && a.dst.level == kMultiple;
   return (udp_settled || tcp_ordinary(a)) && a.timeout == b.timeout && std::memcmp(&a.src, &b.src, kEnds) == 0 &&
-         ((a.flags ^ b.flags) & (kStateNoSync | kStateSloppy)) == 0 &&
+         ((a.flags ^ b.flags) & (kStateNoSync | kStateSloppy)) == 0 && ((a.log | b.log) & kInspected) == 0 &&
          (a.direction == Direction::in) == (b.direction == Direction::out);
 }
 

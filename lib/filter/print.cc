@@ -301,6 +301,7 @@ std::string print_rule(const Rule& rule, std::span<const std::string> interface_
   out += print_state(rule);
   if (rule.allow_opts) out += " allow-opts";
   out += print_actions(rule.actions);
+  if (!rule.inspect_text.empty()) out += " inspect " + rule.inspect_text;
   if (!rule.label.empty()) out += " label \"" + rule.label + "\"";
   if (rule.tag != 0) out += " tag " + print_name(rule.tag_text);
   if (rule.af_to != Af::none)

@@ -17,6 +17,10 @@
 
 namespace twinwall {
 
+namespace inspect {
+struct Policy;
+}
+
 // Index of a configured interface (config order). 0 is never a real interface.
 using InterfaceId = uint16_t;
 inline constexpr InterfaceId kNoInterface = 0;
@@ -194,10 +198,12 @@ struct Rule {
   RouteOption route;
   StateLimits limits;
   PacketActions actions;
-  std::array<uint32_t, 20> timeouts{};  // seconds by TimeoutClass; 0: the global one
-  std::string label;                    // macros expanded
-  std::string interface_text;           // as written, for printing: "lan", "!wan", "egress"
+  std::shared_ptr<const inspect::Policy> inspect;  // null: nothing is looked for in its connections
+  std::array<uint32_t, 20> timeouts{};             // seconds by TimeoutClass; 0: the global one
+  std::string label;                               // macros expanded
+  std::string interface_text;                      // as written, for printing: "lan", "!wan", "egress"
   std::string received_on_text;
+  std::string inspect_text;           // its groups and what a match brings about, for printing
   std::string tag_text, tagged_text;  // names of the tags, macros expanded
   std::shared_ptr<RuleRuntime> runtime;
 

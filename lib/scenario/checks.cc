@@ -168,7 +168,8 @@ std::string describe_log(const LogRecord& l, const Subject& node) {
   const std::string rule = l.rule_number == kNoRuleNumber ? "default" : std::to_string(l.rule_number);
   return "logged: rule " + rule + "/" + std::string(reason_name(l.reason)) + " " +
          kActions[static_cast<size_t>(l.action)] + (l.direction == Direction::in ? " in on " : " out on ") +
-         name_of(l.interface, node) + (l.rewritten ? ", translated" : "");
+         name_of(l.interface, node) + (l.rewritten ? ", translated" : "") +
+         (l.inspected ? ", signature " + std::to_string(l.signature) + " of " + l.group + ": " + l.message : "");
 }
 
 bool log_fits(const ExpectedLog& want, const LogRecord& got, const Subject& node) {
@@ -177,6 +178,9 @@ bool log_fits(const ExpectedLog& want, const LogRecord& got, const Subject& node
   if (want.interface && *want.interface != name_of(got.interface, node)) return false;
   if (want.reason && *want.reason != got.reason) return false;
   if (want.rewritten && *want.rewritten != got.rewritten) return false;
+  if (want.signature && !(got.inspected && *want.signature == got.signature)) return false;
+  if (want.group && *want.group != got.group) return false;
+  if (want.message && *want.message != got.message) return false;
   if (!want.rule) return true;
   const auto rules = rules_named(*want.rule, node);
   return std::any_of(rules.begin(), rules.end(), [&](const Rule* r) { return r->number == got.rule_number; });

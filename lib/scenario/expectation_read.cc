@@ -132,6 +132,13 @@ constexpr Key<ExpectedLog> kLogKeys[] = {
     {"reason", [](Context& c, const YamlNode& n, ExpectedLog& l) { l.reason = read_reason(c, n, "reason"); }},
     {"rewritten",
      [](Context& c, const YamlNode& n, ExpectedLog& l) { l.rewritten = config::read_bool(c, n, "rewritten"); }},
+    {"signature",
+     [](Context& c, const YamlNode& n, ExpectedLog& l) {
+       if (const auto id = config::read_number(c, n, "signature", 0, UINT32_MAX))
+         l.signature = static_cast<uint32_t>(*id);
+     }},
+    {"group", [](Context& c, const YamlNode& n, ExpectedLog& l) { read_text_field(c, n, "group", l.group); }},
+    {"message", [](Context& c, const YamlNode& n, ExpectedLog& l) { read_text_field(c, n, "message", l.message); }},
 };
 
 void read_log(Context& c, const YamlNode& n, Expectation& e) {

@@ -17,6 +17,7 @@ constexpr uint32_t kHostId = 0x7477696e;
 constexpr uint32_t kMostStates = 10000;
 constexpr uint32_t kMostFragments = 2048;
 constexpr uint32_t kMostSourceNodes = 4096;
+constexpr uint32_t kMostInspected = 256;
 }  // namespace
 
 Node::Node(config::Config config, bool fast_path, bool classifier) : config_(std::move(config)) {
@@ -32,6 +33,9 @@ Node::Node(config::Config config, bool fast_path, bool classifier) : config_(std
   options.id_base = 1;
   options.fragment_limit = std::min(config_.options.limit_fragments, kMostFragments);
   options.source_nodes = kMostSourceNodes;  // the limit itself may change with a reload
+  options.inspection = config_.inspection.reserve;
+  options.inspection.connections = std::min(options.inspection.connections, kMostInspected);
+  options.inspection.buffer_bytes = std::min(options.inspection.buffer_bytes, kMostInspected * 4096u);
   options.sync = config_.pfsync.has_value();
   options.fast_path = fast_path;
   options.classifier = classifier;

@@ -65,7 +65,10 @@ struct ExpectedLog {
   std::optional<Direction> direction;
   std::optional<std::string> interface;
   std::optional<DropReason> reason;
-  std::optional<bool> rewritten;  // its addresses or ports were translated
+  std::optional<bool> rewritten;       // its addresses or ports were translated
+  std::optional<uint32_t> signature;   // what was found in it: its id, 0 of a domain
+  std::optional<std::string> group;    // … and whose it is
+  std::optional<std::string> message;  // … and its words, or the name
 };
 
 // What a table holds, in any order: these entries, or so many.

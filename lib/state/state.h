@@ -82,6 +82,7 @@ enum LogBit : uint8_t {
   kLogWireBits = 3,
   // From here on our own.
   kLinkTranslated = 8,  // the linked state's keys differ: its third line is needed too
+  kInspected = 4,  // what its packets carry is looked at: StateRest::inspect says of which
   kTwinLeader = 16,
   kTwinFollower = 32,
   kLinkNeeded = 64,  // a leader's packets need the first line of the follower
@@ -100,6 +101,10 @@ struct ScrubRecord {
 using SourceNodeIndex = uint32_t;
 inline constexpr SourceNodeIndex kNoSourceNode = 0;
 
+// Of a state with kInspected: the directions that are looked at, or that none of its packets passes
+// (lib/engine/inspect.cc).
+enum InspectMark : uint8_t { kInspectForward = 1, kInspectBackward = 2, kInspectBlocked = 4 };
+
 // What few states need. Lies apart from the states, at the same index; meaningful only with kStateRest.
 struct StateRest {
   uint16_t tag = 0;
@@ -108,6 +113,8 @@ struct StateRest {
   InterfaceId route_interface = kNoInterface;
   IpAddress route;                                 // next hop chosen at creation
   SourceNodeIndex source_nodes[4] = {0, 0, 0, 0};  // tracking, nat, rdr, route
+  uint32_t inspection = 0;                         // the inspector's record
+  uint8_t inspect = 0;                             // InspectMark
   bool counted_by_rule = false;                    // in the rule's total over all workers
   // Whose least-states pool counts it: nat-to, rdr-to, route-to and its kin.
   RuleSlot pool_rules[3] = {kDefaultRuleSlot, kDefaultRuleSlot, kDefaultRuleSlot};
