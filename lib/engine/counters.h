@@ -2,10 +2,7 @@
 #pragma once
 
 #include <array>
-#include <cstdlib>
 #include <memory>
-#include <new>
-#include <type_traits>
 
 #include "lib/base/counter.h"
 #include "lib/engine/reasons.h"
@@ -26,18 +23,6 @@ struct RuleCounters {
   }
 };
 
-// For every slot there may be; few are ever touched, and memory that nobody touches costs nothing as it comes from
-// calloc().
-struct FreeCounters {
-  void operator()(RuleCounters* counters) const { std::free(counters); }
-};
-inline std::unique_ptr<RuleCounters[], FreeCounters> zero_rule_counters() {
-  static_assert(std::is_trivially_destructible_v<RuleCounters>);
-  void* const memory = std::calloc(kMaxRuleSlots, sizeof(RuleCounters));
-  if (memory == nullptr) throw std::bad_alloc();
-  return std::unique_ptr<RuleCounters[], FreeCounters>(static_cast<RuleCounters*>(memory));
-}
-
 struct InterfaceCounters {
   struct Pair {
     Counter packets, bytes;
@@ -50,7 +35,7 @@ struct EngineCounters {
   std::array<Counter, kDropReasons> drops;
   std::array<Counter, kLimitCounters> limits;
   std::array<InterfaceCounters, kMaxInterfaces> interfaces;
-  std::unique_ptr<RuleCounters[], FreeCounters> rules = zero_rule_counters();
+  std::unique_ptr<RuleCounters[]> rules = std::make_unique<RuleCounters[]>(kMaxRuleSlots);
   Counter packets;  // taken into process()
   Counter forwarded;
   Counter fast;  // of them: those of established connections that took the fast path
