@@ -57,7 +57,7 @@ void World::run_until(Time end) {
 
 bool World::step(Time end) {
   Time next = std::min(network_.next(), calls_.empty() ? Time::max() : calls_.front().when);
-  for (const Time due : due_) next = std::min(next, due);
+  for (MachineId m = 0; m < machines_.size(); ++m) next = std::min(next, machines_[m]->stirred() ? now_ : due_[m]);
   if (next > end) {
     now_ = std::max(now_, end);
     return false;
