@@ -39,8 +39,9 @@ class ToldNode : public EngineHost {
     RuleSlot slot = static_cast<RuleSlot>(hostid);  // numbers of its own
     for (auto& rule : snapshot_->rules.rules) rule.slot = slot++;
     snapshot_->rules.index_slots();
-    const NeighborTable::Entry server{kOutside, *parse_ip("192.0.2.9"), Mac{{2, 9, 9, 9, 9, 9}}};
-    neighbors_ = std::make_unique<NeighborTable>(std::span(&server, 1));
+    const std::array<NeighborTable::Entry, 2> hosts = {{{kOutside, *parse_ip("192.0.2.9"), Mac{{2, 9, 9, 9, 9, 9}}},
+                                                        {kInside, *parse_ip("10.0.0.5"), Mac{{2, 5, 5, 5, 5, 5}}}}};
+    neighbors_ = std::make_unique<NeighborTable>(std::span(hosts));
     StateTableOptions table;
     table.capacity = 1000;
     table_ = std::make_unique<StateTable>(table);
