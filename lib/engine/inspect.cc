@@ -1,8 +1,8 @@
 // What passing packets of inspected connections carry, and what becomes of a connection in which something is found.
 //
-// A state that is looked at has a mark (kInspected, in a line that every packet reads anyway); without it nothing here is
-// called. StateRest says which directions are left: one that has said all that will be looked at is like any other, and
-// when both have the mark goes.
+// A state that is looked at has a mark (kInspected, in a line that every packet reads anyway); without it nothing here
+// is called. StateRest says which directions are left: one that has said all that will be looked at is like any other,
+// and when both have the mark goes.
 #include <algorithm>
 
 #include "lib/engine/engine_impl.h"

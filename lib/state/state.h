@@ -82,7 +82,7 @@ enum LogBit : uint8_t {
   kLogWireBits = 3,
   // From here on our own.
   kLinkTranslated = 8,  // the linked state's keys differ: its third line is needed too
-  kInspected = 4,  // what its packets carry is looked at: StateRest::inspect says of which
+  kInspected = 4,       // what its packets carry is looked at: StateRest::inspect says of which
   kTwinLeader = 16,
   kTwinFollower = 32,
   kLinkNeeded = 64,  // a leader's packets need the first line of the follower
