@@ -24,7 +24,8 @@ YOUNG = 1.0  # seconds that a connection may need to be established and known to
 MOST_MINUTES = 120
 SYNC_KEY = "chaos needs order, and a key too"
 INTERVAL_MS, MULTIPLIER = 100, 3
-MEMORY_GROWTH, DESCRIPTOR_GROWTH = 48 << 20, 16  # of one process, after it had all connections for the first time
+# Of one process, after it had all connections for the first time; floods fill the table of states, which is bounded.
+MEMORY_GROWTH, DESCRIPTOR_GROWTH = 96 << 20, 16
 ARENA = 64 << 20  # the largest mapping that the C library's allocator makes for itself
 MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+$")
 
@@ -139,7 +140,7 @@ class Chaos:
         struck = EVENTS[name](self.lab, node, rng)
         if double and rng.random() < 0.3:  # the second before the pair has recovered from the first
             second = rng.choice([kind for kind in EVENTS if kind not in ("kill", "restart")])
-            struck.text += ", then " + EVENTS[second](self.lab, node, rng).text
+            struck = struck.then(EVENTS[second](self.lab, node, rng))
         self._settle(load)
         until = time.monotonic()
         outages = load.outages(since, until)
@@ -180,7 +181,7 @@ class Chaos:
         now = {one: (one.pid(), sum(group["transitions"] for group in one.carp_groups())) for one in self.lab.nodes}
         before, self._transitions = self._transitions, now
         survivor = self.lab.fw2 if node is self.lab.fw1 else self.lab.fw1
-        harmless = not struck.nodes or struck.nodes == (self.lab.fw2,)
+        harmless = self.lab.fw1 not in struck.nodes
         if not harmless or survivor not in before or before[survivor][0] != now[survivor][0]:
             return ""
         if before[survivor][1] == now[survivor][1]:

@@ -14,6 +14,7 @@ from lab import CLIENT4, LAN_VHID, LAN_VIRTUAL4, LAN_VIRTUAL6, SERVER4, LabError
 LONGEST_FREEZE = 4.0  # seconds
 FLOOD = 3000  # connections begun
 FORGED = 600  # frames of each sort
+LONGEST_FRAME = 1514
 
 
 class Struck:
@@ -21,6 +22,9 @@ class Struck:
 
     def __init__(self, text, nodes=()):
         self.text, self.nodes = text, tuple(nodes)
+
+    def then(self, other):
+        return Struck(f"{self.text}, then {other.text}", {*self.nodes, *other.nodes})
 
 
 def other(lab, node):
@@ -159,7 +163,7 @@ def damaged(rng, frame, first):
         del made[rng.randrange(15, len(made)) :]
     if rng.random() < 0.2:
         made += rng.randbytes(rng.randrange(1, 64))
-    return bytes(made)
+    return bytes(made[:LONGEST_FRAME])
 
 
 def corrupt_sync(lab, node, rng):
