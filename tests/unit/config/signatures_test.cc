@@ -27,7 +27,7 @@ rules:
   - {action: pass, direction: in, inspect: {signatures: exploits}}
 )";
 
-Config with(const std::string& signatures, const inspect::Inspection* running = nullptr) {
+Config signatures_with(const std::string& signatures, const inspect::Inspection* running = nullptr) {
   LoadOptions options;
   options.running = running;
   LoadResult r = load_text(std::string(kInterfaces) + signatures + kRules, "test.yaml", "", options);
@@ -36,7 +36,7 @@ Config with(const std::string& signatures, const inspect::Inspection* running = 
 }
 
 TEST(Signatures, AreReadAndNamedByRules) {
-  const Config c = with(kSignatures);
+  const Config c = signatures_with(kSignatures);
   ASSERT_EQ(c.inspection.groups.size(), 2u);
   const inspect::Group& exploits = *c.inspection.groups[0];
   EXPECT_EQ(exploits.name, "exploits");
@@ -60,17 +60,17 @@ TEST(Signatures, AreReadAndNamedByRules) {
 }
 
 TEST(Signatures, WhatStaysTheSameIsTakenOver) {
-  const Config before = with(kSignatures);
+  const Config before = signatures_with(kSignatures);
   before.inspection.groups[0]->hits = 7;
   before.inspection.groups[0]->signature_hits[1] = 5;
-  const Config same = with(kSignatures, &before.inspection);
+  const Config same = signatures_with(kSignatures, &before.inspection);
   EXPECT_EQ(same.inspection.groups, before.inspection.groups);
   EXPECT_EQ(same.rules.rules[0].inspect->detector, before.rules.rules[0].inspect->detector);
   EXPECT_EQ(same.rules.rules[0].identity, before.rules.rules[0].identity);
 
   std::string changed = kSignatures;
   changed.replace(changed.find("pattern: two"), 12, "pattern: three}\n    - {id: 9, pattern: two");
-  const Config other = with(changed, &before.inspection);
+  const Config other = signatures_with(changed, &before.inspection);
   EXPECT_NE(other.inspection.groups[0], before.inspection.groups[0]);
   EXPECT_EQ(other.inspection.groups[1], before.inspection.groups[1]);
   EXPECT_EQ(other.inspection.groups[0]->hits, 7u);

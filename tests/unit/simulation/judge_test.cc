@@ -13,6 +13,8 @@
 namespace twinwall::simulation {
 namespace {
 
+using std::chrono_literals::operator""min;
+
 class Judged : public testing::Test {
  protected:
   Judged() { spdlog::set_level(spdlog::level::off); }

@@ -8,6 +8,8 @@
 namespace twinwall::simulation {
 namespace {
 
+using std::chrono_literals::operator""min;
+
 TrialResult run(uint64_t seed, Duration length, std::vector<std::string>* story = nullptr) {
   TrialOptions o;
   o.seed = seed;
