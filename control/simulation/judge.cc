@@ -453,6 +453,8 @@ void Judge::sent(Connection& c) {
 }
 
 bool Judge::unanswered(Connection& c) {
+  // An end that lost something already recovers in its own time.
+  if (c.tries != 0) return true;
   const auto way = good_way();
   if (!way || c.mark_of_flight == 0 || c.mark_of_flight != way_mark()) return true;
   // A box that never heard of it, or forgot it with everything else, cannot know it.

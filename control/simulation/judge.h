@@ -18,10 +18,10 @@
 //                    takes no role from one that holds states which it does not hold. pfsync has no acknowledgement:
 //                    what was lost is missing until the state's next packet or the next transfer, and not counted here.
 //   lost-on-the-way  While one node is master of both sides, the switches send to it and no link loses frames, all of
-//   that
-//                    for 4 s (so long an address may be asked for), a connection that it knows (and a new one) is
-//                    answered. A backup knows those that it has both states of while the sync link is whole and quiet
-//                    for 2 s, so that its marks are young.
+//                    that for 4 s (so long an address may be asked for), what a connection that the node knows sends
+//                    for the first time (and a new connection) is answered within a second. A backup knows those that
+//                    it has both states of while the sync link is whole and quiet for 2 s, so that its marks are
+//                    young. What an end repeats is not judged: how it recovers is its own.
 //
 // Where CARP itself sets the bound the sources are OpenBSD's carp(4) and lib/carp/election.h. What it cannot give is in
 // docs/testing.md.

@@ -32,7 +32,8 @@ class LogScope {
 
    protected:
     void sink_it_(const spdlog::details::log_msg& m) override {
-      tell_(std::string(m.payload.begin(), m.payload.end()));
+      // A reload sets the level that its configuration has.
+      if (tell_) tell_(std::string(m.payload.begin(), m.payload.end()));
     }
     void flush_() override {}
 
