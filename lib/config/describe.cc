@@ -45,11 +45,16 @@ struct Describer::Impl {
     std::vector<Record> outer = std::exchange(records, {});
     read(node);
     const std::vector<Record> found = std::exchange(records, std::move(outer));
-    const auto inside = [&](const Node* at) {
-      return !node.items.empty() && at >= node.items.data() && at < node.items.data() + node.items.size();
+    const auto inside = [](const Node& of, const Node* at) {
+      return !of.items.empty() && at >= of.items.data() && at < of.items.data() + of.items.size();
     };
-    std::vector<Json> direct, of_items;
-    for (const Record& r : found) add_unique(inside(r.at) ? of_items : direct, r.schema);
+    std::vector<Json> direct, of_items, of_lists;
+    for (const Record& r : found) {
+      const bool in_list = node.is_mapping() && !node.items.empty() && inside(node.items.front(), r.at);
+      add_unique(inside(node, r.at) ? of_items : in_list ? of_lists : direct, r.schema);
+    }
+    if (!of_lists.empty() && node.items.front().is_sequence())
+      add_unique(of_items, {{"type", "array"}, {"items", any_of(of_lists)}});
     if (!of_items.empty()) {
       const Json item = any_of(of_items);
       const Json whole = node.is_sequence() ? Json{{"type", "array"}, {"items", item}}
@@ -61,21 +66,25 @@ struct Describer::Impl {
 
   std::vector<Json> alternatives(const Read& read) {
     Node list_of_values = sequence({scalar("probe"), scalar("probe")}), map_of_values = config::mapping(),
-         map_of_maps = config::mapping();
+         map_of_maps = config::mapping(), map_of_lists = config::mapping();
     put(map_of_values, "probe", scalar("probe"));
     put(map_of_maps, "probe", map_of_values);
+    put(map_of_lists, "probe", sequence({map_of_values}));
     // Kept for good: some readers come back to what they were given.
     std::vector<Node>& nodes =
-        probes.emplace_back(std::vector<Node>{scalar("probe"), map_of_values, map_of_maps, list_of_values,
+        probes.emplace_back(std::vector<Node>{scalar("probe"), map_of_values, map_of_maps, map_of_lists, list_of_values,
                                               sequence({map_of_values}), sequence({map_of_maps})});
-    std::vector<Json> out, elements;
+    std::vector<Json> out, elements, values;
     for (const Node& node : nodes)
       for (const Json& schema : take(node, read)) {
         if (node.is_sequence() && schema.value("type", "") == "array")
           add_unique(elements, schema["items"]);
+        else if (node.is_mapping() && schema.contains("additionalProperties") && !schema.contains("properties"))
+          add_unique(values, schema["additionalProperties"]);
         else
           add_unique(out, schema);
       }
+    if (!values.empty()) add_unique(out, {{"type", "object"}, {"additionalProperties", any_of(values)}});
     if (!elements.empty()) add_unique(out, {{"type", "array"}, {"items", any_of(elements)}});
     return out;
   }

@@ -49,11 +49,11 @@ TEST(Trial, WhatMustHoldHolds) {
   }
   // Each promise was put to the test.
   EXPECT_GT(sum.role_changes, test::often(500));
-  EXPECT_GT(sum.audited_states, test::often(5000));
-  EXPECT_GT(sum.updates, test::often(5000));
-  EXPECT_GT(sum.good_exchanges, test::often(5000));
+  EXPECT_GT(sum.audited_states, test::often(500));
+  EXPECT_GT(sum.updates, test::often(500));
+  EXPECT_GT(sum.good_exchanges, test::often(500));
   EXPECT_GT(sum.settled_checks, test::often(100));
-  EXPECT_GT(sum.returns, test::often(1));
+  EXPECT_GE(sum.returns, test::often(1));
   EXPECT_GT(traffic.established, test::often(200));
 }
 
