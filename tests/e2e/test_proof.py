@@ -7,7 +7,7 @@ import time
 
 import harness
 from failover import Stream, bring_back, states_with_port
-from frames import ethernet, ipv6, mac, pseudo_sum, virtual_mac
+from frames import ethernet, ipv6, pseudo_sum, virtual_mac
 from lab import LAN_VHID, SERVER4, SERVER6, LabError, wait_for
 
 CONNECTIONS = int(os.environ.get("TWINWALL_PROOF_STATES", "100000")) // 2  # each is a state on either side
@@ -45,13 +45,13 @@ class LargeTable(harness.LabCase):
                 source = f"{CLIENT_NET}{0x1000 + n // 50000:x}"
                 udp = struct.pack("!HHHH", 10000 + n % 50000, 9, 12, 0) + b"fill"
                 udp = udp[:6] + struct.pack("!H", pseudo_sum(source, SERVER6, 17, udp) or 0xFFFF) + udp[8:]
-                raw.send(ethernet(to, mac("02:00:00:00:00:64"), ETH_IPV6, ipv6(source, SERVER6, 17, udp)))
+                raw.send(ethernet(to, "02:00:00:00:00:64", ETH_IPV6, ipv6(source, SERVER6, 17, udp)))
                 if n % 500 == 499:
                     wait_for(lambda n=n: self.current(self.fw1) >= 2 * (n - 2000), "fw1 keeps up")
 
     @staticmethod
     def current(node):
-        return node.api("show/limits")["states"]["current"]
+        return node.api("show/limits")["limits"]["states"]["current"]
 
     def test_restarted_node_holds_everything_before_it_masters(self):
         self.fill()
