@@ -95,6 +95,8 @@ std::optional<Bytes> SyncEngine::authenticate(Time now, Peer& p, const pfsync::D
 
 void SyncEngine::send_to(Time now, Peer& p, size_t length, const pfsync::Hello* hello, const pfsync::TwinTrailer* twin,
                          Bytes items) {
+  // Whoever is not known to be twinwall gets nothing behind the protocol's end.
+  if (options_.twin && twin == nullptr) length -= pfsync::kTwinTrailerSize;
   std::vector<uint8_t> frame(packet_.buffer.begin(),
                              packet_.buffer.begin() + static_cast<long>(kEthernetHeader + length));
   std::copy(p.mac->bytes.begin(), p.mac->bytes.end(), frame.begin());

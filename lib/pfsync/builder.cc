@@ -142,7 +142,9 @@ bool PacketBuilder::add_tdb(const TdbRecord& r) {
 
 size_t PacketBuilder::finish(uint16_t ip_id) {
   if (used_ == 0) return 0;
-  if (dialect_ == Dialect::freebsd) {
+  // FreeBSD counts an end section that is not the last thing in the packet; it does not miss one where there is none.
+  const bool empty = used_ == ip_header_ + kHeaderSize;
+  if (dialect_ == Dialect::freebsd && !empty) {
     uint8_t* end = &buffer_[used_];
     end[0] = action_number(dialect_, ItemKind::eof, options_.format);
     end[1] = 0;
@@ -193,7 +195,8 @@ void readdress(MutableBytes packet, const IpAddress& source, const IpAddress& de
   const size_t n = address_length(destination.af);
   std::memcpy(&packet[header - 2 * n], source.addr.bytes.data(), n);
   std::memcpy(&packet[header - n], destination.addr.bytes.data(), n);
-  if (destination.af == Af::inet6) return;
+  if (destination.af == Af::inet6) return store_be16(&packet[4], static_cast<uint16_t>(packet.size() - kIpv6Header));
+  store_be16(&packet[2], static_cast<uint16_t>(packet.size()));
   store_be16(&packet[10], 0);
   store_raw(&packet[10], checksum(packet.data(), kIpv4Header));
 }

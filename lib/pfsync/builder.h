@@ -96,7 +96,8 @@ class PacketBuilder {
   size_t reserve_ = 0;  // for the end section
 };
 
-// The same packet to somebody else: other addresses, of the same family, in the IP header of a finished one.
+// The same packet to somebody else: other addresses, of the same family, in the IP header of a finished one, and the
+// length that the span has.
 void readdress(MutableBytes packet, const IpAddress& source, const IpAddress& destination);
 
 }  // namespace twinwall::pfsync

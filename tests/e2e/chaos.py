@@ -32,7 +32,7 @@ MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+$")
 # What may stand in the log above the level of information.
 EXPECTED = [
     r"bfd: .*: Up -> ", r"bfd: .*: this path to the peer is lost", r"bfd: .*lost too often", r"bfd: the peer is lost on every path",
-    r"pfsync: a packet from .* is refused", r"pfsync: no peer sent its states",
+    r"pfsync: a packet from .* is refused", r"pfsync: .* is not heard any more", r"carp: .* refused: bad", r"pfsync: no peer sent its states",
     r"carp: .* not taking over at once", r"shutting down: no peer has taken over",
     r"address conflict: ",  # both are master for a moment after a freeze
 ]

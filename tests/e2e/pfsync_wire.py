@@ -19,6 +19,7 @@ FREEBSD15 = {**FREEBSD13, "states": {(15, 16): 360}}
 DIALECTS = {"openbsd": OPENBSD, "freebsd-13": FREEBSD13, "freebsd-14": FREEBSD14, "freebsd-15": FREEBSD15}
 SMALL = {0: ("CLR", 20), 2: ("INS_ACK", 12), 4: ("UPD_C", 84), 5: ("UPD_REQ", 12), 7: ("DEL_C", 12), 10: ("BUS", 12)}
 EOF = 12
+TWIN_TRAILER = 32
 
 
 class Malformed(Exception):
@@ -184,14 +185,15 @@ def read_sections(data, dialect):
         at += count * size
         read = (lambda item: read_state(item, dialect)) if number in full else (lambda item: read_small(action, item))
         sections.append(Section(action, number, [read(item) for item in items]))
-    need(openbsd, "FreeBSD's packets end with an end section")
+    need(openbsd or not sections, "FreeBSD's packets end with an end section")
     return sections
 
 
 def read_packet(frame, dialect, trailer=0):
     """The pfsync packet of an Ethernet frame, None when it is something else.
 
-    `trailer`: bytes behind the length field that do not belong to the protocol.
+    `trailer`: bytes at the end of the packet that prove its sender. What twinwall nodes say to each other beside the
+    protocol stands behind the length field too (lib/pfsync/twin.h), and nothing else may.
     """
     kind = struct.unpack_from("!H", frame, 12)[0] if len(frame) >= 14 else 0
     ip = frame[14:]
@@ -208,7 +210,9 @@ def read_packet(frame, dialect, trailer=0):
     need(len(payload) >= 20, "a whole header")
     version, zero, length = struct.unpack_from("!BBH", payload)
     need(version == dialect["version"], f"version {version}")
-    need(zero == 0 and length + trailer == len(payload), f"length {length} of {len(payload)}")
+    need(zero == 0 and length + trailer <= len(payload), f"length {length} of {len(payload)}")
+    beside = payload[length : len(payload) - trailer]
+    need(not beside or beside[-TWIN_TRAILER:].startswith(b"TWX1"), f"{len(beside)} bytes behind the packet's end")
     sections = read_sections(payload[20:length], dialect)
     return Packet(
         str(ipaddress.ip_address(source)), str(ipaddress.ip_address(destination)), ttl, version, payload[4:20], sections,
