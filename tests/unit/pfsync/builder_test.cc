@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "lib/net/checksum.h"
+#include "lib/net/headers.h"
 #include "lib/pfsync/packet.h"
 #include "tests/unit/pfsync/random_records.h"
 
