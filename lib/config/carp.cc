@@ -11,7 +11,7 @@ namespace {
 
 // The nodes would disagree unnoticed.
 constexpr SecretLength kCarpKeyLength{1, 19, "the BSDs would cut it silently"};
-constexpr size_t kMaxNodes = 32;  // as carp(4)
+constexpr size_t kMaxShares = 32;  // as carp(4)
 
 constexpr Word<Balancing> kBalancing[] = {{"none", Balancing::none},
                                           {"ip", Balancing::ip},
@@ -74,9 +74,9 @@ void read_nodes(Context& c, const Node& n, Group& g) {
     else
       g.value.nodes.push_back(node);
   }
-  if (n.items.size() < 2 || n.items.size() > kMaxNodes)
+  if (n.items.size() < 2 || n.items.size() > kMaxShares)
     c.error(n, fmt::format("'nodes' has {} {}: name 2 to {}, one for each share of the load", n.items.size(),
-                           n.items.size() == 1 ? "entry" : "entries", kMaxNodes));
+                           n.items.size() == 1 ? "entry" : "entries", kMaxShares));
   auto& nodes = g.value.nodes;
   std::sort(nodes.begin(), nodes.end(), [](const CarpNode& a, const CarpNode& b) { return a.vhid < b.vhid; });
   if (nodes.empty()) return;

@@ -202,8 +202,6 @@ class Engine::Impl {
   }
   void to_record(const State& s, pfsync::StateRecord& record) const;
   State* import_record(const pfsync::StateRecord& record);
-  // The rule of this content; null when there is none, or more than one looks like it.
-  [[nodiscard]] const Rule* rule_by_content(uint32_t identity);
   void note_timeout(State& s);
   bool insert(State& s);
 
@@ -417,14 +415,6 @@ class Engine::Impl {
     std::array<Full, 64> full{};
   };
   PortSearch port_search;
-
-  // Rules by what they say, of the snapshot with this number; made when a peer's state first needs it.
-  struct ByContent {
-    uint32_t identity = 0;
-    uint32_t position = 0;
-  };
-  std::vector<ByContent> by_content;
-  uint64_t by_content_of = UINT64_MAX;
 
   // Flushes under way: the walk over this worker's states.
   uint64_t flushes_seen = 0;

@@ -26,12 +26,6 @@ FlowKey translated_key(FlowKey key, const Translation5& to, Direction dir, std::
   return key;
 }
 
-// What a rule says, in the four bytes that pfsync has room for and no BSD reads; never "none".
-uint32_t rule_content(const Rule& r) {
-  const auto content = static_cast<uint32_t>(r.identity ^ r.identity >> 32);
-  return content == kNoRuleNumber ? 0 : content;
-}
-
 }  // namespace
 
 const Rule* Engine::Impl::find_rule(const State& s) const {
@@ -266,22 +260,10 @@ void Engine::Impl::to_record(const State& s, pfsync::StateRecord& record) const 
   }
 }
 
-const Rule* Engine::Impl::rule_by_content(uint32_t identity) {
-  if (by_content_of != snapshot->generation) {
-    by_content_of = snapshot->generation;
-    by_content.clear();
-    for (const Rule& r : snapshot->rules.rules)
-      if (!r.repeated()) by_content.push_back({rule_content(r), r.position});
-    std::ranges::sort(by_content, {}, &ByContent::identity);
-  }
-  const auto found = std::ranges::equal_range(by_content, identity, {}, &ByContent::identity);
-  return found.size() == 1 ? &snapshot->rules.rules[found.begin()->position] : nullptr;
-}
-
 State* Engine::Impl::import_record(const pfsync::StateRecord& record) {
   pfsync::ImportContext context;
   context.now = now_s;
-  const Rule* const rule = record.nat_rule != kNoRuleNumber ? rule_by_content(record.nat_rule) : nullptr;
+  const Rule* const rule = record.nat_rule != kNoRuleNumber ? snapshot->rule_that_says(record.nat_rule) : nullptr;
   Timeouts timeouts = snapshot->timeouts;
   if (rule != nullptr)
     for (size_t i = 0; i < timeouts.size(); ++i)

@@ -118,6 +118,9 @@ std::shared_ptr<Snapshot> make_snapshot(const config::Config& config, std::span<
   builder.add_routes();
   out->routes = make_routes(builder.entries());
   out->rules = config.rules;
+  for (const Rule& r : out->rules.rules)
+    if (!r.repeated()) out->by_content.push_back({rule_content(r), r.position});
+  std::ranges::sort(out->by_content, {}, &Snapshot::ByContent::content);
   if (out->rules.rules.size() > kFewRules) out->classifier = Classifier::compile(out->rules);
   out->timeouts = config.options.timeouts;
   out->floating = config.options.state_policy == config::StatePolicy::floating;
@@ -237,6 +240,11 @@ RuleEnvironment looking_at(const Snapshot& snapshot) {
     return urpf_failed(*static_cast<const Snapshot*>(s), af, source, in);
   };
   return e;
+}
+
+const Rule* Snapshot::rule_that_says(uint32_t content) const {
+  const auto found = std::ranges::equal_range(by_content, content, {}, &ByContent::content);
+  return found.size() == 1 ? &rules.rules[found.begin()->position] : nullptr;
 }
 
 }  // namespace twinwall

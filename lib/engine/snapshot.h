@@ -49,6 +49,14 @@ struct Snapshot {
   std::vector<NextHop> next_hops;         // [0] is "no route"
   std::unique_ptr<const RouteTable> routes;
   Ruleset rules;
+  // The rules by what they say, in order of that: where a twinwall peer's states belong (see rule_content()).
+  struct ByContent {
+    uint32_t content = 0;
+    uint32_t position = 0;
+  };
+  std::vector<ByContent> by_content;
+  // The rule that says this; null when there is none, or more than one looks like it.
+  [[nodiscard]] const Rule* rule_that_says(uint32_t content) const;
   std::unique_ptr<const Classifier> classifier;  // of `rules`; null: they are tried one by one
   Timeouts timeouts = kDefaultTimeouts;
   bool floating = true;  // state-policy
@@ -68,6 +76,12 @@ struct Snapshot {
   // kNoInterface: nobody takes the tag.
   [[nodiscard]] InterfaceId vlan_port(InterfaceId parent, uint16_t vlan) const;
 };
+
+// What a rule says, in the four bytes that pfsync has room for and no BSD reads; never kNoRuleNumber.
+[[nodiscard]] inline uint32_t rule_content(const Rule& r) {
+  const auto content = static_cast<uint32_t>(r.identity ^ r.identity >> 32);
+  return content == kNoRuleNumber ? 0 : content;
+}
 
 // Makes a snapshot of a checked configuration. `macs[id - 1]` are the ports' addresses. `make_routes` turns the route
 // entries into a table (rte_fib in the daemon, the plain table elsewhere).

@@ -95,14 +95,14 @@ ReadConfig config_reader(Context& c, const Reading& r) {
 }
 
 void read_roles(Context& c, const YamlNode& n, Roles& out) {
-  static constexpr Word<bool> kRoles[] = {{"master", true}, {"backup", false}};
+  static constexpr Word<bool> kMasterOrBackup[] = {{"master", true}, {"backup", false}};
   if (!n.is_mapping()) {
     c.error(n, "'carp' needs a mapping of vhids to master or backup");
     return;
   }
   for (size_t i = 0; i < n.keys.size(); ++i) {
     const auto vhid = read_number(c, n.keys[i], "a vhid", 1, 255);
-    const auto role = read_word(c, n.items[i], "the role", kRoles);
+    const auto role = read_word(c, n.items[i], "the role", kMasterOrBackup);
     if (vhid && role) out[static_cast<uint8_t>(*vhid)] = *role;
   }
 }

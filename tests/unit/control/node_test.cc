@@ -19,7 +19,7 @@ using test::load;
 using test::replaced;
 using test::sample_text;
 
-constexpr InterfaceId kWan = 1;
+constexpr InterfaceId kWanId = 1;
 constexpr InterfaceId kSync = 3;
 
 // A whole node on a virtual clock; its tasks are polled by hand.
@@ -56,7 +56,7 @@ class Box {
   }
   SyncEngine& sync() { return const_cast<SyncEngine&>(*node->sync()); }
   carp::Role role(Time now, size_t group = 0) const { return node->carp().status(now)[group].role; }
-  bool forwards() const { return plane.roles->is_master(kWan, 1); }
+  bool forwards() const { return plane.roles->is_master(kWanId, 1); }
 
   std::string text;
   EventLoop loop;
@@ -130,7 +130,7 @@ TEST_F(NodePair, StartPublishesEverythingTheWorkersNeed) {
   EXPECT_NE(box.plane.neighbors, nullptr);
   ASSERT_NE(box.plane.roles, nullptr);
   EXPECT_FALSE(box.forwards());
-  EXPECT_TRUE(box.plane.extra_macs.contains({kWan, virtual_mac(1)}));
+  EXPECT_TRUE(box.plane.extra_macs.contains({kWanId, virtual_mac(1)}));
 }
 
 TEST_F(NodePair, TheyFindEachOtherByArpAndExchangeTables) {
@@ -195,7 +195,7 @@ TEST_F(NodePair, PlannedEndDoesNotAnswerForTheVirtualAddressAnyMore) {
   const Mac client{{2, 0, 0, 0, 7, 7}};
   const ArpMessage m{kArpRequest, client, {}, parse_ip("192.0.2.50")->addr, parse_ip("192.0.2.1")->addr};
   const size_t n = build_arp(kBroadcastMac, client, m, f);
-  one->plane.punt(Punt::arp, kWan, test::Frame(f.begin(), f.begin() + static_cast<long>(n)));
+  one->plane.punt(Punt::arp, kWanId, test::Frame(f.begin(), f.begin() + static_cast<long>(n)));
   one->plane.take_sent();
   one->node->poll(now);
   for (const auto& s : one->plane.take_sent()) EXPECT_NE(punt_kind(s.frame), Punt::arp);
@@ -287,7 +287,7 @@ TEST_F(NodePair, LosingTheRoleFlushesWhatThePeerDoesNotKnowYet) {
 
 TEST_F(NodePair, LinkLossIsToldToTheElectionAndTheSyncEngine) {
   pair();
-  one->plane.set_link(kWan, false);
+  one->plane.set_link(kWanId, false);
   run(4s);
   EXPECT_EQ(one->role(now, 0), carp::Role::init);
   EXPECT_EQ(two->role(now, 0), carp::Role::master);

@@ -16,7 +16,7 @@
 namespace twinwall {
 namespace {
 
-constexpr InterfaceId kInside = 1, kOutside = 2;
+constexpr InterfaceId kLanSide = 1, kWanSide = 2;
 
 config::Interface told_port(InterfaceId id, const std::string& name, std::vector<const char*> addresses) {
   config::Interface i;
@@ -30,17 +30,17 @@ config::Interface told_port(InterfaceId id, const std::string& name, std::vector
 class ToldNode : public EngineHost {
  public:
   ToldNode(uint32_t hostid, const std::string& rules) {
-    const std::vector<config::Interface> ports = {told_port(kInside, "in0", {"10.0.0.1/8", "2001:db8::1/64"}),
-                                                  told_port(kOutside, "out0", {"192.0.2.1/24"})};
+    const std::vector<config::Interface> ports = {told_port(kLanSide, "in0", {"10.0.0.1/8", "2001:db8::1/64"}),
+                                                  told_port(kWanSide, "out0", {"192.0.2.1/24"})};
     config_ = pfconf::parse(rules, ports, {}).config;
-    const std::array<Mac, 2> macs{mac(kInside), mac(kOutside)};
+    const std::array<Mac, 2> macs{mac(kLanSide), mac(kWanSide)};
     snapshot_ = make_snapshot(config_, macs, make_plain_routes);
     snapshot_->generation = hostid;
     RuleSlot slot = static_cast<RuleSlot>(hostid);  // numbers of its own
     for (auto& rule : snapshot_->rules.rules) rule.slot = slot++;
     snapshot_->rules.index_slots();
-    const std::array<NeighborTable::Entry, 2> hosts = {{{kOutside, *parse_ip("192.0.2.9"), Mac{{2, 9, 9, 9, 9, 9}}},
-                                                        {kInside, *parse_ip("10.0.0.5"), Mac{{2, 5, 5, 5, 5, 5}}}}};
+    const std::array<NeighborTable::Entry, 2> hosts = {{{kWanSide, *parse_ip("192.0.2.9"), Mac{{2, 9, 9, 9, 9, 9}}},
+                                                        {kLanSide, *parse_ip("10.0.0.5"), Mac{{2, 5, 5, 5, 5, 5}}}}};
     neighbors_ = std::make_unique<NeighborTable>(std::span(hosts));
     StateTableOptions table;
     table.capacity = 1000;
@@ -149,7 +149,7 @@ test::Datagram datagram(uint16_t sport) {
 
 TEST(Told, SumsAgreeWhenEverythingWasTakenAndOnlyThen) {
   ToldNode a(1, "pass\n"), b(2, "pass\n");
-  for (uint16_t port = 1000; port < 1020; ++port) EXPECT_EQ(a.send(kInside, datagram(port)), Fate::forward);
+  for (uint16_t port = 1000; port < 1020; ++port) EXPECT_EQ(a.send(kLanSide, datagram(port)), Fate::forward);
   EXPECT_EQ(a.told(), 0u) << "nothing was said yet";
   auto told = a.deltas();
   EXPECT_EQ(a.told(), 40u);
@@ -167,7 +167,7 @@ TEST(Told, SumsAgreeWhenEverythingWasTakenAndOnlyThen) {
   answer.set_word(0, 53);
   answer.set_word(2, 1000);
   test::put_sum(answer);
-  EXPECT_EQ(a.send(kOutside, answer), Fate::forward);
+  EXPECT_EQ(a.send(kWanSide, answer), Fate::forward);
   EXPECT_EQ(a.digest(), b.digest());
   a.pass_time(2s);
   b.take(a.deltas());
@@ -187,7 +187,7 @@ TEST(Told, SumsAgreeWhenEverythingWasTakenAndOnlyThen) {
 
 TEST(Told, StatesOfSomeSlicesAreFound) {
   ToldNode a(1, "pass\n");
-  for (uint16_t port = 1000; port < 1200; ++port) (void)a.send(kInside, datagram(port));
+  for (uint16_t port = 1000; port < 1200; ++port) (void)a.send(kLanSide, datagram(port));
   (void)a.deltas();
   const auto all = a.all_states();
   ASSERT_EQ(all.size(), 400u);
@@ -210,7 +210,7 @@ TEST(Told, StatesOfSomeSlicesAreFound) {
 
 TEST(Told, StateThatIsGoneIsSaidToBeWhenAskedForAgain) {
   ToldNode a(1, "pass\n");
-  (void)a.send(kInside, datagram(1000));
+  (void)a.send(kLanSide, datagram(1000));
   const auto told = a.deltas();
   ASSERT_EQ(told.size(), 2u);
   Command c;
@@ -233,12 +233,12 @@ TEST(Told, StateThatIsGoneIsSaidToBeWhenAskedForAgain) {
 
 TEST(Told, PeersLastWordIsRemembered) {
   ToldNode a(1, "pass\n"), b(2, "pass\n");
-  (void)a.send(kInside, datagram(1000));
+  (void)a.send(kLanSide, datagram(1000));
   b.take(a.deltas());
   EXPECT_FALSE(b.all_states().at(0).of_peer) << "it may be about to change";
   b.pass_time(5s);
   EXPECT_TRUE(b.all_states().at(0).of_peer);
-  EXPECT_EQ(b.send(kInside, datagram(1000)), Fate::forward);
+  EXPECT_EQ(b.send(kLanSide, datagram(1000)), Fate::forward);
   for (const Reply& r : b.all_states()) EXPECT_FALSE(r.of_peer) << "traffic runs here now";
 }
 
@@ -247,7 +247,7 @@ TEST(Told, StateBelongsToTheRuleThatSaysTheSame) {
   // Another order, other slots, and one more.
   const std::string other = "block in proto tcp\npass in proto udp to port 53 keep state (udp.single 7)\npass out\n";
   ToldNode a(1, first), b(20, other);
-  (void)a.send(kInside, datagram(1000));
+  (void)a.send(kLanSide, datagram(1000));
   b.take(a.deltas());
   const auto states = b.all_states();
   ASSERT_EQ(states.size(), 2u);
@@ -259,7 +259,7 @@ TEST(Told, StateBelongsToTheRuleThatSaysTheSame) {
   EXPECT_EQ(b.counters().imported_unbound.get(), 0u);
 
   ToldNode c(30, "pass\n");
-  (void)a.send(kInside, datagram(1001));
+  (void)a.send(kLanSide, datagram(1001));
   c.take(a.deltas());
   EXPECT_EQ(c.counters().imported_unbound.get(), 2u);
   for (const Reply& r : c.all_states()) EXPECT_EQ(r.rule, kDefaultRuleSlot);
@@ -273,14 +273,14 @@ TEST(Told, StateBetweenFamiliesGoesOnAtThePeer) {
   d.src = parse_ip("2001:db8::5")->addr;
   d.dst = parse_ip("64:ff9b::c000:209")->addr;
   test::put_sum(d);
-  ASSERT_EQ(a.send(kInside, d), Fate::forward);
+  ASSERT_EQ(a.send(kLanSide, d), Fate::forward);
   const auto told = a.deltas();
   ASSERT_FALSE(told.empty());
   b.take(told);
   EXPECT_EQ(a.digest(), b.digest());
   EXPECT_EQ(b.counters().import_refused.get(), 0u);
   const auto before = b.all_states().size();
-  EXPECT_EQ(b.send(kInside, d), Fate::forward);
+  EXPECT_EQ(b.send(kLanSide, d), Fate::forward);
   EXPECT_EQ(b.all_states().size(), before) << "the state that came was used";
 }
 

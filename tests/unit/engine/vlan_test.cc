@@ -14,8 +14,8 @@ namespace {
 
 constexpr size_t kRoom = 64;
 
-struct Frame {
-  explicit Frame(size_t length, size_t headroom = 8) {
+struct TaggedFrame {
+  explicit TaggedFrame(size_t length, size_t headroom = 8) {
     std::iota(bytes.begin(), bytes.end(), uint8_t{0});
     packet.frame = bytes.data() + headroom;
     packet.headroom = static_cast<uint32_t>(headroom);
@@ -45,7 +45,7 @@ TEST(Vlan, TagsAreFoundByParentAndNumber) {
 TEST(Vlan, ATagThatIsPutOnAndTakenOffLeavesTheFrameAsItWas) {
   const Snapshot s = with_vlans();
   for (uint8_t prio = 0; prio < 8; ++prio) {
-    Frame f(40);
+    TaggedFrame f(40);
     const std::vector<uint8_t> before(f.packet.frame, f.packet.frame + 40);
     f.packet.prio = prio;
     ASSERT_TRUE(put_tag(f.packet, 30));
@@ -67,21 +67,21 @@ TEST(Vlan, ATagThatIsPutOnAndTakenOffLeavesTheFrameAsItWas) {
 TEST(Vlan, WhatHasNoTagOrAnUnknownOneStays) {
   const Snapshot s = with_vlans();
   for (const size_t length : {0u, 13u, 14u, 17u, 40u}) {
-    Frame f(length);
+    TaggedFrame f(length);
     if (length >= 14) store_be16(f.packet.frame + 12, length == 40 ? kEtherTypeIpv4 : kEtherTypeVlan);
     const auto bytes = f.bytes;
     EXPECT_FALSE(take_tag(f.packet, s));
     EXPECT_EQ(f.bytes, bytes);
     EXPECT_EQ(f.packet.in, 1);
   }
-  Frame unknown(40);
+  TaggedFrame unknown(40);
   store_be16(unknown.packet.frame + 12, kEtherTypeVlan);
   store_be16(unknown.packet.frame + 14, 21);
   EXPECT_FALSE(take_tag(unknown.packet, s));
 }
 
 TEST(Vlan, WithoutRoomNothingIsWrittenAndTheFrameIsNotSent) {
-  Frame f(40, 3);
+  TaggedFrame f(40, 3);
   const auto bytes = f.bytes;
   EXPECT_FALSE(put_tag(f.packet, 20));
   EXPECT_EQ(f.bytes, bytes);
@@ -99,8 +99,8 @@ TEST(Vlan, OnlyWhatIsSentIsTagged) {
   out.id = 3;
   out.vlan = 20;
   const Mac mac{{2, 0, 0, 0, 0, 9}};
-  Frame sent(40), waits(40);
-  for (Frame* f : {&sent, &waits}) {
+  TaggedFrame sent(40), waits(40);
+  for (TaggedFrame* f : {&sent, &waits}) {
     f->packet.af = Af::inet;
     f->packet.l3_length = 26;
     finish_link(f->packet, out, f == &sent ? &mac : nullptr);
