@@ -365,6 +365,8 @@ void add_pfsync(Families& f, const Node& node) {
   each("pfsync_unbound_total", "Of them: those of no rule here, which belong to the default rule.",
        &EngineCounters::imported_unbound);
   each("pfsync_refused_total", "States of the peer not taken.", &EngineCounters::import_refused);
+  each("pfsync_displaced_total", "States here that gave way to the peer's of the same connection.",
+       &EngineCounters::rivals_displaced);
   each("pfsync_merged_total", "Updates of the peer applied.", &EngineCounters::updates_merged);
   each("pfsync_deferred_total", "First packets that waited for the peer.", &EngineCounters::deferred);
   each("pfsync_defer_acknowledged_total", "First packets that waited until the peer had their states.",

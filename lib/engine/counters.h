@@ -51,6 +51,7 @@ struct EngineCounters {
   Counter killed;
   Counter imported;
   Counter import_refused;
+  Counter rivals_displaced;  // states of the same connection that gave way to those of the peer
   Counter imported_unbound;  // states of the peer that belong to no rule here, so to the default rule
   Counter updates_merged;
   Counter updates_stale;

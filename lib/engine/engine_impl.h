@@ -203,7 +203,8 @@ class Engine::Impl {
   void to_record(const State& s, pfsync::StateRecord& record) const;
   State* import_record(const pfsync::StateRecord& record);
   void note_timeout(State& s);
-  bool insert(State& s);
+  // `displaces` says of a state in the way whether it goes; without one only what is finished does.
+  bool insert(State& s, bool (*displaces)(const State& coming, const State& held) = nullptr);
 
   // translate.cc
   bool translate(const Rule& nat, const Rule& rdr, bool do_nat, bool do_rdr, const Packet& p, Direction dir,

@@ -6,6 +6,7 @@
 #include "lib/engine/state_record.h"
 #include "lib/net/headers.h"
 #include "lib/pfsync/import.h"
+#include "lib/pfsync/merge.h"
 #include "lib/state/tcp_track.h"
 
 namespace twinwall {
@@ -24,6 +25,13 @@ FlowKey translated_key(FlowKey key, const Translation5& to, Direction dir, std::
     key.port[*id_slot] = to.icmp_id;
   }
   return key;
+}
+
+bool peers_outranks(const State& coming, const State& held) {
+  const auto rival = [](const State& s) {
+    return pfsync::Rival{{s.id, s.creator}, s.last_update, {pfsync::position(s.src), pfsync::position(s.dst)}};
+  };
+  return pfsync::outranks(coming.wire.proto, rival(coming), rival(held));
 }
 
 }  // namespace
@@ -49,14 +57,21 @@ uint32_t Engine::Impl::deadline_of(const State& s) const {
                                         table.states(), of_rule);
 }
 
-bool Engine::Impl::insert(State& s) {
-  for (int attempt = 0; attempt < 2; ++attempt) {
+bool Engine::Impl::insert(State& s, bool (*displaces)(const State& coming, const State& held)) {
+  constexpr int kAttempts = 3;  // each of the two keys may be somebody's
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
     const InsertResult r = table.insert(s);
     if (r.outcome == InsertOutcome::ok) return true;
     // A race lost to a state that is still on its way in names nobody.
-    if (attempt != 0 || r.outcome != InsertOutcome::exists || r.existing == nullptr) return false;
-    if (r.existing->owner != options.worker || !finished_tcp(*r.existing)) return false;
-    remove_state(*r.existing, true);
+    if (r.outcome != InsertOutcome::exists || r.existing == nullptr) return false;
+    State& other = *r.existing;
+    if (other.owner != options.worker) return false;
+    part(other);
+    const bool finished = finished_tcp(other);
+    if (!finished && (displaces == nullptr || !displaces(s, other))) return false;
+    if (!finished) counters.rivals_displaced.add();
+    // The peer does not hold what is displaced: it holds the one that comes.
+    remove_state(other, finished);
   }
   return false;
 }
@@ -319,7 +334,7 @@ State* Engine::Impl::import_record(const pfsync::StateRecord& record) {
   apply_peer(record.dst, tcp, s.dst);
   s.rule = rule != nullptr ? rule->slot : kDefaultRuleSlot;
   s.rule_number = rule != nullptr ? rule->position : kNoRuleNumber;
-  if (!insert(s)) {
+  if (!insert(s, peers_outranks)) {
     table.discard(options.worker, s);
     counters.import_refused.add();
     return nullptr;

@@ -1,5 +1,7 @@
 #include "lib/pfsync/merge.h"
 
+#include <tuple>
+
 #include "lib/net/headers.h"
 
 namespace twinwall::pfsync {
@@ -40,6 +42,19 @@ Merge merge_update(System system, uint8_t proto, const EndPositions& local, cons
   m.take_dst = !dst_stale || (!newer_rule && m.refresh);
   m.answer = m.stale > 0;
   return m;
+}
+
+bool outranks(uint8_t proto, const Rival& coming, const Rival& held) {
+  constexpr int64_t kSame = 1;  // both count in whole seconds
+  if (proto == kProtoTcp) {
+    if (held.at.src.level >= kTcpProxySrc) return false;
+    const Merge m = merge_update(System::openbsd74, proto, held.at, coming.at);
+    if (m.stale != 0) return false;
+    if (coming.at.src.level > held.at.src.level || coming.at.dst.level > held.at.dst.level) return true;
+  }
+  const int64_t later = coming.last_activity - held.last_activity;
+  if (later < -kSame || later > kSame) return later > 0;
+  return std::tie(coming.name.creator, coming.name.id) > std::tie(held.name.creator, held.name.id);
 }
 
 }  // namespace twinwall::pfsync

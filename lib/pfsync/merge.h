@@ -34,4 +34,17 @@ struct Merge {
 
 [[nodiscard]] Merge merge_update(System system, uint8_t proto, const EndPositions& local, const EndPositions& update);
 
+// Two states with the same key and different names: both nodes made one of the same connection while they could not
+// hear each other. A BSD refuses the other's for good, and then one end of the pair never follows what the other
+// forwards.
+struct Rival {
+  StateId name;
+  int64_t last_activity = 0;  // seconds of the caller's clock
+  EndPositions at;
+};
+// Whether the peer's state takes the place of the one that is held. Of TCP the one that has come further; else the one
+// that was used last; and when that cannot be told the one of the greater name, so that both nodes choose the same.
+// Never one that is behind at either end, nor for a handshake that is answered by proxy here.
+[[nodiscard]] bool outranks(uint8_t proto, const Rival& coming, const Rival& held);
+
 }  // namespace twinwall::pfsync

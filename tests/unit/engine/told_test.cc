@@ -284,5 +284,76 @@ TEST(Told, StateBetweenFamiliesGoesOnAtThePeer) {
   EXPECT_EQ(b.all_states().size(), before) << "the state that came was used";
 }
 
+// Both made states of one connection while they could not hear each other.
+TEST(Told, RivalsSettleOnTheOneThatIsUsed) {
+  ToldNode a(1, "pass\n"), b(2, "pass\n");
+  (void)a.send(kLanSide, datagram(1000));
+  b.pass_time(20s);
+  a.pass_time(20s);
+  (void)b.send(kLanSide, datagram(1000));
+  const auto of_a = a.deltas();
+  const auto of_b = b.deltas();
+  b.take(of_a);
+  a.take(of_b);
+  EXPECT_EQ(a.all_states().size(), 2u);
+  EXPECT_EQ(a.digest(), b.digest());
+  for (const Reply& r : a.all_states()) EXPECT_EQ(r.record.creator, 2u);
+  EXPECT_EQ(a.counters().rivals_displaced.get(), 2u);
+  EXPECT_EQ(b.counters().rivals_displaced.get(), 0u);
+  EXPECT_EQ(b.counters().import_refused.get(), 2u);
+  EXPECT_EQ(a.send(kLanSide, datagram(1000)), Fate::forward);
+  EXPECT_EQ(a.all_states().size(), 2u);
+}
+
+TEST(Told, RivalsOfTheSameAgeSettleOnOne) {
+  ToldNode a(1, "pass\n"), b(2, "pass\n");
+  (void)a.send(kLanSide, datagram(1000));
+  (void)b.send(kLanSide, datagram(1000));
+  const auto of_a = a.deltas();
+  const auto of_b = b.deltas();
+  b.take(of_a);
+  a.take(of_b);
+  EXPECT_EQ(a.all_states().size(), 2u);
+  EXPECT_EQ(a.digest(), b.digest());
+}
+
+// A connection that has come further is not given up for the SYN that opened it, however late that was heard.
+TEST(Told, RivalThatIsBehindIsRefused) {
+  ToldNode a(1, "pass\n"), b(2, "pass\n");
+  test::Datagram syn;
+  syn.src = Address::v4(0x0a000005u);
+  syn.dst = Address::v4(0xc0000209);
+  syn.proto = kProtoTcp;
+  syn.l4.assign(20, 0);
+  syn.set_word(0, 1000);
+  syn.set_word(2, 80);
+  syn.set_word(6, 1000);  // the low half of its sequence number
+  syn.l4[12] = 0x50;
+  syn.l4[13] = kTcpSyn;
+  syn.set_word(14, 65535);
+  test::put_sum(syn);
+  ASSERT_EQ(a.send(kLanSide, syn), Fate::forward);
+  test::Datagram answer = syn;
+  std::swap(answer.src, answer.dst);
+  answer.set_word(0, 80);
+  answer.set_word(2, 1000);
+  answer.set_word(6, 5000);
+  answer.set_word(10, 1001);
+  answer.l4[13] = kTcpSyn | kTcpAck;
+  test::put_sum(answer);
+  ASSERT_EQ(a.send(kWanSide, answer), Fate::forward);
+  b.pass_time(20s);
+  a.pass_time(20s);
+  ASSERT_EQ(b.send(kLanSide, syn), Fate::forward);
+  const auto of_b = b.deltas();
+  const auto of_a = a.deltas();
+  a.take(of_b);
+  b.take(of_a);
+  EXPECT_EQ(a.counters().rivals_displaced.get(), 0u);
+  EXPECT_EQ(b.counters().rivals_displaced.get(), 2u);
+  EXPECT_EQ(a.digest(), b.digest());
+  for (const Reply& r : b.all_states()) EXPECT_EQ(r.record.creator, 1u);
+}
+
 }  // namespace
 }  // namespace twinwall
