@@ -338,6 +338,8 @@ void Judge::audit() {
     table.walk(0, 0, table.capacity(), [&](State& s) {
       // What was lost in trouble is made good by the next update: only what had one since must be there.
       if ((s.flags & kStateNoSync) != 0 || s.last_update < since) return;
+      // The peer's word gives a state its whole time anew, and the peer does not get any by that.
+      if (s.sync_peer_update != 0 && s.last_update <= s.sync_peer_update) return;
       sample_.push_back(
           {s.id, s.creator, s.src.level, s.dst.level, s.src.seqlo, s.dst.seqlo, s.wire.proto == kProtoTcp});
     });

@@ -292,6 +292,8 @@ void Traffic::segment(Connection& c, unsigned end, const Segment& s) {
   if ((s.flags & kTcpRst) != 0) return;  // of a box that does not know the connection: the other end knows better
   if ((s.flags & kTcpSyn) != 0) {
     if (end == kServer) {
+      // One that was held up somewhere (RFC 5961 section 4).
+      if (c.phase != Connection::Phase::opening) return send(c, kServer, kTcpAck, me.next, 0);
       me.expected = s.seq + 1;
       send(c, kServer, kTcpSyn | kTcpAck, me.acked, 0);
       if (me.next == me.acked) ++me.next;
