@@ -308,8 +308,9 @@ class SyncEngine final : public LoopTask {
   void publish_twins();
 
   // Digests, and slices that differ (sync_repair.cc).
-  [[nodiscard]] uint64_t slice_sum(size_t slice) const;
-  [[nodiscard]] uint64_t slice_states(size_t slice) const;
+  // The workers' counters of as many slices, added up.
+  using SliceCounters = std::array<Counter, pfsync::kSlices> EngineCounters::*;
+  void add_slices(SliceCounters which, size_t first, std::span<uint64_t> out) const;
   void tell_digests(Time now, Peer& peer);
   void take_digests(Time now, Peer& peer, Bytes data);
   void check_proof(Time now);

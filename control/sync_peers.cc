@@ -2,6 +2,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "control/sync_engine.h"
 #include "lib/net/headers.h"
@@ -108,7 +109,7 @@ void SyncEngine::send_to(Time now, Peer& p, size_t length, const pfsync::Hello* 
   if (twin != nullptr) {
     const size_t behind = p.session != nullptr ? pfsync::kTrailerSize : 0;
     const MutableBytes room = packet.first(packet.size() - behind).last(pfsync::kTwinTrailerSize + items.size());
-    std::ranges::copy(items, room.begin());
+    if (!items.empty()) std::memcpy(room.data(), items.data(), items.size());
     pfsync::write_twin_trailer(*twin, room.last(pfsync::kTwinTrailerSize));
   }
   if (p.session != nullptr) p.session->seal(packet.subspan(v4 ? kIpv4Header : kIpv6Header), hello);

@@ -31,16 +31,12 @@ constexpr Duration kAskWholeAgain = 60s;
 
 }  // namespace
 
-uint64_t SyncEngine::slice_sum(size_t slice) const {
-  uint64_t sum = 0;
-  for (unsigned w = 0; w < options_.workers; ++w) sum += dataplane_.counters(w).slice_sums[slice].get();
-  return sum;
-}
-
-uint64_t SyncEngine::slice_states(size_t slice) const {
-  uint64_t n = 0;
-  for (unsigned w = 0; w < options_.workers; ++w) n += dataplane_.counters(w).slice_states[slice].get();
-  return n;
+void SyncEngine::add_slices(SliceCounters which, size_t first, std::span<uint64_t> out) const {
+  std::ranges::fill(out, 0);
+  for (unsigned w = 0; w < options_.workers; ++w) {
+    const auto& counters = dataplane_.counters(w).*which;
+    for (size_t i = 0; i < out.size(); ++i) out[i] += counters[first + i].get();
+  }
 }
 
 void SyncEngine::tell_digests(Time now, Peer& p) {
@@ -55,7 +51,9 @@ void SyncEngine::tell_digests(Time now, Peer& p) {
   if (room.empty()) return;
   store_be16(&room[0], static_cast<uint16_t>(first));
   store_be16(&room[2], static_cast<uint16_t>(n));
-  for (size_t i = 0; i < n; ++i) store_be64(&room[4 + 8 * i], slice_sum(first + i));
+  std::array<uint64_t, kSlicesPerFrame> ours;
+  add_slices(&EngineCounters::slice_sums, first, std::span(ours).first(n));
+  for (size_t i = 0; i < n; ++i) store_be64(&room[4 + 8 * i], ours[i]);
   p.twin.next_slice = static_cast<uint16_t>((first + n) % pfsync::kSlices);
   say_twin(now, p, Bytes(items).first(used));
 }
@@ -65,8 +63,10 @@ void SyncEngine::take_digests(Time now, Peer& p, Bytes data) {
   const size_t first = load_be16(&data[0]);
   const size_t n = load_be16(&data[2]);
   if (first + n > pfsync::kSlices || data.size() < 4 + 8 * n) return;
+  std::array<uint64_t, pfsync::kSlices> ours;
+  add_slices(&EngineCounters::slice_sums, first, std::span(ours).first(n));
   for (size_t i = 0; i < n; ++i)
-    p.twin.slices.look(now, static_cast<uint16_t>(first + i), slice_sum(first + i), load_be64(&data[4 + 8 * i]));
+    p.twin.slices.look(now, static_cast<uint16_t>(first + i), ours[i], load_be64(&data[4 + 8 * i]));
   if (p.twin.slices.differing() == 0) return;
   if (p.twin.slices.differing() > kHopeless && !transfer_running_ && !answerer_.active() && now >= ask_whole_at_) {
     ask_whole_at_ = now + kAskWholeAgain;

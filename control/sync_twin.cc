@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "control/sync_engine.h"
 #include "lib/pfsync/dialect.h"
@@ -28,7 +29,7 @@ constexpr Duration kSilenceOwing = 1s;
 constexpr unsigned kAcknowledgeEvery = 32;
 constexpr Duration kAcknowledgeWithin = 2ms;
 constexpr size_t kBacklogShut = 2048;  // commands that wait: no more frames are welcome
-constexpr Duration kPublishEvery = 100ms;
+constexpr Duration kPublishEvery = 1s;
 
 }  // namespace
 
@@ -277,16 +278,14 @@ void SyncEngine::publish_twins() {
     return;
   }
   publish_sums_at_ = now_ + kPublishEvery;
-  confirmed_states_.assign(peers_.size(), 0);
-  status_.states_told = status_.digest = 0;
-  for (size_t slice = 0; slice < pfsync::kSlices; ++slice) {
-    const uint64_t n = slice_states(slice);
-    status_.states_told += n;
-    status_.digest += pfsync::slice_mix(slice_sum(slice), slice);
-    for (size_t i = 0; i < peers_.size(); ++i)
-      if (peers_[i].twin.live && peers_[i].twin.slices.recently_equal(static_cast<uint16_t>(slice)))
-        confirmed_states_[i] += n;
-  }
+  std::array<uint64_t, pfsync::kSlices> sums, states;
+  add_slices(&EngineCounters::slice_sums, 0, sums);
+  add_slices(&EngineCounters::slice_states, 0, states);
+  status_.digest = pfsync::digest_of(sums);
+  status_.states_told = std::accumulate(states.begin(), states.end(), uint64_t{0});
+  confirmed_states_.resize(peers_.size());
+  for (size_t i = 0; i < peers_.size(); ++i)
+    confirmed_states_[i] = peers_[i].twin.live ? peers_[i].twin.slices.confirmed(states) : 0;
   for (size_t i = 0; i < peers_.size(); ++i) status_.peers[i].confirmed = confirmed_states_[i];
 }
 

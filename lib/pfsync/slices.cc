@@ -44,8 +44,22 @@ std::vector<uint16_t> SliceComparison::to_repair(Time now, size_t limit) {
   return out;
 }
 
+uint64_t SliceComparison::confirmed(std::span<const uint64_t, kSlices> states) const {
+  const std::bitset<kSlices> good = equal_ & ~differing_;
+  uint64_t sum = 0;
+  for (size_t i = 0; i < kSlices; ++i) sum += good[i] ? states[i] : 0;
+  return sum;
+}
+
+uint64_t digest_of(std::span<const uint64_t, kSlices> sums) {
+  uint64_t digest = 0;
+  for (size_t i = 0; i < kSlices; ++i) digest += slice_mix(sums[i], i);
+  return digest;
+}
+
 std::optional<Time> SliceComparison::differs_since() const {
   std::optional<Time> oldest;
+  if (differing_.none()) return oldest;
   for (size_t i = 0; i < kSlices; ++i)
     if (differing_[i] && (!oldest || slices_[i].since < *oldest)) oldest = slices_[i].since;
   return oldest;

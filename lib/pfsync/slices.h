@@ -18,6 +18,7 @@
 #include <bitset>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "lib/base/time.h"
@@ -36,6 +37,9 @@ inline constexpr size_t kSlices = 1024;
   return static_cast<uint16_t>(slice_mix(id, creator) >> 20 & (kSlices - 1));
 }
 
+// Of all slices' sums; two tables with equal slices have equal ones.
+[[nodiscard]] uint64_t digest_of(std::span<const uint64_t, kSlices> sums);
+
 // Of one peer's sums beside ours.
 class SliceComparison {
  public:
@@ -49,7 +53,8 @@ class SliceComparison {
   [[nodiscard]] size_t differing() const { return differing_.count(); }  // for sure
   // Every slice was seen equal since reset().
   [[nodiscard]] bool proven() const { return equal_.all(); }
-  [[nodiscard]] bool recently_equal(uint16_t slice) const { return equal_[slice] && !differing_[slice]; }
+  // Of so many states in each slice, those in slices that were equal when last looked at.
+  [[nodiscard]] uint64_t confirmed(std::span<const uint64_t, kSlices> states) const;
   [[nodiscard]] size_t seen_equal() const { return equal_.count(); }
   // Since when the oldest difference stands.
   [[nodiscard]] std::optional<Time> differs_since() const;

@@ -169,7 +169,9 @@ TEST(Slices, SameDifferenceTwiceIsADifferenceAndZeroEndsIt) {
   EXPECT_EQ(c.to_repair(now + 2s, 8).size(), 1u);
   c.look(now, 3, 7, 7);
   EXPECT_EQ(c.differing(), 0u);
-  EXPECT_TRUE(c.recently_equal(3));
+  std::array<uint64_t, kSlices> states;
+  states.fill(5);
+  EXPECT_EQ(c.confirmed(states), 5u) << "of the only slice that was ever equal";
   EXPECT_FALSE(c.proven());
   for (uint16_t i = 0; i < kSlices; ++i) c.look(now, i, 0, 0);
   EXPECT_TRUE(c.proven());
