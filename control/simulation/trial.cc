@@ -262,7 +262,7 @@ class Trial {
 
   // The same again, or other skews: both nodes learn of them one after the other.
   void reload(MachineId m) {
-    if (!world_.machine(m).running()) return;
+    if (!world_.machine(m).running() || world_.machine(m).node().leaving()) return;
     happen(name(m) + " is reloaded", [&] {
       if (!world_.machine(m).reload(world_.now()).ok) result_.error = name(m) + " refuses its own configuration";
     });

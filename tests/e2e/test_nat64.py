@@ -105,7 +105,7 @@ class Nat64(harness.LabCase):
     def test_traceroute(self):
         for options in ((), ("-I",), ("-T", "-p", "80")):
             with self.subTest(options):
-                hops = traceroute(self.lab.client, BEHIND6, *options)
+                hops, _ = traceroute(self.lab.client, BEHIND6, *options)
                 # As in PF, what a router says comes from the address of the connection.
                 self.assertEqual(hops, ["2001:db8:a::2", BEHIND6, BEHIND6])
 

@@ -50,7 +50,7 @@ def ping_program(namespace, target, size, count=2):
 
 
 def traceroute(namespace, target, *options):
-    """Who answered at each distance up to the target, by traceroute(8); nobody is "*"."""
+    """Who answered at each distance up to the target, by traceroute(8); nobody is "*". And what it printed."""
     said = namespace.run(
         "traceroute", "-n", "-q", "2", "-w", "5", "-m", "6", *options, target, timeout=2 * lab.PATIENCE
     ).stdout
@@ -59,7 +59,7 @@ def traceroute(namespace, target, *options):
         answers = {word for word in line.split() if word.count(".") == 3 or ":" in word}
         if line.strip():
             hops.append(" ".join(sorted(answers)) or "*")
-    return hops
+    return hops, said
 
 
 # What end hosts say on their own (group membership), what switches flood, and what a busy machine loses.

@@ -9,6 +9,7 @@
 
 #include "lib/base/random.h"
 #include "lib/config/load.h"
+#include "tests/unit/rounds.h"
 
 namespace twinwall::config {
 namespace {
@@ -76,20 +77,20 @@ TEST(Robustness, DamagedFilesNeverBreakTheLoader) {
   ASSERT_GT(bad.size(), 50u);
   Random random(1);
   size_t refused = 0, accepted = 0;
-  for (int i = 0; i < 4000; ++i) {
+  for (uint64_t i = 0; i < test::rounds(4000); ++i) {
     const auto& files = i % 4 == 0 ? bad : good;
     const std::string text = mutate(files[random.below(static_cast<uint32_t>(files.size()))], random);
     const LoadResult result = load_text(text, "x.yaml", TEST_DATA "/config-errors");
     expect_sane(result, text);
     ++(result.ok() ? accepted : refused);
   }
-  EXPECT_GT(refused, 1000u);
-  EXPECT_GT(accepted, 50u);  // the mutations are gentle enough to reach deep
+  EXPECT_GT(refused, test::rounds(1000));
+  EXPECT_GT(accepted, test::rounds(50));  // the mutations are gentle enough to reach deep
 }
 
 TEST(Robustness, RandomBytesNeverBreakTheLoader) {
   Random random(2);
-  for (int i = 0; i < 3000; ++i) {
+  for (uint64_t i = 0; i < test::rounds(3000); ++i) {
     std::string text;
     for (uint32_t n = random.below(200); n > 0; --n) text += static_cast<char>(random.below(i % 2 == 0 ? 256 : 128));
     const LoadResult result = load_text(text, "x.yaml", "");
