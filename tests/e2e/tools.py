@@ -52,7 +52,7 @@ def ping_program(namespace, target, size, count=2):
 def traceroute(namespace, target, *options):
     """Who answered at each distance up to the target, by traceroute(8); nobody is "*". And what it printed."""
     said = namespace.run(
-        "traceroute", "-n", "-q", "2", "-w", "5", "-m", "6", *options, target, timeout=2 * lab.PATIENCE
+        "traceroute", "-n", "-q", "3", "-N", "1", "-w", "5", "-m", "6", *options, target, timeout=3 * lab.PATIENCE
     ).stdout
     hops = []
     for line in said.splitlines()[1:]:
