@@ -273,7 +273,8 @@ void SyncEngine::send_clear(Time now) {
 // --- loop ----------------------------------------------------------------------------------------------------------
 
 Time SyncEngine::next_deadline() const {
-  Time earliest = std::min({retry_at_, bulk_next_, hellos_at_, twin_deadline()});
+  Time earliest = std::min({retry_at_, hellos_at_, twin_deadline()});
+  if (pending_.empty()) earliest = std::min(earliest, bulk_next_);  // until then a transfer waits for retry_at_
   if (const auto d = requester_.next_deadline()) earliest = std::min(earliest, *d);
   return earliest;
 }

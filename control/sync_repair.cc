@@ -94,6 +94,7 @@ void SyncEngine::check_proof(Time now) {
     spdlog::warn("pfsync: the states here are not proven to be the peer's; going on");
   else if (all_live())
     spdlog::info("pfsync: the states here are the peer's, by their digests");
+  publish_sums_at_ = now;
   status_.bulk = BulkState::complete;
   step(now, requester_.handle(BulkEvent::bus_end, now));
 }

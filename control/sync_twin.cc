@@ -218,7 +218,7 @@ void SyncEngine::acknowledge(Time now, Peer& p) {
 }
 
 Time SyncEngine::twin_deadline() const {
-  Time earliest = resume_until_;
+  Time earliest = ready() ? resume_until_ : Time::max();  // what is not heard cannot be judged
   if (!options_.twin || !link_up_) return earliest;
   earliest = std::min({earliest, next_proof_, inventory_.deadline});
   for (const Peer& p : peers_) {

@@ -14,6 +14,7 @@ namespace {
 
 constexpr Duration kAuditEvery = 7s;
 constexpr Duration kUntilStopped = 5s;
+constexpr unsigned kRestless = 20000;  // events at one point in time: somebody's deadline does not pass
 
 class Trial {
  public:
@@ -97,8 +98,8 @@ class Trial {
     Time next_audit = world_.now() + kAuditEvery;
     while (world_.now() < end && !judge_->violation() && result_.error.empty()) {
       const Time next = std::min({next_event, next_audit, end});
-      while (world_.now() < next && !judge_->violation()) (void)world_.step(next);
-      if (judge_->violation()) break;
+      while (world_.now() < next && !judge_->violation() && result_.error.empty()) step(next);
+      if (judge_->violation() || !result_.error.empty()) break;
       if (world_.now() >= next_audit) {
         judge_->audit();
         judge_->note(traffic_->connections());
@@ -111,6 +112,13 @@ class Trial {
       }
     }
     judge_->finish();
+  }
+
+  void step(Time end) {
+    const Time before = world_.now();
+    (void)world_.step(end);
+    steps_ = world_.now() == before ? steps_ + 1 : 0;
+    if (steps_ > kRestless) result_.error = world_.acting() + " does not come to rest";
   }
 
   // Mostly long enough to settle, sometimes in the middle of it.
@@ -277,6 +285,7 @@ class Trial {
   Judge* judge_ = nullptr;
   Traffic* traffic_ = nullptr;
   TrialResult result_;
+  unsigned steps_ = 0;
 };
 
 }  // namespace

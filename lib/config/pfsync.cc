@@ -86,6 +86,8 @@ constexpr Key<Link> kPfsyncKeys[] = {
     {"dialect",
      [](Context& c, const Node& n, Link& l) { assign(l.value.dialect, read_word(c, n, "dialect", kDialects)); }},
     {"defer", [](Context& c, const Node& n, Link& l) { assign(l.value.defer, read_bool(c, n, "defer")); }},
+    {"strict-windows",
+     [](Context& c, const Node& n, Link& l) { assign(l.value.strict_windows, read_bool(c, n, "strict-windows")); }},
     {"key",
      [](Context& c, const Node& n, Link& l) {
        l.key = &n;

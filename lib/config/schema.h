@@ -164,6 +164,7 @@ struct Pfsync {
   SyncDialect dialect = SyncDialect::openbsd;
   uint8_t max_updates = 128;
   bool defer = false;
+  bool strict_windows = false;  // windows of imported states are believed, as a BSD does
   Position at;
 };
 

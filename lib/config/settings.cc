@@ -124,6 +124,7 @@ class Lister {
         joined(c_.pfsync->names, [&](const Pfsync::Name& n) { return n.theirs + ": " + c_.interface(n.ours).name; }));
     put("pfsync.dialect", to_string(c_.pfsync->dialect));
     put("pfsync.defer", c_.pfsync->defer);
+    put("pfsync.strict-windows", c_.pfsync->strict_windows);
     if (!c_.pfsync->key.empty()) out_["pfsync.key"].secret.assign(c_.pfsync->key.begin(), c_.pfsync->key.end());
     put("pfsync.max-updates", c_.pfsync->max_updates);
   }

@@ -30,7 +30,7 @@ void Engine::Impl::merge(State& s, const pfsync::PeerRecord& src, const pfsync::
   const pfsync::Merge m = pfsync::merge_update(pfsync::System::openbsd74, s.wire.proto, positions(s), update);
   const auto take = [&](const pfsync::PeerRecord& from, Peer& to) {
     const uint8_t established = to.tcp_est;
-    apply_peer(from, tcp, to);
+    apply_peer(from, tcp && snapshot->reanchor, to);
     to.tcp_est = established;
   };
   const bool half_open = counts_half_open(s);

@@ -304,7 +304,6 @@ State* Engine::Impl::import_record(const pfsync::StateRecord& record) {
     return nullptr;
   }
   State& s = table.state(index);
-  const bool tcp = record.proto == kProtoTcp;
   s.wire = in.wire;
   s.stack = in.stack;
   s.translated = in.two_keys;
@@ -330,8 +329,9 @@ State* Engine::Impl::import_record(const pfsync::StateRecord& record) {
   s.imported = true;
   s.sync_peer_update = now_s;
   s.log |= kPeerSpoke;
-  apply_peer(record.src, tcp, s.src);
-  apply_peer(record.dst, tcp, s.dst);
+  const bool reanchor = record.proto == kProtoTcp && snapshot->reanchor;
+  apply_peer(record.src, reanchor, s.src);
+  apply_peer(record.dst, reanchor, s.dst);
   s.rule = rule != nullptr ? rule->slot : kDefaultRuleSlot;
   s.rule_number = rule != nullptr ? rule->position : kNoRuleNumber;
   if (!insert(s, peers_outranks)) {

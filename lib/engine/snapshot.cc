@@ -123,6 +123,7 @@ std::shared_ptr<Snapshot> make_snapshot(const config::Config& config, std::span<
   std::ranges::sort(out->by_content, {}, &Snapshot::ByContent::content);
   if (out->rules.rules.size() > kFewRules) out->classifier = Classifier::compile(out->rules);
   out->timeouts = config.options.timeouts;
+  out->reanchor = !config.pfsync || !config.pfsync->strict_windows;
   out->floating = config.options.state_policy == config::StatePolicy::floating;
   out->reassemble = config.options.reassemble;
   out->reassemble_no_df = config.options.reassemble_no_df;

@@ -60,6 +60,7 @@ struct Snapshot {
   std::unique_ptr<const Classifier> classifier;  // of `rules`; null: they are tried one by one
   Timeouts timeouts = kDefaultTimeouts;
   bool floating = true;  // state-policy
+  bool reanchor = true;  // imported windows; see lib/state/tcp_reanchor.h
   bool reassemble = true;
   bool reassemble_no_df = false;
   bool bfd = false;  // BFD to own addresses is for the control core

@@ -41,7 +41,7 @@ pfsync::PeerRecord peer_record(const Peer& p) {
   return out;
 }
 
-void apply_peer(const pfsync::PeerRecord& from, bool tcp, Peer& to) {
+void apply_peer(const pfsync::PeerRecord& from, bool reanchor, Peer& to) {
   to.seqlo = from.seqlo;
   to.seqhi = from.seqhi;
   to.seqdiff = from.seqdiff;
@@ -49,7 +49,7 @@ void apply_peer(const pfsync::PeerRecord& from, bool tcp, Peer& to) {
   to.mss = from.mss;
   to.level = from.level;
   to.wscale = from.wscale;
-  to.reanchor = tcp && from.level >= kTcpEstablished && from.level < kTcpTimeWait ? 1 : 0;
+  to.reanchor = reanchor && from.level >= kTcpEstablished && from.level < kTcpTimeWait ? 1 : 0;
 }
 
 void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint32_t now_s, uint32_t timeout_s,

@@ -15,7 +15,7 @@ void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint
 
 [[nodiscard]] pfsync::PeerRecord peer_record(const Peer& p);
 // Takes what the wire carries of an end; the end is then one that this node has not seen itself.
-void apply_peer(const pfsync::PeerRecord& from, bool tcp, Peer& to);
+void apply_peer(const pfsync::PeerRecord& from, bool reanchor, Peer& to);
 
 // The worker that a peer's state belongs to. Both hooks' states of a connection have the same stack endpoints, so both
 // land on one worker.

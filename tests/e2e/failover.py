@@ -60,6 +60,11 @@ class Download:
         """Returns when this share of the file has arrived."""
         return self._tool.next(lambda value: value.get("bytes", 0) >= share * self._server.size)["bytes"]
 
+    def stop(self):
+        """Gives it up where it stands."""
+        self._tool.process.kill()
+        self._tool.process.wait()
+
     def result(self, deadline=120):
         value = self._tool.result(deadline)
         return Transfer(

@@ -1,19 +1,13 @@
 """A restarted node gets a large table fast and proves it; maintenance hands over in order and only to a ready peer."""
 
-import os
 import socket
-import struct
 import time
 
 import harness
+import large_table
 from failover import Stream, bring_back, states_with_port
-from frames import ethernet, ipv6, pseudo_sum, virtual_mac
-from lab import LAN_VHID, SERVER4, SERVER6, LabError, wait_for
-
-CONNECTIONS = int(os.environ.get("TWINWALL_PROOF_STATES", "100000")) // 2  # each is a state on either side
-ETH_IPV6 = 0x86DD
-CLIENT_NET = "2001:db8:a::"
-
+from lab import SERVER4, LabError, wait_for
+from large_table import states_of
 
 def peer(node):
     return node.api("show/pfsync")["peers"][0]
@@ -27,41 +21,15 @@ def in_step(lab):
 
 
 class LargeTable(harness.LabCase):
-    @classmethod
-    def change(cls, config, node):
-        config["options"]["limits"]["states"] = 3 * CONNECTIONS
-        config["options"]["timeouts"] = {"udp.first": 900, "udp.single": 900, "udp.multiple": 900}
-        # The receiver's answers are of no use here, and the sender's addresses are nobody's.
-        config["rules"].append({"action": "block", "quick": True, "direction": "in", "interface": "wan", "proto": "icmp6"})
-        if CONNECTIONS > 200000:
-            config["system"]["memory"] = "1500M"
-
-    def fill(self):
-        """Datagrams of as many connections from the LAN, routed to the server."""
-        to = virtual_mac(LAN_VHID)
-        with self.lab.client.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
-            raw.bind(("eth0", 0))
-            for n in range(CONNECTIONS):
-                source = f"{CLIENT_NET}{0x1000 + n // 50000:x}"
-                udp = struct.pack("!HHHH", 10000 + n % 50000, 9, 12, 0) + b"fill"
-                udp = udp[:6] + struct.pack("!H", pseudo_sum(source, SERVER6, 17, udp) or 0xFFFF) + udp[8:]
-                raw.send(ethernet(to, "02:00:00:00:00:64", ETH_IPV6, ipv6(source, SERVER6, 17, udp)))
-                if n % 500 == 499:
-                    wait_for(lambda n=n: self.current(self.fw1) >= 2 * (n - 2000), "fw1 keeps up")
-
-    @staticmethod
-    def current(node):
-        return node.api("show/limits")["limits"]["states"]["current"]
+    change = staticmethod(large_table.change)
 
     def test_restarted_node_holds_everything_before_it_masters(self):
-        self.fill()
-        states = self.current(self.fw1)
-        self.assertGreaterEqual(states, 1.9 * CONNECTIONS, "the table was not filled")
+        states = large_table.fill(self.lab, self.fw1)
         wait_for(lambda: in_step(self.lab), "both hold the same")
         # The better node restarts: it takes the role back, and only with all states.
         self.fw1.kill()
         self.fw2.wait_role("MASTER")
-        held = self.current(self.fw2)
+        held = states_of(self.fw2)
         self.assertGreaterEqual(held, 0.99 * states)
         self.fw1.start()
         began = time.monotonic()
@@ -75,7 +43,7 @@ class LargeTable(harness.LabCase):
         wait_for(complete, "the transfer is complete")
         seconds = time.monotonic() - began
         self.assertFalse(any(master for bulk, master in seen if bulk != "complete"), "a master without its states")
-        self.assertGreaterEqual(self.current(self.fw1), 0.99 * held)
+        self.assertGreaterEqual(states_of(self.fw1), 0.99 * held)
         print(f"# {held} states in {seconds:.2f} s after the start", flush=True)
         self.lab.wait_pair()
         wait_for(lambda: in_step(self.lab), "both hold the same again")

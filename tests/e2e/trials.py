@@ -9,6 +9,7 @@ import sys
 import time
 
 import lab as lab_module
+import large_table
 from failover import (
     MEGABYTE, Download, HeldConnections, Stream, WebServer, became_master, bring_back, states_with_port, use_bfd,
     wait_bfd_up,
@@ -52,6 +53,16 @@ def kill(lab):
 def full_speed(lab):
     """As fast as the lab goes, so that every window is full when the master dies."""
     return killed_download(lab, 800, 0)
+
+
+def full_speed_if_it_can(lab):
+    """The same when windows are believed as the peer told them: the connection may end here."""
+    try:
+        row = killed_download(lab, 800, 0)
+    except LabError as error:
+        print(f"# {error}", flush=True)
+        return {"broken": 1}
+    return {"broken": 0, **row}
 
 
 def broken_stream(lab, strike):
@@ -105,11 +116,60 @@ def node_returns(lab):
         return around_change(stream, lab.fw1)
 
 
+def sent_by(node):
+    """Bytes to the LAN."""
+    return next(i["counters"]["tx_bytes"] for i in node.api("show/interfaces")["interfaces"] if i["name"] == "lan")
+
+
+def speed_while(node, condition, deadline=120):
+    """MB/s that the node sends to the LAN until the condition holds."""
+    began, before = time.monotonic(), sent_by(node)
+    wait_for(condition, f"what {node.name} forwards is measured", deadline)
+    return (sent_by(node) - before) / (time.monotonic() - began) / 1e6
+
+
+def transfer(lab):
+    """The other node gets a large table while the master forwards a download: what the master is slowed down by it."""
+    lab.fw1.stop()
+    lab.fw2.wait_role("MASTER")
+    held = large_table.states_of(lab.fw2)
+    if held < large_table.CONNECTIONS:
+        held = large_table.fill(lab, lab.fw2)
+    with WebServer(lab, 800 * MEGABYTE, RATE, PORT) as server:
+        download = Download(lab, server)
+        download.wait_share(0.02)
+        until = time.monotonic() + 3
+        alone = speed_while(lab.fw2, lambda: time.monotonic() > until)
+        lab.fw1.start()
+        began = time.monotonic()
+        during = speed_while(lab.fw2, lambda: lab.fw1.bulk() == "complete")
+        seconds = time.monotonic() - began
+        download.stop()
+    if large_table.states_of(lab.fw1) < 0.99 * held:
+        raise LabError(f"{held} states became {large_table.states_of(lab.fw1)}")
+    lab.wait_pair()
+    return {"states": held, "transfer s": seconds, "MB/s before": alone, "MB/s meanwhile": during}
+
+
 KINDS = {
     "kill": kill, "download": full_speed, "handover": hand_over, "return": node_returns, "kill-bfd": kill_under_stream,
-    "cut-bfd": cut_under_stream,
+    "cut-bfd": cut_under_stream, "download-strict": full_speed_if_it_can, "transfer": transfer,
 }
 WITH_BFD = {"kill-bfd", "cut-bfd"}
+
+
+def with_bfd(config, node):
+    use_bfd(config, node, "50ms", 3)
+
+
+def with_strict_windows(config, _node):
+    config["pfsync"]["strict-windows"] = True
+
+
+# What alters the configurations for a kind; the others have the lab's own.
+CHANGES = {
+    "kill-bfd": with_bfd, "cut-bfd": with_bfd, "download-strict": with_strict_windows, "transfer": large_table.change,
+}
 
 
 def trial(lab, kind, held, watch):
@@ -127,8 +187,9 @@ def trial(lab, kind, held, watch):
 
 def summary(kind, rows):
     figures = [
-        f"{name}: median {statistics.median(row[name] for row in rows):.4g}, max {max(row[name] for row in rows):.4g}"
-        for name in rows[0]
+        f"{name}: median {statistics.median(values):.4g}, max {max(values):.4g}"
+        for name in dict.fromkeys(name for row in rows for name in row)
+        for values in [[row[name] for row in rows if name in row]]
     ]
     return f"{kind}, {len(rows)} trials with {HELD} idle connections: {'; '.join(figures)}"
 
@@ -170,10 +231,8 @@ def main():
         sys.exit(f"failover-trials: {reason}")
     lab_module.end_on_signals()
     kinds = [options.kind] if options.kind else list(KINDS)
-    for bfd in (False, True):
-        chosen = [kind for kind in kinds if (kind in WITH_BFD) == bfd]
-        if chosen:
-            try_kinds(chosen, options.trials, (lambda config, node: use_bfd(config, node, "50ms", 3)) if bfd else None)
+    for change in dict.fromkeys(CHANGES.get(kind) for kind in kinds):
+        try_kinds([kind for kind in kinds if CHANGES.get(kind) is change], options.trials, change)
 
 
 if __name__ == "__main__":

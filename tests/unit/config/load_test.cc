@@ -200,9 +200,9 @@ TEST(Load, ReadsVlans) {
 }
 
 TEST(Load, ReadsPfsync) {
-  const Config c =
-      load_good(std::string(kInterfaces) +
-                "pfsync: {interface: lan, peer: 10.0.0.3, dialect: openbsd, max-updates: 5, defer: false}\n");
+  const Config c = load_good(std::string(kInterfaces) +
+                             "pfsync: {interface: lan, peer: 10.0.0.3, dialect: openbsd, max-updates: 5, defer: false, "
+                             "strict-windows: true}\n");
   ASSERT_TRUE(c.pfsync);
   EXPECT_EQ(c.pfsync->interface, 1);
   ASSERT_EQ(c.pfsync->peers.size(), 1u);
@@ -210,11 +210,13 @@ TEST(Load, ReadsPfsync) {
   EXPECT_FALSE(c.pfsync->multicast());
   EXPECT_EQ(c.pfsync->dialect, SyncDialect::openbsd);
   EXPECT_EQ(c.pfsync->max_updates, 5);
+  EXPECT_TRUE(c.pfsync->strict_windows);
   const auto pfsync = [](const std::string& keys) {
     return *load_good(std::string(kInterfaces) + "pfsync: {" + keys + "}\n").pfsync;
   };
   const Pfsync group = pfsync("interface: lan, peer: multicast, dialect: freebsd-14");
   EXPECT_TRUE(group.multicast());
+  EXPECT_FALSE(group.strict_windows);
   EXPECT_EQ(to_string(group.peers[0]), "224.0.0.240");
   EXPECT_EQ(group.dialect, SyncDialect::freebsd14);
   EXPECT_EQ(to_string(group.dialect), "freebsd-14");

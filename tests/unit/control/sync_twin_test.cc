@@ -117,6 +117,22 @@ TEST_P(TwinPair, InterruptedTransferGoesOnWhereItStopped) {
   EXPECT_LT(a.engine->status().bulk_states_sent, 20001u);
 }
 
+// A loop whose deadline lies in the past never waits.
+TEST_P(TwinPair, NodeWhoseLinkFlapsIsNotBusyAllTheTime) {
+  both();
+  fill(a, 2000);
+  run(500ms);
+  for (const bool up : {false, true, false}) a.engine->link_change(now, up);
+  unsigned busy = 0;
+  const Time end = now + 2s;
+  for (; now < end; now += 1ms) {
+    a.engine->poll(now);
+    (void)a.plane.take_sync_sent();
+    busy += a.engine->next_deadline() <= now ? 1 : 0;
+  }
+  EXPECT_LT(busy, 20u);
+}
+
 TEST_P(TwinPair, LostFramesOfOrdinaryTrafficAreMadeGood) {
   both();
   run(300ms);

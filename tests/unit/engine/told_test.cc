@@ -317,31 +317,31 @@ TEST(Told, RivalsOfTheSameAgeSettleOnOne) {
   EXPECT_EQ(a.digest(), b.digest());
 }
 
+// Of one connection between 10.0.0.5:1000 and 192.0.2.9:80; low halves of the numbers.
+test::Datagram segment(bool of_client, uint8_t flags, uint16_t seq, uint16_t ack, size_t length = 0) {
+  test::Datagram d;
+  d.src = Address::v4(0x0a000005u);
+  d.dst = Address::v4(0xc0000209);
+  if (!of_client) std::swap(d.src, d.dst);
+  d.proto = kProtoTcp;
+  d.l4.assign(20 + length, 0);
+  d.set_word(0, of_client ? 1000 : 80);
+  d.set_word(2, of_client ? 80 : 1000);
+  d.set_word(6, seq);
+  d.set_word(10, ack);
+  d.l4[12] = 0x50;
+  d.l4[13] = flags;
+  d.set_word(14, 5000);  // its window
+  test::put_sum(d);
+  return d;
+}
+
 // A connection that has come further is not given up for the SYN that opened it, however late that was heard.
 TEST(Told, RivalThatIsBehindIsRefused) {
   ToldNode a(1, "pass\n"), b(2, "pass\n");
-  test::Datagram syn;
-  syn.src = Address::v4(0x0a000005u);
-  syn.dst = Address::v4(0xc0000209);
-  syn.proto = kProtoTcp;
-  syn.l4.assign(20, 0);
-  syn.set_word(0, 1000);
-  syn.set_word(2, 80);
-  syn.set_word(6, 1000);  // the low half of its sequence number
-  syn.l4[12] = 0x50;
-  syn.l4[13] = kTcpSyn;
-  syn.set_word(14, 65535);
-  test::put_sum(syn);
+  const test::Datagram syn = segment(true, kTcpSyn, 1000, 0);
   ASSERT_EQ(a.send(kLanSide, syn), Fate::forward);
-  test::Datagram answer = syn;
-  std::swap(answer.src, answer.dst);
-  answer.set_word(0, 80);
-  answer.set_word(2, 1000);
-  answer.set_word(6, 5000);
-  answer.set_word(10, 1001);
-  answer.l4[13] = kTcpSyn | kTcpAck;
-  test::put_sum(answer);
-  ASSERT_EQ(a.send(kWanSide, answer), Fate::forward);
+  ASSERT_EQ(a.send(kWanSide, segment(false, kTcpSyn | kTcpAck, 5000, 1001)), Fate::forward);
   b.pass_time(20s);
   a.pass_time(20s);
   ASSERT_EQ(b.send(kLanSide, syn), Fate::forward);
@@ -353,6 +353,21 @@ TEST(Told, RivalThatIsBehindIsRefused) {
   EXPECT_EQ(b.counters().rivals_displaced.get(), 2u);
   EXPECT_EQ(a.digest(), b.digest());
   for (const Reply& r : b.all_states()) EXPECT_EQ(r.record.creator, 1u);
+}
+
+// What the peer has not told of a fast connection is found again, unless windows are to be believed as told.
+TEST(Told, WindowsOfThePeerAreStrictOnlyWhenAskedFor) {
+  for (const bool strict : {false, true}) {
+    ToldNode a(1, "pass\n"), b(2, "pass\n");
+    b.snapshot_->reanchor = !strict;
+    ASSERT_EQ(a.send(kLanSide, segment(true, kTcpSyn, 1000, 0)), Fate::forward);
+    ASSERT_EQ(a.send(kWanSide, segment(false, kTcpSyn | kTcpAck, 5000, 1001)), Fate::forward);
+    ASSERT_EQ(a.send(kLanSide, segment(true, kTcpAck, 1001, 5001)), Fate::forward);
+    a.pass_time(2s);
+    b.take(a.deltas());
+    EXPECT_EQ(b.send(kWanSide, segment(false, kTcpAck, 45000, 1001, 10)), strict ? Fate::drop : Fate::forward);
+    EXPECT_EQ(b.counters().reanchored.get() != 0, !strict);
+  }
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "control/simulation/trial_pair.h"
 #include "lib/carp/advert.h"
 #include "lib/config/load.h"
+#include "lib/net/headers.h"
 #include "lib/scenario/node.h"
 
 namespace twinwall::simulation {
@@ -146,6 +147,31 @@ TEST_F(Judged, AStateThatTheBackupLostIsMissed) {
   }
   run(10s);
   EXPECT_EQ(broken(), "not-synchronised");
+}
+
+// The one way back that pfsync's rules leave open: from a level of a handshake that is answered by proxy. No history
+// has one, since no rule of theirs asks for it.
+TEST_F(Judged, AStateThatThePeerTakesBackIsSeen) {
+  build();
+  traffic->start(world.now() + 10min);
+  run(1min);
+  ASSERT_EQ(broken(), "");
+  Plane& plane = world.machine(1).plane();
+  Command c;
+  c.kind = Command::Kind::update_compressed;
+  plane.table().walk(0, 0, plane.table().capacity(), [&](State& s) {
+    if (c.update.id != 0 || s.wire.proto != kProtoTcp || s.src.level != kTcpEstablished) return;
+    s.src.level = kTcpProxySrc;
+    c.update.id = s.id;
+    c.update.creator = s.creator;
+    c.update.src.level = kTcpEstablished;
+    c.update.dst.level = s.dst.level;
+    c.update.src.seqlo = s.src.seqlo;
+    c.update.dst.seqlo = s.dst.seqlo;
+  });
+  ASSERT_NE(c.update.id, 0u);
+  ASSERT_TRUE(plane.sync_command(0, c));
+  EXPECT_EQ(broken(), "stale-update");
 }
 
 // Forged adverts of a more frequent master, which the better node believes.
