@@ -151,9 +151,44 @@ def transfer(lab):
     return {"states": held, "transfer s": seconds, "MB/s before": alone, "MB/s meanwhile": during}
 
 
+def many_rules(config, node):
+    """Ten thousand rules that hold for nothing here, before those that do, and room for a large table."""
+    large_table.change(config, node)
+    config["rules"][:0] = [
+        {"action": "pass", "direction": "in", "interface": "lan", "proto": "tcp" if n % 2 else "udp",
+         "from": f"10.{64 + n // 6400}.{n // 25 % 256}.{n % 25 * 10}/31", "to": {"port": 1000 + n % 300}}
+        for n in range(10000)
+    ]
+
+
+def reload_under_load(lab):
+    """A ruleset of 10,000 rules is replaced under a large table, a paced download and 1000 datagrams a second."""
+    node = lab.fw1
+    if large_table.states_of(node) < large_table.CONNECTIONS:
+        large_table.fill(lab, node)
+    config = node.default_config()
+    many_rules(config, node)
+    config["rules"].insert(0, {"action": "pass", "direction": "in", "proto": "tcp", "to": {"port": int(time.monotonic()) % 60000 + 1}})
+    node.write_config(config)
+    with WebServer(lab, 800 * MEGABYTE, RATE, PORT) as server, Stream(lab, STREAM_PORT) as stream:
+        download = Download(lab, server)
+        download.wait_share(0.05)
+        began = time.monotonic()
+        node.ctl("reload")
+        until = time.monotonic()
+        stream.wait_more(500)
+        download.stop()
+        result = stream.result()
+    return {
+        "reload s": until - began, "lost packets": result["lost"], "silence s": stream.silence(began, until + AROUND),
+        "silence otherwise s": max(stream.silence(0, began), stream.silence(until + AROUND, float("inf"))),
+    }
+
+
 KINDS = {
     "kill": kill, "download": full_speed, "handover": hand_over, "return": node_returns, "kill-bfd": kill_under_stream,
     "cut-bfd": cut_under_stream, "download-strict": full_speed_if_it_can, "transfer": transfer,
+    "reload": reload_under_load,
 }
 WITH_BFD = {"kill-bfd", "cut-bfd"}
 
@@ -169,6 +204,7 @@ def with_strict_windows(config, _node):
 # What alters the configurations for a kind; the others have the lab's own.
 CHANGES = {
     "kill-bfd": with_bfd, "cut-bfd": with_bfd, "download-strict": with_strict_windows, "transfer": large_table.change,
+    "reload": many_rules,
 }
 
 
