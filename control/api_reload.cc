@@ -44,13 +44,13 @@ Json affected_json(const RuleNames& names, const AffectedStates& affected, const
   return {{"count", answer.count}, {"complete", answer.complete}, {"killed", killed}, {"states", std::move(states)}};
 }
 
-Answer result_answer(const Node& node, const ReloadResult& result) {
+}  // namespace
+
+Answer reload_answer(const Node& node, const ReloadResult& result) {
   return {
       result.ok ? 200 : kRefused,
       {{"ok", result.ok}, {"generation", node.snapshot().generation}, {"diagnostics", to_json(result.diagnostics)}}};
 }
-
-}  // namespace
 
 void answer_reload(Node& node, Words words, const Respond& reply) {
   const bool dry_run = take_flag(words, "dry-run"), kill = take_flag(words, "kill-affected");
@@ -65,7 +65,7 @@ void answer_reload(Node& node, Words words, const Respond& reply) {
                               "back"));
   const ReloadOrder order{kill, std::chrono::seconds(confirm)};
   ReloadResult result = dry_run ? node.rehearse_reload() : node.reload(EventLoop::now(), order);
-  Answer answer = result_answer(node, result);
+  Answer answer = reload_answer(node, result);
   answer.body["dry_run"] = dry_run;
   if (result.ok && confirm != 0) answer.body["confirm_within"] = confirm;
   if (result.changes) answer.body["changes"] = changes_json(*result.changes);
@@ -91,7 +91,7 @@ void answer_rollback(Node& node, Words words, const Respond& reply) {
   std::string problem;
   if (!take_number(words, "steps", History::kKept, steps, problem)) return reply(error_answer(400, problem));
   if (!words.empty()) return reply(error_answer(400, words[0].first + ": rollback knows steps"));
-  reply(result_answer(node, node.rollback(EventLoop::now(), steps)));
+  reply(reload_answer(node, node.rollback(EventLoop::now(), steps)));
 }
 
 Json show_history(const Node& node, Time now) {

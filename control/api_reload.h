@@ -18,6 +18,7 @@
 
 namespace twinwall {
 
+[[nodiscard]] Answer reload_answer(const Node& node, const ReloadResult& result);
 void answer_reload(Node& node, Words words, const Respond& reply);
 void answer_confirm(Node& node, const Respond& reply);
 void answer_rollback(Node& node, Words words, const Respond& reply);

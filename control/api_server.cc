@@ -14,6 +14,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "control/api_anchors.h"
 #include "control/api_explain.h"
 #include "control/api_reload.h"
 #include "control/api_tables.h"
@@ -26,7 +27,7 @@ namespace {
 
 constexpr size_t kThreads = 4;
 constexpr size_t kBodyMax = 64 * 1024;
-constexpr size_t kTableMax = 32 * 1024 * 1024;  // a body of table entries: about two million
+constexpr size_t kTableMax = 32 * 1024 * 1024;  // a body of table entries: about two million; or of rules
 constexpr size_t kDefaultLimit = 10000;
 constexpr size_t kMaxLimit = 100000;
 constexpr size_t kTableRows = 10'000'000;
@@ -267,6 +268,18 @@ void ApiServer::add_routes(Node& node) {
           reply({a.status, std::move(a.body)});
         }));
   });
+  server_->Get("/v1/anchor", [in_loop, &node](const Request& q, Response& r) {
+    put(r, in_loop(kAnswerPatience, [&node, w = words_of(q)](const Respond& reply) { answer_anchor(node, w, reply); }));
+  });
+  server_->Post("/v1/anchor/load", [in_loop, &node](const Request& q, Response& r) {
+    put(r, in_loop(kWalkPatience, [&node, w = words_of(q), text = q.body](const Respond& reply) {
+          answer_anchor_load(node, w, text, reply);
+        }));
+  });
+  server_->Post("/v1/anchor/flush", [in_loop, &node](const Request& q, Response& r) {
+    put(r, in_loop(kWalkPatience,
+                   [&node, w = words_of(q)](const Respond& reply) { answer_anchor_flush(node, w, reply); }));
+  });
   server_->Get("/v1/log", [&node](const Request& q, Response& r) { stream_log(node.logged(), q, r); });
   server_->Post("/v1/carp/demote", [in_loop, &node](const Request& q, Response& r) {
     put(r, in_loop(kAnswerPatience, [&node, w = words_of(q)](const Respond& reply) { demote(node, w, reply); }));
@@ -286,7 +299,8 @@ bool ApiServer::start(Node& node, std::string& error_text) {
   server_->set_address_family(AF_UNIX);
   server_->set_payload_max_length(kTableMax);
   server_->set_pre_routing_handler([](const httplib::Request& q, httplib::Response& r) {
-    if (q.path.starts_with("/v1/table/") || q.get_header_value<uint64_t>("Content-Length") <= kBodyMax)
+    if (q.path.starts_with("/v1/table/") || q.path == "/v1/anchor/load" ||
+        q.get_header_value<uint64_t>("Content-Length") <= kBodyMax)
       return httplib::Server::HandlerResponse::Unhandled;
     put(r, error_answer(413, "the body is too long"));
     return httplib::Server::HandlerResponse::Handled;

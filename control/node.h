@@ -53,6 +53,7 @@ struct ReloadOrder {
   bool compare = false;  // the result says what changes
   // Taken back after so long unless confirm() comes; 0: for good.
   std::chrono::seconds confirm{0};
+  bool keep_tables = false;  // what tables hold stays, whatever the file gives them
 };
 
 // How often each came to pass.
@@ -86,6 +87,10 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   void reload_prepared(std::function<void()> done);
   // What reload() would do, applying nothing.
   [[nodiscard]] ReloadResult rehearse_reload();
+  // Puts rules into an anchor, or with an empty text takes out what was put there; all else stays as it is in force.
+  // Reloads keep it, a restart does not.
+  ReloadResult load_anchor(Time now, config::LoadedAnchor anchor);
+  [[nodiscard]] const std::vector<config::LoadedAnchor>& loaded_anchors() const { return anchors_; }
   // The last reload, which waits for it, is for good. False: none waits.
   bool confirm();
   // Back to the configuration in force `steps` changes ago; an unconfirmed reload counts as one.
@@ -169,11 +174,13 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
     std::shared_ptr<const config::StoredCopy> stored;
   };
   [[nodiscard]] ReloadResult check_reload(config::LoadResult& loaded) const;
+  [[nodiscard]] std::optional<ReloadResult> waits_for_confirmation(Time now) const;
   [[nodiscard]] config::LoadResult load(const std::string& path) const;
   ReloadResult put_in_force(Time now, config::LoadResult&& loaded, const ReloadOrder& order, std::string_view by);
   [[nodiscard]] bool remember(const std::shared_ptr<const config::StoredCopy>& stored, std::string_view by,
                               size_t rules, std::string& error);
-  void apply_config(config::Config&& config, std::shared_ptr<const config::StoredCopy> stored);
+  void apply_config(config::Config&& config, std::shared_ptr<const config::StoredCopy> stored,
+                    bool keep_tables = false);
   ReloadResult take_back(std::string_view by);
   ReloadResult refuse(ReloadResult result);
   void apply(Time now, config::Config&& config, std::shared_ptr<Snapshot> snapshot);
@@ -211,6 +218,7 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   std::shared_ptr<const Snapshot> snapshot_;
   RuleRegistry registry_;
   KnownSignatures signatures_;
+  std::vector<config::LoadedAnchor> anchors_;  // loaded at run time
   std::thread preparation_;
   bool preparing_ = false, prepare_again_ = false;
   Neighbors neighbors_;

@@ -29,6 +29,7 @@ bool readable(const std::vector<config::Diagnostic>& diagnostics) {
 config::LoadResult Node::load(const std::string& path) const {
   config::LoadOptions options;
   options.keep = history_.has_value();
+  options.anchors = anchors_;
   options.withheld_key = [this](const std::string& of) {
     const auto settings = config::settings_of(config_);
     const auto it = settings.find(of);
@@ -109,19 +110,52 @@ ReloadResult Node::refuse(ReloadResult result) {
   return result;
 }
 
+std::optional<ReloadResult> Node::waits_for_confirmation(Time now) const {
+  if (!unconfirmed_) return std::nullopt;
+  const auto left = std::chrono::ceil<std::chrono::seconds>(unconfirmed_->until - now);
+  ReloadResult result;
+  result.diagnostics.push_back(whole_file(
+      options_.config_path, fmt::format("the last reload waits to be confirmed ({} s left): keep it with 'twinctl "
+                                        "confirm' or take it back with 'twinctl rollback' first",
+                                        left.count())));
+  return result;
+}
+
 ReloadResult Node::reload(Time now, const ReloadOrder& order) {
   now_ = now;
-  if (unconfirmed_) {
-    const auto left = std::chrono::ceil<std::chrono::seconds>(unconfirmed_->until - now);
-    ReloadResult result;
-    result.diagnostics.push_back(whole_file(
-        options_.config_path, fmt::format("the last reload waits to be confirmed ({} s left): keep it with 'twinctl "
-                                          "confirm' or take it back with 'twinctl rollback' first",
-                                          left.count())));
-    return refuse(std::move(result));
-  }
+  if (auto waits = waits_for_confirmation(now)) return refuse(std::move(*waits));
   ReloadResult result = put_in_force(now, load(options_.config_path), order, "reload");
   if (result.ok) ++reloads_.applied;
+  return result;
+}
+
+// The configuration is read anew with another anchor, so it must be the one in force: nobody who changes an anchor
+// shall bring half-written rules into force. What tables were given meanwhile is no difference.
+ReloadResult Node::load_anchor(Time now, config::LoadedAnchor anchor) {
+  now_ = now;
+  if (auto waits = waits_for_confirmation(now)) return refuse(std::move(*waits));
+  const config::LoadResult same = load(options_.config_path);
+  const bool readable_now = readable(same.diagnostics);
+  const auto changed = [](const config::Difference& d) {
+    return !d.rules.empty() || std::any_of(d.settings.begin(), d.settings.end(), [](const config::SettingChange& s) {
+      return !(s.key.starts_with("tables.") && s.key.ends_with(".entries"));
+    });
+  };
+  if (!readable_now || changed(config::compare(config_, same.config))) {
+    ReloadResult result;
+    result.diagnostics.push_back(whole_file(
+        options_.config_path, "the file is not what is in force: 'twinctl reload' it, or put it back, first"));
+    return refuse(std::move(result));
+  }
+  const std::string by = fmt::format("anchor {}", anchor.name);
+  std::vector<config::LoadedAnchor> before = anchors_;
+  std::erase_if(anchors_, [&](const config::LoadedAnchor& a) { return a.name == anchor.name; });
+  if (!anchor.text.empty()) anchors_.push_back(std::move(anchor));
+  ReloadResult result = put_in_force(now, load(options_.config_path), {.keep_tables = true}, by);
+  if (result.ok)
+    ++reloads_.applied;
+  else
+    anchors_ = std::move(before);
   return result;
 }
 
@@ -140,7 +174,7 @@ ReloadResult Node::put_in_force(Time now, config::LoadResult&& loaded, const Rel
   if (order.compare) result.changes = config::compare(config_, loaded.config);
   std::optional<Unconfirmed> before;
   if (order.confirm.count() != 0) before = Unconfirmed{{}, config_, stored_};
-  apply_config(std::move(loaded.config), std::move(loaded.stored));
+  apply_config(std::move(loaded.config), std::move(loaded.stored), order.keep_tables);
   if (before) {
     before->until = now_ + order.confirm;
     unconfirmed_ = std::move(before);
@@ -152,8 +186,8 @@ ReloadResult Node::put_in_force(Time now, config::LoadResult&& loaded, const Rel
   return result;
 }
 
-void Node::apply_config(config::Config&& config, std::shared_ptr<const config::StoredCopy> stored) {
-  (void)registry_.assign(config.rules);  // whether they fit was asked before
+void Node::apply_config(config::Config&& config, std::shared_ptr<const config::StoredCopy> stored, bool keep_tables) {
+  (void)registry_.assign(config.rules, keep_tables);  // whether they fit was asked before
   const std::vector<Mac> macs = dataplane_.macs();
   auto snapshot = make_snapshot(config, macs, dataplane_.route_factory());
   set_log_level(config.system.log_level);

@@ -49,12 +49,12 @@ void RuleRegistry::rehearse(Ruleset& rules) const {
   carry_tables(rules);
 }
 
-bool RuleRegistry::assign(Ruleset& rules) {
+bool RuleRegistry::assign(Ruleset& rules, bool keep_tables) {
   Sorted sorted = sort_out(rules);
   std::vector<RuleSlot> reusable = this->reusable();
   if (!has_room(rules, sorted.fresh.size(), reusable.size())) return false;
   assign_tags(rules, tags_, tag_names_);
-  carry_tables(rules);
+  carry_tables(rules, keep_tables);
   tables_.clear();
   for (const auto& table : rules.tables) tables_[table->name()] = table;
 
@@ -123,9 +123,10 @@ void RuleRegistry::assign_tags(Ruleset& rules, Tags& tags, std::vector<std::stri
   rules.tags = names;
 }
 
-void RuleRegistry::carry_tables(Ruleset& rules) const {
+void RuleRegistry::carry_tables(Ruleset& rules, bool whatever) const {
   for (const auto& table : rules.tables)
-    if (const auto before = tables_.find(table->name()); before != tables_.end()) table->take_over(*before->second);
+    if (const auto before = tables_.find(table->name()); before != tables_.end())
+      table->take_over(*before->second, whatever);
 }
 
 RuleTotals RuleRegistry::since_assigned(RuleSlot slot) const {

@@ -40,7 +40,8 @@ class RuleRegistry {
 
   // Gives every rule its slot and every tag its number. False when there are more than there is room for: nothing is
   // changed then.
-  [[nodiscard]] bool assign(Ruleset& rules);
+  // `keep_tables`: what tables hold stays, whatever the ruleset gives them.
+  [[nodiscard]] bool assign(Ruleset& rules, bool keep_tables = false);
   // Makes of `rules` what assign() would, but for the slots: tags with their numbers, tables with what they would take
   // over. The registry stays as it is.
   void rehearse(Ruleset& rules) const;
@@ -72,7 +73,7 @@ class RuleRegistry {
   using Tags = std::map<std::string, TagId>;
   // Names are never forgotten: a state may outlive many reloads.
   static void assign_tags(Ruleset& rules, Tags& tags, std::vector<std::string>& names);
-  void carry_tables(Ruleset& rules) const;
+  void carry_tables(Ruleset& rules, bool whatever = false) const;
   void keep_retired(Ruleset& rules);
 
   Totals totals_;

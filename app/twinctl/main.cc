@@ -6,6 +6,7 @@
 #include <exception>
 #include <map>
 
+#include "app/twinctl/anchor_command.h"
 #include "app/twinctl/import_command.h"
 #include "app/twinctl/offline.h"
 #include "app/twinctl/online.h"
@@ -25,6 +26,7 @@ struct Arguments {
   bool print = false, verbose = false, follow = false, coverage = false;
   ctl::ShowOptions show;
   ctl::TableOptions table;
+  ctl::AnchorOptions anchor;
   ctl::ReloadOptions reload;
   ctl::SimulateOptions simulate;
   unsigned steps = 1;
@@ -202,6 +204,22 @@ void add_table(CLI::App& app, Arguments& a, int& status) {
   });
 }
 
+void add_anchor(CLI::App& app, Arguments& a, int& status) {
+  CLI::App* command = app.add_subcommand("anchor", "The rules of an anchor, and others in their place, as pfctl -a");
+  command->add_option("NAME", a.anchor.name, "The anchor, such as tenants/a")->required();
+  command->add_option("VERB", a.anchor.verb, "load, show or flush")
+      ->required()
+      ->check(CLI::IsMember({"load", "show", "flush"}));
+  command->add_option("FILE", a.anchor.file, "Of load: {rules: […]}, with macros of its own; - is standard input");
+  command->add_flag("--json", a.anchor.json, "The daemon's answer as it is");
+  command->callback([&] {
+    if (a.anchor.verb == "load" && a.anchor.file.empty()) throw CLI::ValidationError("anchor load", "a file is needed");
+    if (a.anchor.verb != "load" && !a.anchor.file.empty())
+      throw CLI::ValidationError("anchor " + a.anchor.verb, "takes no file");
+    status = ctl::anchor(ctl::Client(a.socket), a.anchor);
+  });
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Controls and tests twinwall", "twinctl");
   app.set_version_flag("--version", TWINWALL_VERSION);
@@ -214,6 +232,7 @@ int run(int argc, char** argv) {
   add_show(app, a, status);
   add_commands(app, a, status);
   add_table(app, a, status);
+  add_anchor(app, a, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -111,16 +111,24 @@ int confirm(const Client& client) {
   return kOk;
 }
 
-int rollback(const Client& client, unsigned steps) {
-  const Response r = client.post("/v1/rollback", {{"steps", std::to_string(steps)}});
+int report_reload(const Response& r, bool json, const char* done) {
   if (!answered(r)) return failed(r);
+  const bool ok = r.body.value("ok", false);
+  if (json) {
+    fmt::print("{}\n", r.body.dump(2));
+    return ok ? kOk : kBadUsage;
+  }
   print_diagnostics(r.body);
-  if (r.body.value("ok", false)) {
-    fmt::print("rolled back\n");
+  if (ok) {
+    fmt::print("{}\n", done);
     return kOk;
   }
   fmt::print(stderr, "twinctl: nothing was changed\n");
   return kBadUsage;
+}
+
+int rollback(const Client& client, unsigned steps) {
+  return report_reload(client.post("/v1/rollback", {{"steps", std::to_string(steps)}}), false, "rolled back");
 }
 
 }  // namespace twinwall::ctl

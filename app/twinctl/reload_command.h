@@ -20,6 +20,9 @@ struct ReloadOptions {
 // Back to what was in force so many changes ago.
 [[nodiscard]] int rollback(const Client& client, unsigned steps);
 
+// Of an answer that is a reload's: its problems, and `done` when it was done.
+[[nodiscard]] int report_reload(const Response& r, bool json, const char* done);
+
 // What a dry run or a reload tells of changes and states; empty when it tells nothing.
 [[nodiscard]] std::string changes_text(const Json& answer);
 

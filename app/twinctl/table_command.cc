@@ -2,27 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
-#include <iostream>
-#include <iterator>
-
 #include "app/twinctl/offline.h"
+#include "app/twinctl/read_text.h"
 
 namespace twinwall::ctl {
 
 namespace {
-
-bool read_into(const std::string& path, std::string& out) {
-  if (path == "-") {
-    out.append(std::istreambuf_iterator<char>(std::cin), {});
-    return true;
-  }
-  std::ifstream file(path);
-  if (!file) return false;
-  out.append(std::istreambuf_iterator<char>(file), {});
-  if (!out.empty() && out.back() != '\n') out += '\n';
-  return !file.bad();
-}
 
 int table_failed(const Response& r) {
   fmt::print(stderr, "twinctl: {}\n", r.error);
@@ -61,7 +46,10 @@ int table(const Client& client, const TableOptions& o) {
   std::string lines;
   for (const std::string& e : o.entries) lines += e + "\n";
   for (const std::string& file : o.files) {
-    if (read_into(file, lines)) continue;
+    if (read_text(file, lines)) {
+      if (!lines.empty() && lines.back() != '\n') lines += '\n';
+      continue;
+    }
     fmt::print(stderr, "twinctl: cannot read '{}'\n", file);
     return kBadUsage;
   }

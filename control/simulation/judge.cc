@@ -135,6 +135,12 @@ void Judge::turned(MachineId m) {
         seen.lives != now.lives)
       disturbed_ = changed_values_ = world_.now();
     if (seen.role_changes != now.role_changes) ++counters_.role_changes;
+    // Master for a moment: its advert has restarted the others' timers.
+    if (seen.lives == now.lives && now.role_changes > seen.role_changes + 1)
+      for (Group& g : groups_) {
+        check(g);
+        if (g.no_master_since != kNever) g.no_master_since = world_.now();
+      }
     sync_disturbed_ = world_.now();
     sampled_ = kNever;
     ++version_;

@@ -1,7 +1,9 @@
 // Anchors: rulesets of their own that rules call (pf.conf(5) "ANCHORS").
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
 
+#include "lib/config/document.h"
 #include "lib/config/keys.h"
 #include "lib/config/rule_parts.h"
 #include "lib/config/sections.h"
@@ -88,6 +90,38 @@ void read_anchors(Context& c, const Node& node, const RuleDefaults& defaults) {
     AnchorReading r;
     read_mapping(c, node.items[i], "an anchor", kAnchorBodyKeys, r);
     if (define_anchor(c, key, key.text) && r.rules != nullptr) read_rule_list(c, *r.rules, defaults, key.text);
+  }
+}
+
+void put_loaded_anchors(Context& c, Node& root) {
+  for (const LoadedAnchor& loaded : c.options->anchors) {
+    const std::string directory = std::filesystem::path(loaded.file).parent_path().string();
+    Node body = read_document(c, loaded.text, loaded.file, directory);
+    if (body.is_null() && !body.broken && c.errors() != 0) return;  // reported
+    if (!body.is_mapping()) {
+      c.error(body, fmt::format("anchor '{}' needs a mapping with 'rules', as below 'anchors'", loaded.name));
+      return;
+    }
+    substitute_macros(c, body);
+    for (size_t i = 0; i < body.keys.size(); ++i) {
+      if (body.keys[i].text != "define") continue;
+      body.keys.erase(body.keys.begin() + static_cast<long>(i));
+      body.items.erase(body.items.begin() + static_cast<long>(i));
+      break;
+    }
+    const auto entry = [&](Node& mapping, const std::string& name) -> Node& {
+      mapping.kind = Node::Kind::mapping;
+      if (Node* known = mapping.find(name)) return *known;
+      Node key;
+      key.kind = Node::Kind::scalar;
+      key.text = name;
+      key.stand_at(body);
+      mapping.keys.push_back(std::move(key));
+      return mapping.items.emplace_back();
+    };
+    Node& anchors = entry(root, "anchors");
+    if (!anchors.is_mapping() && !anchors.is_null()) return;  // reported when it is read
+    entry(anchors, loaded.name) = std::move(body);
   }
 }
 

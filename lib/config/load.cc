@@ -41,6 +41,7 @@ constexpr Key<Sections> kSectionKeys[] = {
 };
 
 void read_all(Context& c, Node& root) {
+  put_loaded_anchors(c, root);
   substitute_macros(c, root);
   Sections s;
   read_mapping(c, root, "the configuration", kSectionKeys, s);

@@ -31,6 +31,7 @@ class Linker {
   bool append(const std::string& path, uint32_t around, size_t depth) {
     const auto found = c_.anchors.find(path);
     if (found == c_.anchors.end()) return true;
+    std::vector<uint32_t>* const positions = first_call(path);
     for (Rule& rule : found->second) {
       if (out_.size() >= kMaxLinkedRules) return false;
       const auto at = static_cast<uint32_t>(out_.size());
@@ -38,12 +39,19 @@ class Linker {
       out_.push_back(rule);
       out_[at].position = at;
       out_[at].anchor = around;
+      if (positions != nullptr) positions->push_back(at);
       if (rule.action != Action::anchor) continue;
       // One level more than evaluation enters, so that what is too deep is found there.
       if (depth <= kMaxAnchorDepth && !append_called(rule.anchor_path, at, depth + 1)) return false;
       out_[at].anchor_end = static_cast<uint32_t>(out_.size());
     }
     return true;
+  }
+
+  // Where to note the places of the anchor's rules; null when they were noted, or when it has no name.
+  std::vector<uint32_t>* first_call(const std::string& path) {
+    const auto it = c_.config.anchors.find(path);
+    return it != c_.config.anchors.end() && noted_.insert(path).second ? &it->second : nullptr;
   }
 
   bool append_called(const std::string& path, uint32_t at, size_t depth) {
@@ -58,6 +66,7 @@ class Linker {
 
   Context& c_;
   std::vector<Rule>& out_;
+  std::set<std::string> noted_;
 };
 
 // Equal rules are told apart by how many came before, so that every identity is one rule's.
@@ -76,6 +85,8 @@ void make_identities_unique(std::vector<Rule>& rules) {
 
 void link_rules(Context& c) {
   c.config.rules.rules.clear();
+  for (const auto& [path, rules] : c.anchors)
+    if (!path.empty() && path[0] != '_' && path.find("/_") == std::string::npos) c.config.anchors[path];
   Linker(c, c.config.rules.rules).run();
   make_identities_unique(c.config.rules.rules);
   for (Rule& r : c.config.rules.rules)

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -198,6 +199,9 @@ struct Config {
   Options options;
   inspect::Inspection inspection;
   Ruleset rules;  // expanded, numbered, with identities; slots are given later by the rule registry
+  // Of each anchor with a name: positions of its own rules where it is called first. None: no rule calls it, or it is
+  // empty.
+  std::map<std::string, std::vector<uint32_t>> anchors;
 
   [[nodiscard]] const Interface& interface(InterfaceId id) const { return interfaces[id - 1u]; }
   [[nodiscard]] const Interface* find_interface(std::string_view name) const {
@@ -207,9 +211,17 @@ struct Config {
   }
 };
 
+// A file that takes the place of an anchor's rules: {rules: […]}, with macros of its own.
+struct LoadedAnchor {
+  std::string name;  // tenants/a
+  std::string file;  // where it was, for messages
+  std::string text;
+};
+
 // Beside the files themselves, what a load goes by.
 struct LoadOptions {
-  bool keep = false;  // LoadResult::stored is wanted
+  std::vector<LoadedAnchor> anchors;  // what was put into anchors since; those that the file does not know are made
+  bool keep = false;                  // LoadResult::stored is wanted
   // What `key: {withheld: true}` stands for, as in stored copies; `of` is the setting's key as in settings.h, such as
   // "carp.groups.wan/1.key". Empty: not known.
   std::function<std::vector<uint8_t>(const std::string& of)> withheld_key;

@@ -26,6 +26,8 @@ void check_signatures(Context& c, const Node& signatures);  // behind the rules
 // Once the options are known: the tables' entries together.
 void check_table_entries(Context& c, const Node& tables);
 void read_anchors(Context& c, const Node& node, const RuleDefaults& defaults);
+// Before anything is read: what was loaded into anchors stands below 'anchors', as if the file said so.
+void put_loaded_anchors(Context& c, Node& root);
 void read_rules(Context& c, const Node& node, const RuleDefaults& defaults);
 // Once the anchors and rules are read: every anchor that is called exists.
 void check_anchor_calls(Context& c);

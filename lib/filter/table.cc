@@ -117,8 +117,8 @@ void Table::seal(bool dynamic) {
   building_.clear();
 }
 
-void Table::take_over(const Table& other) {
-  if (addressed || in_pool) return;
+void Table::take_over(const Table& other, bool whatever) {
+  if ((addressed && !whatever) || in_pool) return;
   const std::shared_ptr<const TableContent>& from = other.content();
   const bool as_it_is = from->hosts() != nullptr || current_->hosts() == nullptr;
   set(as_it_is ? from : std::make_shared<const TableContent>(from->entries(), current_->hosts()));

@@ -111,8 +111,8 @@ class Table {
     return old;
   }
   // A table of the previous ruleset with the same name: what it held lives on in this one where that was declared
-  // without addresses (pf.conf(5)).
-  void take_over(const Table& other);
+  // without addresses (pf.conf(5)); with `whatever` also where it has some.
+  void take_over(const Table& other, bool whatever = false);
 
   [[nodiscard]] const std::string& name() const { return name_; }
   // Before seal(): those given so far.

@@ -83,6 +83,47 @@ class Reload(harness.LabCase):
             done = run([os.path.join(os.path.dirname(harness.twinwalld()), "twinctl"), "check", path], check=False)
             self.assertEqual(done.returncode, status, done.stdout + done.stderr)
 
+    def test_anchor_is_loaded_at_run_time(self):
+        config = self.fw1.default_config()
+        config["tables"] = {"guests": {"addresses": ["203.0.113.1"]}}
+        config["anchors"] = {"tenants/a": {"rules": []}}
+        config["rules"].append({"action": "anchor", "name": "tenants/*"})
+        self.fw1.write_config(config)
+        self.assertEqual(self.fw1.reload()[0], 200)
+        path = os.path.join(self.lab.directory, "tenant.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("define: {web: 8080}\nrules: [{action: block, quick: true, proto: tcp, to: {port: $web}, label: tenant}]\n")
+        self.fw1.ctl("table", "guests", "add", "203.0.113.2")
+        with Stream(self.lab) as stream:
+            self.fw1.ctl("anchor", "tenants/a", "load", path)
+            stream.wait_more(300)
+            result = stream.result()
+        self.assertEqual(result["lost"], 0, result)
+        self.assertIn("tenant", self.labels())
+        self.assertIn("port = 8080", self.fw1.ctl("anchor", "tenants/a", "show").stdout)
+        guests = self.fw1.ctl("table", "guests", "show").stdout.split()
+        self.assertEqual(guests, ["203.0.113.1", "203.0.113.2"], "tables stay as they are")
+        self.assertEqual(self.fw1.reload()[0], 200)
+        self.assertIn("tenant", self.labels(), "a reload keeps it")
+        # Its own problems are named, and nothing changes.
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("rules:\n  - {acton: pass}\n")
+        refused = self.fw1.ctl("anchor", "tenants/a", "load", path, check=False)
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn(f"{path}:2:", refused.stderr)
+        self.assertIn("tenant", self.labels())
+        # What is not in force does not come into force by the way.
+        config["rules"].append({"action": "pass", "proto": "udp", "label": "half-written"})
+        self.fw1.write_config(config)
+        refused = self.fw1.ctl("anchor", "tenants/a", "flush", check=False)
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("is not what is in force", refused.stderr)
+        self.assertNotIn("half-written", self.labels())
+        self.assertEqual(self.fw1.reload()[0], 200)
+        self.fw1.ctl("anchor", "tenants/a", "flush")
+        self.assertNotIn("tenant", self.labels())
+        self.assertEqual(self.fw1.ctl("anchor", "tenants/a", "flush", check=False).returncode, 2)
+
 
 if __name__ == "__main__":
     harness.main()

@@ -140,6 +140,44 @@ rules: [{action: anchor, name: a}, {action: anchor, name: a}]
   EXPECT_EQ(c.rules.rules[1].runtime, c.rules.rules[3].runtime);
 }
 
+LoadResult with_anchor(const std::string& text, const std::string& name, const std::string& body) {
+  LoadOptions options;
+  options.anchors = {{name, "tenant.yaml", body}};
+  return load_text(kInterfaces + text, "test.yaml", "", options);
+}
+
+TEST(Anchors, AreReplacedByWhatIsLoaded) {
+  const std::string text =
+      "define: {port: 80}\n"
+      "anchors: {t/a: {rules: [{action: pass, proto: tcp, to: {port: $port}}]}}\n"
+      "rules: [{action: block}, {action: anchor, name: \"t/*\"}]\n";
+  LoadResult r =
+      with_anchor(text, "t/a", "define: {port: 25}\nrules: [{action: pass, proto: tcp, to: {port: $port}}]\n");
+  EXPECT_EQ(to_string(r.diagnostics), "");
+  ASSERT_EQ(r.config.rules.rules.size(), 3u);
+  EXPECT_EQ(print_rule(r.config.rules.rules[2]), "pass proto tcp from any to any port = 25 flags S/SA keep state");
+  EXPECT_EQ(r.config.anchors.at("t/a"), std::vector<uint32_t>{2});
+  // One that the file does not know is called, too.
+  r = with_anchor(text, "t/b", "rules: [{action: pass, proto: udp}]\n");
+  EXPECT_EQ(to_string(r.diagnostics), "");
+  EXPECT_EQ(r.config.rules.rules.size(), 4u);
+  EXPECT_EQ(r.config.anchors.at("t/b"), std::vector<uint32_t>{3});
+  // Without any anchors, and called by nobody.
+  r = with_anchor("rules: [{action: block}]\n", "x", "rules: [{action: pass}]\n");
+  EXPECT_EQ(to_string(r.diagnostics), "");
+  EXPECT_TRUE(r.config.anchors.at("x").empty());
+}
+
+TEST(Anchors, ProblemsOfWhatIsLoadedNameItsFile) {
+  const std::string text = "rules: [{action: anchor, name: a}]\n";
+  EXPECT_EQ(to_string(with_anchor(text, "a", "rules:\n  - {acton: pass}\n").diagnostics).substr(0, 17),
+            "tenant.yaml:2:5: ");
+  EXPECT_NE(to_string(with_anchor(text, "a", "- 1\n").diagnostics).find("tenant.yaml:1:1: "), std::string::npos);
+  EXPECT_NE(to_string(with_anchor(text, "a", "rules: [\n").diagnostics).find("tenant.yaml:"), std::string::npos);
+  EXPECT_NE(to_string(with_anchor(text, "a/../b", "rules: []\n").diagnostics).find("cannot name an anchor"),
+            std::string::npos);
+}
+
 TEST(Anchors, ThatMultiplyAreRefused) {
   EXPECT_NE(section_problems("anchors: {a: {rules: [{action: anchor, name: /a}, {action: anchor, name: /a}]}}\n"
                              "rules: [{action: anchor, name: a}]\n")
