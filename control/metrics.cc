@@ -1,18 +1,11 @@
 #include "control/metrics.h"
 
 #include <fmt/format.h>
-#include <httplib.h>
-#include <prometheus/text_serializer.h>
-#include <spdlog/spdlog.h>
 
-#include <cerrno>
-#include <charconv>
-#include <cstring>
 #include <map>
-#include <sstream>
 
-#include "control/loop_call.h"
 #include "control/show.h"
+#include "control/totals.h"
 #include "lib/engine/reasons.h"
 #include "lib/filter/print_ruleset.h"
 
@@ -23,8 +16,6 @@ using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
-
-constexpr std::chrono::milliseconds kScrapePatience{5000};
 
 // Builds the families in the order of their first mention.
 class Families {
@@ -63,12 +54,18 @@ void add_node(Families& f, const Node& node, Time now) {
   f.counter("reloads_total", "Reloads by result.")
       .add({{"result", "ok"}}, node.reloads().applied)
       .add({{"result", "refused"}}, node.reloads().refused);
+  f.gauge("reload_last_successful", "Whether the last reload was taken; 1 before the first.")
+      .add({}, node.reloads().last_refused ? 0.0 : 1.0);
   f.counter("reload_confirmations_total", "Reloads that waited to be confirmed, and were.")
       .add({}, node.reloads().confirmed);
   f.counter("rollbacks_total", "Ways back to an earlier configuration, by who took them.")
       .add({{"by", "operator"}}, node.reloads().rolled_back)
       .add({{"by", "expiry"}}, node.reloads().expired);
   f.gauge("reload_unconfirmed", "Whether a reload waits to be confirmed.").add({}, node.unconfirmed(now) ? 1.0 : 0.0);
+  f.gauge("ready", "Whether this node could be master: it has its peer's states, its links and its gateways.")
+      .add({}, node.not_ready().empty() ? 1.0 : 0.0);
+  f.gauge("maintenance", "Whether the operator has handed over to the peer for maintenance.")
+      .add({}, node.in_maintenance() ? 1.0 : 0.0);
 }
 
 void add_ports(Families& f, const Node& node) {
@@ -100,6 +97,28 @@ void add_ports(Families& f, const Node& node) {
   });
 }
 
+// What PF counts by interface: what the filter let through and what it did not.
+void add_hooks(Families& f, const Node& node) {
+  const auto& interfaces = node.config().interfaces;
+  const Totals totals = add_up(node.dataplane(), node.workers(), interfaces.size());
+  const auto each = [&](const char* name, const char* help, uint64_t Totals::Pair::*value) {
+    f.counter(name, help);
+    for (size_t id = 1; id <= interfaces.size(); ++id)
+      for (const int d : {0, 1})
+        for (const int v6 : {0, 1})
+          for (const int blocked : {0, 1})
+            f.add({{"interface", interfaces[id - 1].name},
+                   {"direction", d == 0 ? "in" : "out"},
+                   {"family", v6 != 0 ? "inet6" : "inet"},
+                   {"fate", blocked != 0 ? "block" : "pass"}},
+                  totals.interfaces[id].hook[d][v6][blocked].*value);
+  };
+  each("interface_packets_total", "Packets that the filter saw on an interface, by what became of them.",
+       &Totals::Pair::packets);
+  each("interface_bytes_total", "Bytes that the filter saw on an interface, by what became of them.",
+       &Totals::Pair::bytes);
+}
+
 void add_rules(Families& f, const Node& node) {
   struct Row {
     Labels labels;
@@ -117,6 +136,7 @@ void add_rules(Families& f, const Node& node) {
     l.push_back({"direction", direction});
     return l;
   };
+  f.gauge("rules", "Rules in force, those of anchors included.").add({}, uint64_t{node.snapshot().rules.rules.size()});
   f.gauge("classifier_bytes", "Memory of the compiled rules; 0: they are tried one by one.")
       .add({}, uint64_t{node.snapshot().classifier != nullptr ? node.snapshot().classifier->bytes() : 0});
   f.counter("rule_evaluations_total", "How often a rule was looked at: those that cannot match are not.");
@@ -210,6 +230,10 @@ void add_engine(Families& f, const Node& node) {
 }
 
 void add_workers(Families& f, const Node& node) {
+  if (const BufferStatus buffers = node.dataplane().buffers(); buffers.all != 0) {
+    f.gauge("frame_buffers", "Buffers for frames, of all ports and workers.").add({}, uint64_t{buffers.all});
+    f.gauge("frame_buffers_free", "Of them: those that hold no frame.").add({}, uint64_t{buffers.free});
+  }
   const auto workers = node.dataplane().workers();
   const auto each = [&](const char* name, const char* help, uint64_t WorkerStatus::*value) {
     f.counter(name, help);
@@ -316,6 +340,8 @@ void add_twins(Families& f, const SyncStatus& s, const std::vector<IpAddress>& p
             [](const Peer& p) { return p.differing_slices; });
   each_peer("pfsync_unconfirmed_seconds", "Age of the oldest change that the peer has not confirmed.",
             [](const Peer& p) { return std::chrono::duration<double>(p.oldest).count(); });
+  each_peer("pfsync_in_flight_frames", "Frames to a twinwall peer that it has not confirmed.",
+            [](const Peer& p) { return p.in_flight; });
   f.gauge("pfsync_told_states", "States that peers should know.").add({}, static_cast<double>(s.states_told));
   f.counter("pfsync_frames_lost_total", "Frames to a twinwall peer that were lost.");
   for (size_t i = 0; i < s.peers.size(); ++i)
@@ -346,6 +372,7 @@ void add_pfsync(Families& f, const Node& node) {
       .add({{"reason", "deltas_lost"}}, s.deltas_lost)
       .add({{"reason", "commands_lost"}}, s.commands_lost);
   each_sync_refusal(s, [&](const char* reason, uint64_t n) { f.add({{"reason", reason}}, n); });
+  f.gauge("pfsync_waiting_commands", "What came from peers and waits for a worker.").add({}, s.commands_waiting);
   f.counter("pfsync_sessions_total", "Sessions begun by peers that have the key.").add({}, s.sessions);
   f.gauge("pfsync_bulk", "Transfer from the peer: 0 none, 1 requested, 2 receiving, 3 complete, 4 failed.")
       .add({}, static_cast<double>(s.bulk));
@@ -361,6 +388,9 @@ void add_pfsync(Families& f, const Node& node) {
     for (unsigned w = 0; w < node.workers(); ++w) total += (node.dataplane().counters(w).*c).get();
     f.counter(name, help).add({}, total);
   };
+  each("pfsync_queue_overflows_total", "Changes that had to wait because the queue to the sync engine was full.",
+       &EngineCounters::sync_overflow);
+  each("pfsync_deletes_lost_total", "Ends of states that could not be told.", &EngineCounters::deletes_lost);
   each("pfsync_imported_total", "States taken from the peer.", &EngineCounters::imported);
   each("pfsync_unbound_total", "Of them: those of no rule here, which belong to the default rule.",
        &EngineCounters::imported_unbound);
@@ -400,22 +430,13 @@ void add_neighbors(Families& f, const Node& node) {
   f.counter("address_conflicts_total", "Claims of other stations to addresses of this node.").add({}, c.conflicts);
 }
 
-bool split_listen(const std::string& listen, std::string& host, int& port) {
-  const size_t colon = listen.rfind(':');
-  if (colon == std::string::npos) return false;
-  host = listen.substr(0, colon);
-  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
-  const char* end = listen.data() + listen.size();
-  const auto [stop, fault] = std::from_chars(listen.data() + colon + 1, end, port);
-  return fault == std::errc{} && stop == end && port >= 0 && port <= 65535;
-}
-
 }  // namespace
 
 std::vector<MetricFamily> collect_metrics(const Node& node, Time now) {
   Families f;
   add_node(f, node, now);
   add_ports(f, node);
+  add_hooks(f, node);
   add_engine(f, node);
   add_rules(f, node);
   add_workers(f, node);
@@ -424,64 +445,6 @@ std::vector<MetricFamily> collect_metrics(const Node& node, Time now) {
   add_pfsync(f, node);
   add_neighbors(f, node);
   return f.take();
-}
-
-std::vector<MetricFamily> NodeMetrics::Collect() const {
-  using Result = std::vector<MetricFamily>;
-  auto got = call_in_loop<Result>(
-      loop_, stopping_, kScrapePatience,
-      [node = &node_](const std::function<void(Result)>& reply) { reply(collect_metrics(*node, EventLoop::now())); });
-  return got ? std::move(*got) : Result{};
-}
-
-MetricsServer::MetricsServer(EventLoop& loop, const Node& node) : metrics_(loop, node, stopping_) {}
-
-MetricsServer::~MetricsServer() { stop(); }
-
-bool MetricsServer::start(const std::string& listen, std::string& error) {
-  std::string host;
-  int wanted = 0;
-  if (!split_listen(listen, host, wanted)) {
-    error = listen + ": not an address and a port";
-    return false;
-  }
-  server_ = std::make_unique<httplib::Server>();
-  server_->set_payload_max_length(1024);
-  server_->set_keep_alive_timeout(1);
-  server_->set_read_timeout(5);
-  server_->new_task_queue = [] { return new httplib::ThreadPool(2); };  // the server deletes it
-  server_->Get("/metrics", [this](const httplib::Request&, httplib::Response& r) {
-    const auto families = metrics_.Collect();
-    if (families.empty()) {
-      r.status = 503;
-      return;
-    }
-    std::ostringstream out;
-    prometheus::TextSerializer{}.Serialize(out, families);
-    r.set_content(out.str(), "text/plain; version=0.0.4; charset=utf-8");
-  });
-  port_ = wanted;
-  const bool bound = wanted == 0 ? (port_ = server_->bind_to_any_port(host)) > 0 : server_->bind_to_port(host, wanted);
-  if (!bound) {
-    error = listen + ": " + std::strerror(errno);
-    server_.reset();
-    return false;
-  }
-  thread_ = std::thread([this] {
-    if (!server_->listen_after_bind()) spdlog::error("metrics: the socket failed, no more requests are taken");
-    ended_ = true;
-  });
-  return true;
-}
-
-void MetricsServer::stop() {
-  stopping_ = true;
-  if (server_ == nullptr) return;
-  // stop() before the thread has begun to listen would be forgotten.
-  while (thread_.joinable() && !ended_ && !server_->is_running()) std::this_thread::yield();
-  server_->stop();
-  if (thread_.joinable()) thread_.join();
-  server_.reset();
 }
 
 }  // namespace twinwall

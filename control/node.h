@@ -60,6 +60,7 @@ struct ReloadOrder {
 struct ReloadCounts {
   uint64_t applied = 0, refused = 0;
   uint64_t confirmed = 0, rolled_back = 0, expired = 0;
+  bool last_refused = false;  // and nothing came into force since
 };
 
 struct ReloadResult {

@@ -106,6 +106,7 @@ ReloadResult Node::refuse(ReloadResult result) {
     spdlog::log(d.severity == config::Severity::error ? spdlog::level::err : spdlog::level::warn, "{}",
                 config::to_string(d));
   ++reloads_.refused;
+  reloads_.last_refused = true;
   spdlog::error("reload: refused, the running configuration stays");
   return result;
 }
@@ -125,7 +126,10 @@ ReloadResult Node::reload(Time now, const ReloadOrder& order) {
   now_ = now;
   if (auto waits = waits_for_confirmation(now)) return refuse(std::move(*waits));
   ReloadResult result = put_in_force(now, load(options_.config_path), order, "reload");
-  if (result.ok) ++reloads_.applied;
+  if (result.ok) {
+    ++reloads_.applied;
+    reloads_.last_refused = false;
+  }
   return result;
 }
 
@@ -244,6 +248,7 @@ ReloadResult Node::rollback(Time now, size_t steps) {
   if (!result.ok) return result;
   unconfirmed_.reset();
   ++reloads_.rolled_back;
+  reloads_.last_refused = false;
   return result;
 }
 

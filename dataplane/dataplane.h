@@ -71,6 +71,11 @@ struct WorkerStatus {
   uint64_t handed_off = 0, taken_over = 0;  // packets given to, got from other workers
 };
 
+// Buffers that frames lie in, of all ports and workers together.
+struct BufferStatus {
+  uint32_t all = 0, free = 0;
+};
+
 class Dataplane {
  public:
   virtual ~Dataplane() = default;
@@ -80,6 +85,7 @@ class Dataplane {
   [[nodiscard]] virtual std::vector<PortStatus> ports() const = 0;
   [[nodiscard]] virtual bool link_up(InterfaceId interface) const = 0;
   [[nodiscard]] virtual std::vector<WorkerStatus> workers() const = 0;
+  [[nodiscard]] virtual BufferStatus buffers() const { return {}; }  // all 0: there are none
   [[nodiscard]] virtual const EngineCounters& counters(unsigned worker) const = 0;
   [[nodiscard]] virtual uint64_t states() const = 0;  // current, all workers
   [[nodiscard]] virtual uint64_t state_searches() const = 0;

@@ -293,6 +293,8 @@ std::vector<WorkerStatus> RunningDataplane::workers() const {
   return all;
 }
 
+BufferStatus RunningDataplane::buffers() const { return {plan_.buffers, rte_mempool_avail_count(shared_->pool)}; }
+
 const EngineCounters& RunningDataplane::counters(unsigned worker) const { return shared_->workers[worker]->counters(); }
 
 uint64_t RunningDataplane::sum(Counter StateTableCounters::*counter) const {

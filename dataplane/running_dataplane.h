@@ -33,6 +33,7 @@ class RunningDataplane final : public Dataplane {
   [[nodiscard]] std::vector<PortStatus> ports() const override;
   [[nodiscard]] bool link_up(InterfaceId interface) const override;
   [[nodiscard]] std::vector<WorkerStatus> workers() const override;
+  [[nodiscard]] BufferStatus buffers() const override;
   [[nodiscard]] const EngineCounters& counters(unsigned worker) const override;
   [[nodiscard]] uint64_t states() const override { return table_->states(); }
   [[nodiscard]] SourceTable* sources() const override { return sources_.get(); }

@@ -17,7 +17,7 @@
 #include "control/api_server.h"
 #include "control/event_loop.h"
 #include "control/logging.h"
-#include "control/metrics.h"
+#include "control/metrics_server.h"
 #include "control/node.h"
 #include "dataplane/dataplane.h"
 #include "lib/config/load.h"

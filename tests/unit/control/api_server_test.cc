@@ -9,7 +9,7 @@
 #include <fstream>
 #include <future>
 
-#include "control/metrics.h"
+#include "control/metrics_server.h"
 #include "control/show.h"
 #include "fake_dataplane.h"
 #include "sample_config.h"

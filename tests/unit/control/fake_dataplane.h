@@ -60,6 +60,7 @@ class FakeDataplane final : public Dataplane {
   }
   bool link_up(InterfaceId id) const override { return links_[id - 1u]; }
   std::vector<WorkerStatus> workers() const override { return std::vector<WorkerStatus>(counters_.size()); }
+  BufferStatus buffers() const override { return {1024, 1000}; }
   const EngineCounters& counters(unsigned worker) const override { return counters_[worker]; }
   EngineCounters& counters(unsigned worker) { return counters_[worker]; }
   uint64_t states() const override {

@@ -20,6 +20,7 @@ using test::replaced;
 using test::sample_text;
 
 constexpr InterfaceId kWanId = 1;
+constexpr InterfaceId kLanId = 2;
 constexpr InterfaceId kSync = 3;
 
 // A whole node on a virtual clock; its tasks are polled by hand.
@@ -573,9 +574,10 @@ TEST_F(NodePair, EveryViewIsThereAndNoneShowsTheKey) {
 TEST_F(NodePair, MetricsAreNamedByTheRulesAndFollowTheCounters) {
   pair();
   one->plane.counters(0).drops[static_cast<size_t>(DropReason::match)].add(3);
+  one->plane.counters(0).interfaces[kLanId].hook[0][1][1].packets.add(7);
   const auto families = collect_metrics(*one->node, now);
   std::set<std::string> names;
-  double dropped = 0, role = -1;
+  double dropped = 0, role = -1, ready = -1, buffers = -1, blocked = -1;
   for (const auto& f : families) {
     EXPECT_TRUE(names.insert(f.name).second) << f.name << " twice";
     EXPECT_EQ(f.name.rfind("twinwall_", 0), 0u);
@@ -586,10 +588,35 @@ TEST_F(NodePair, MetricsAreNamedByTheRulesAndFollowTheCounters) {
     for (const auto& m : f.metric) {
       if (f.name == "twinwall_dropped_packets_total" && m.label[0].value == "match") dropped = m.counter.value;
       if (f.name == "twinwall_carp_role") role = m.gauge.value;
+      if (f.name == "twinwall_ready") ready = m.gauge.value;
+      if (f.name == "twinwall_frame_buffers_free") buffers = m.gauge.value;
+      if (f.name == "twinwall_interface_packets_total" && m.label[0].value == "lan" && m.label[1].value == "in" &&
+          m.label[2].value == "inet6" && m.label[3].value == "block")
+        blocked = m.counter.value;
     }
   }
   EXPECT_EQ(dropped, 3);
   EXPECT_EQ(role, 2);
+  EXPECT_EQ(ready, 1);
+  EXPECT_EQ(buffers, 1000);
+  EXPECT_EQ(blocked, 7);
+}
+
+TEST_F(NodePair, TheMetricsSayThatTheLastReloadWasRefused) {
+  pair();
+  const auto last = [this] {
+    for (const auto& f : collect_metrics(*one->node, now))
+      if (f.name == "twinwall_reload_last_successful") return f.metric.at(0).gauge.value;
+    return -1.0;
+  };
+  EXPECT_EQ(last(), 1);
+  const std::string good = one->text;
+  one->text = "nonsense\n";
+  EXPECT_FALSE(one->node->reload(now).ok);
+  EXPECT_EQ(last(), 0);
+  one->text = good;
+  EXPECT_TRUE(one->node->reload(now).ok);
+  EXPECT_EQ(last(), 1);
 }
 
 }  // namespace
