@@ -18,7 +18,9 @@ namespace twinwall::ctl {
 namespace fs = std::filesystem;
 
 int check(const std::string& file, bool print) {
-  const config::LoadResult loaded = config::load_file(file);
+  config::LoadOptions options;
+  options.advise = true;
+  const config::LoadResult loaded = config::load_file(file, options);
   fmt::print(stderr, "{}", config::to_string(loaded.diagnostics));
   if (!loaded.ok()) return kBadUsage;
   if (print) fmt::print("{}", print_ruleset(loaded.config.rules, true));

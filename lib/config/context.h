@@ -54,7 +54,9 @@ class Context {
 
   // The rules of each anchor by absolute path, "" the main ruleset; joined by link_rules().
   std::map<std::string, std::vector<Rule>> anchors;
-  size_t rules = 0;  // in all anchors
+  size_t rules = 0;                                            // in all anchors
+  std::map<std::string, std::vector<const Node*>> rule_nodes;  // where each of them stands
+  std::vector<const Node*> linked_nodes;                       // the same for config.rules.rules
 
   unsigned unnamed_anchors = 0;
   // Where anchors are called by name, and what they stand for; checked when all anchors are known.

@@ -48,6 +48,20 @@ class RuleWriter {
     return out;
   }
 
+  // The rules of children that nothing else calls stand in one child, where "name/*" finds them as before.
+  void children() {
+    for (const uint32_t at : wildcards_) {
+      const Rule& r = c_.rules.rules[at];
+      const std::string parent = r.anchor_path.substr(0, r.anchor_path.size() - 1);
+      const bool known =
+          std::ranges::any_of(anchors_.keys, [&](const Node& key) { return key.text.starts_with(parent); });
+      if (known || r.anchor_end <= at + 1) continue;
+      Node body = mapping();
+      put(body, "rules", list(at + 1, r.anchor_end));
+      put(anchors_, parent + "loaded", std::move(body));
+    }
+  }
+
  private:
   Node one(const Rule& r) {
     static constexpr const char* kActions[] = {"pass", "block", "match", "anchor"};
@@ -78,7 +92,11 @@ class RuleWriter {
     const uint32_t inside = r.position + 1;
     if (r.anchor_name.empty()) return put(out, "rules", list(inside, std::max(inside, r.anchor_end)));
     put(out, "name", scalar(r.anchor_name));
-    if (r.anchor_path.ends_with('*') || anchors_.find(r.anchor_path) != nullptr) return;
+    if (r.anchor_path.ends_with('*')) {
+      wildcards_.push_back(r.position);
+      return;
+    }
+    if (anchors_.find(r.anchor_path) != nullptr) return;
     put(anchors_, r.anchor_path, Node{});  // it may call itself
     Node body = mapping();
     put(body, "rules", list(inside, std::max(inside, r.anchor_end)));
@@ -294,13 +312,17 @@ class RuleWriter {
   const Config& c_;
   const EmitNames& names_;
   Node& anchors_;
+  std::vector<uint32_t> wildcards_;  // positions of rules that call all children of an anchor
 };
 
 }  // namespace
 
 Node rules_tree(const Config& config, const EmitNames& names, Node& anchors) {
   anchors = mapping();
-  return RuleWriter(config, names, anchors).list(0, static_cast<uint32_t>(config.rules.rules.size()));
+  RuleWriter writer(config, names, anchors);
+  Node rules = writer.list(0, static_cast<uint32_t>(config.rules.rules.size()));
+  writer.children();
+  return rules;
 }
 
 Node tables_tree(const Ruleset& rules, const EmitNames& names) {

@@ -210,6 +210,13 @@ class HostReader {
                fmt::format("'{}' is not a network: write a prefix length from 0 to {}", text, address_bits(ip->af)));
     else if (!hint.empty())
       c_.error(node_, fmt::format("'{}' is neither an address nor an interface{}", text, hint));
+    else if (const size_t port = text.find(" port "); port != std::string_view::npos)
+      c_.error(node_, fmt::format("'{}' is an address and a port in one: write {{address: {}, port: {}}}", text,
+                                  text.substr(0, port), text.substr(port + 6)));
+    else if (const size_t dash = text.find('-'); dash != std::string_view::npos && parse_ip(text.substr(0, dash)))
+      c_.error(node_,
+               fmt::format("'{}' is neither an address nor an interface: write a range with blanks, as '{} - {}'", text,
+                           text.substr(0, dash), text.substr(dash + 1)));
     else
       c_.error(node_, fmt::format("'{}' is neither an address nor an interface: write an address (a host name is not "
                                   "resolved, because a firewall must load without DNS)",

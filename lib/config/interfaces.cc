@@ -73,6 +73,22 @@ void read_groups(Context& c, const Node& n, Interface& i) {
   });
 }
 
+// Two interfaces cannot both lead to the same hosts.
+void warn_of_overlap(Context& c, const Node& item, const Prefix& prefix) {
+  if (c.options == nullptr || !c.options->advise || is_link_local(prefix.af, prefix.addr)) return;
+  for (const Interface& other : c.config.interfaces)
+    for (const Prefix& p : other.addresses) {
+      if (p.af != prefix.af || p.address() == prefix.address()) continue;
+      const Prefix& wide = p.length < prefix.length ? p : prefix;
+      const Prefix& narrow = p.length < prefix.length ? prefix : p;
+      if (wide.contains(narrow.addr))
+        c.warning(item, fmt::format("{}/{} overlaps {}/{} of '{}': of the hosts in both only one interface's can be "
+                                    "reached",
+                                    to_string(prefix.address()), prefix.length, to_string(p.address()), p.length,
+                                    other.name));
+    }
+}
+
 void read_addresses(Context& c, const Node& n, Interface& i) {
   for_each_item(c, n, "addresses", [&](const Node& item) {
     const auto prefix = read_interface_address(c, item, "addresses");
@@ -85,6 +101,7 @@ void read_addresses(Context& c, const Node& n, Interface& i) {
           std::any_of(other.addresses.begin(), other.addresses.end(), is_same))
         c.error(item, fmt::format("{} is already an address of '{}': an address belongs to one interface",
                                   to_string(prefix->address()), other.name));
+    warn_of_overlap(c, item, *prefix);
     i.addresses.push_back(*prefix);
   });
 }

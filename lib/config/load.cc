@@ -63,6 +63,7 @@ void read_all(Context& c, Node& root) {
   if (s.signatures != nullptr) check_signatures(c, *s.signatures);
   check_anchor_calls(c);
   link_rules(c);
+  if (c.errors() == 0 && c.options != nullptr && c.options->advise) warn_of_idle_rules(c);
 }
 
 }  // namespace

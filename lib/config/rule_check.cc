@@ -152,7 +152,12 @@ class Check {
     if (r_.nat_to.static_port && r_.nat_to.port_at != nullptr)
       c_.error(*r_.nat_to.port_at, "'static-port' keeps the source port: remove it or 'port'");
     if (r_.rdr_to.static_port) c_.error(*r_.rdr_to.at, "'static-port' is of nat-to: remove it from 'rdr-to'");
-    if (r_.rdr_to.port_at != nullptr && !only_tcp_udp(r_))
+    if (r_.rdr_to.port_at != nullptr && r_.protocols.empty())
+      c_.warning(
+          *r_.rdr_to.port_at,
+          "the port in 'rdr-to' is for TCP and UDP, other protocols are redirected without it: name those that are "
+          "meant with 'proto'");
+    else if (r_.rdr_to.port_at != nullptr && !only_tcp_udp(r_))
       c_.error(*r_.rdr_to.port_at, "a port in 'rdr-to' needs 'proto: tcp', 'proto: udp' or both and nothing else");
   }
 

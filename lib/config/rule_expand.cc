@@ -111,6 +111,7 @@ class Expander {
     } else {
       expand();
     }
+    c_.rule_nodes[path_].resize(out_.size(), s_.at);
     if (out_.size() == before && !full_)
       c_.error(*s_.at, "the address families in this rule do not fit together: it can never match");
   }

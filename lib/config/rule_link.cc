@@ -24,6 +24,7 @@ class Linker {
                                  "places, and none from itself",
                                  kMaxLinkedRules));
     out_.clear();
+    c_.linked_nodes.clear();
   }
 
  private:
@@ -32,11 +33,14 @@ class Linker {
     const auto found = c_.anchors.find(path);
     if (found == c_.anchors.end()) return true;
     std::vector<uint32_t>* const positions = first_call(path);
-    for (Rule& rule : found->second) {
+    const std::vector<const Node*>& nodes = c_.rule_nodes[path];
+    for (size_t i = 0; i < found->second.size(); ++i) {
+      Rule& rule = found->second[i];
       if (out_.size() >= kMaxLinkedRules) return false;
       const auto at = static_cast<uint32_t>(out_.size());
       if (rule.origin == kNoRuleNumber) rule.origin = at;
       out_.push_back(rule);
+      c_.linked_nodes.push_back(nodes[i]);
       out_[at].position = at;
       out_[at].anchor = around;
       if (positions != nullptr) positions->push_back(at);

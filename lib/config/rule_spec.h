@@ -165,4 +165,8 @@ void expand_rule(Context& c, const RuleSpec& rule, const RuleDefaults& defaults,
 // closes the tables. Fills c.config.rules.
 void link_rules(Context& c);
 
+// Warns of rules that decide nothing, because another one takes all that they match: an earlier one with `quick`, or a
+// later one, which wins. After link_rules(). Only what is sure is told, and of very large rulesets only the first.
+void warn_of_idle_rules(Context& c);
+
 }  // namespace twinwall::config

@@ -139,7 +139,15 @@ constexpr Key<RuleSpec> kRuleKeys[] = {
     {"tagged", read_tagged},
     {"probability", read_probability},
     {"received-on",
-     [](Context& c, const Node& n, RuleSpec& r) { r.received_on = read_interface_spec(c, n, "received-on"); }},
+     [](Context& c, const Node& n, RuleSpec& r) {
+       r.received_on = read_interface_spec(c, n, "received-on");
+       if (!r.received_on || !r.received_on->any) return;
+       // What came in anywhere, as opposed to what this node sends itself.
+       InterfaceSpec any;
+       for (const Interface& i : c.config.interfaces) any.set.set(i.id);
+       any.text = "any";
+       r.received_on = any;
+     }},
     {"fragment",
      [](Context& c, const Node& n, RuleSpec& r) {
        r.fragment_at = &n;

@@ -222,6 +222,8 @@ struct LoadedAnchor {
 struct LoadOptions {
   std::vector<LoadedAnchor> anchors;  // what was put into anchors since; those that the file does not know are made
   bool keep = false;                  // LoadResult::stored is wanted
+  // What is allowed and hardly meant is told too: rules that decide nothing, networks that overlap.
+  bool advise = false;
   // What `key: {withheld: true}` stands for, as in stored copies; `of` is the setting's key as in settings.h, such as
   // "carp.groups.wan/1.key". Empty: not known.
   std::function<std::vector<uint8_t>(const std::string& of)> withheld_key;

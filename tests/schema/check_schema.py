@@ -32,7 +32,8 @@ def loads(twinctl, path):
 
 
 def configurations(root):
-    for folder in ("configs", "tests/data", "tests/scenarios", "tests/fuzz/corpus/config"):
+    yield from sorted((root / "configs").glob("*.yaml"))
+    for folder in ("tests/data", "tests/scenarios", "tests/fuzz/corpus/config"):
         yield from sorted((root / folder).rglob("*.yaml"))
 
 
