@@ -53,7 +53,7 @@ int import_pfconf(const std::string& file, const std::string& output, const std:
   for (const pfconf::ImportNote& n : imported.notes) {
     const char* kind = n.kind == pfconf::ImportNote::Kind::for_operator ? "note: " : "";
     if (n.line != 0)
-      fmt::print(stderr, "{}:{}:{}: {}{}\n", file, n.line, n.column, kind, n.message);
+      fmt::print(stderr, "{}:{}:{}: {}{}\n", n.file.empty() ? file : n.file, n.line, n.column, kind, n.message);
     else
       fmt::print(stderr, "{}: {}{}\n", file, kind, n.message);
   }

@@ -15,7 +15,8 @@ bool Reader::antispoof() {
   std::vector<bool> dynamic;
   if (!list([&] { return antispoof_target(targets, dynamic); }) || !family(r)) return false;
   if (sees("rtable")) return unsupported("routing tables");
-  if (take("label") && !label(r)) return false;
+  while (!at_line_end())
+    if (!without_effect() && !(take("label") && label(r))) return wrong("'label'");
   for (size_t i = 0; i < targets.size(); ++i) {
     const config::Interface* interface = c_.config.find_interface(targets[i].name);
     if (interface == nullptr || dynamic[i]) {

@@ -131,7 +131,7 @@ bool Reader::host(config::EndpointSpec& e) {
       e.addresses.push_back(m);
       return true;
     }
-  if (peek(1).text == "-" && peek(1).kind == Token::Kind::word) return host_range(e, negate);
+  if (peek(1).text == "-" && peek(1).kind == Token::Kind::word && peek(2).is_text()) return host_range(e, negate);
   size_t tokens = 0;
   const std::string text = address_text(tokens);
   std::vector<Prefix> addresses;

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
+#include <tuple>
 
 #include "lib/config/emit.h"
 #include "lib/config/emit_rules.h"
@@ -16,6 +18,10 @@ namespace twinwall::pfconf {
 namespace {
 
 constexpr size_t kMaxInterfaceName = 15;
+constexpr std::string_view kOwnName = "pf.conf";  // of the file itself in its problems
+// Of tunnels, and of what twinwall does itself.
+constexpr std::string_view kOwnInterfaces[] = {"carp",   "enc", "gif",   "gre", "ipsec", "pflog",
+                                               "pfsync", "ppp", "pppoe", "tun", "tap",   "wg"};
 
 class Importer {
  public:
@@ -25,20 +31,25 @@ class Importer {
   Imported run() {
     for (config::Interface& i : interfaces_) complete(i);
     // Interfaces that the rules name are known only once they are read.
-    add_named(parse(text_, interfaces_, {}, directory_));
-    const Result read = parse(text_, interfaces_, {}, directory_);
+    Dialect dialect;
+    dialect.freebsd = true;
+    add_named(parse(text_, interfaces_, dialect, directory_));
+    Result read = parse(text_, interfaces_, dialect, directory_);
     tell(read);
+    tell_of_rules(read.config.rules);
     rename_tables(read.config.rules);
+    rename_interfaces(read.config);
     write(read.config);
     compare(read.config);
-    std::stable_sort(out_.notes.begin(), out_.notes.end(),
-                     [](const ImportNote& a, const ImportNote& b) { return a.line < b.line; });
+    std::stable_sort(out_.notes.begin(), out_.notes.end(), [](const ImportNote& a, const ImportNote& b) {
+      return std::tie(a.file, a.line) < std::tie(b.file, b.line);
+    });
     return std::move(out_);
   }
 
  private:
-  void note(ImportNote::Kind kind, int line, int column, std::string message) {
-    out_.notes.push_back({kind, line, column, std::move(message)});
+  void note(ImportNote::Kind kind, int line, int column, std::string message, std::string file = {}) {
+    out_.notes.push_back({kind, std::move(file), line, column, std::move(message)});
   }
   void for_operator(std::string message) { note(ImportNote::Kind::for_operator, 0, 0, std::move(message)); }
   void missing(std::string message) { note(ImportNote::Kind::missing, 0, 0, std::move(message)); }
@@ -72,10 +83,6 @@ class Importer {
         if (!text.empty() && text != "any" && !known.contains(text)) named.insert(text);
       }
     for (const std::string& name : named) {
-      if (!config::is_name(name) || name.size() > kMaxInterfaceName) {
-        missing(fmt::format("'{}' cannot name an interface here: rename it", name));
-        continue;
-      }
       config::Interface i;
       i.name = name;
       if (std::isdigit(static_cast<unsigned char>(name.back())) == 0)
@@ -97,9 +104,42 @@ class Importer {
 
   void tell(const Result& read) {
     for (const Unsupported& u : read.unsupported)
-      note(ImportNote::Kind::missing, u.line, u.column, fmt::format("{}: there is no equivalent", u.feature));
+      note(ImportNote::Kind::missing, u.line, u.column, fmt::format("{}: there is no equivalent", u.feature), u.file);
     for (const config::Diagnostic& d : read.diagnostics)
-      note(ImportNote::Kind::missing, d.at.line, d.at.column, d.message);
+      note(ImportNote::Kind::missing, d.at.line, d.at.column, d.message, d.at.file == kOwnName ? "" : d.at.file);
+  }
+
+  // What can be written and yet does not work here.
+  void tell_of_rules(const Ruleset& rules) {
+    std::set<std::string> told;
+    const auto once = [&](std::string message) {
+      if (told.insert(message).second) for_operator(std::move(message));
+    };
+    for (const Rule& r : rules.rules) {
+      if (r.action == Action::anchor && !r.anchor_name.empty() && r.anchor_end == r.position + 1)
+        once(
+            fmt::format("anchor \"{}\" is empty: what fills it while PF runs (ftp-proxy, relayd, authpf …) is not here",
+                        r.anchor_name));
+      for (const PoolEntry& e : r.rdr_to.pool.entries)
+        if (is_loopback(e.prefix))
+          once(fmt::format("rdr-to {}: nothing listens on this node, the service must be on a host",
+                           to_string(e.prefix.address())));
+      for (const std::string_view kind : kOwnInterfaces)
+        if (is_unit_of(r.interface_text, kind))
+          once(fmt::format("'{}' is an interface of the BSD's own: rules on it meet nothing here", r.interface_text));
+    }
+  }
+
+  static bool is_loopback(const Prefix& p) {
+    return p.af == Af::inet ? Prefix{Af::inet, parse_ip("127.0.0.0")->addr, 8}.contains(p.addr)
+                            : p.addr == parse_ip("::1")->addr;
+  }
+
+  // "enc0", "!enc0" of "enc".
+  static bool is_unit_of(std::string_view name, std::string_view kind) {
+    if (name.starts_with('!')) name.remove_prefix(1);
+    return name.starts_with(kind) && name.size() > kind.size() &&
+           name.find_first_not_of("0123456789", kind.size()) == std::string_view::npos;
   }
 
   // "(em0:network)" is a table of the interface's addresses, which has no name of its own in YAML.
@@ -120,6 +160,31 @@ class Importer {
       names_.tables[table->name()] = name;
       for_operator(fmt::format("{} became the table <{}> with the addresses known now", table->name(), name));
     }
+  }
+
+  // "em0.100" and other names that YAML cannot have, wherever they stand.
+  void rename_interfaces(config::Config& c) {
+    std::set<std::string> taken;
+    std::map<std::string, std::string> renamed;
+    for (const config::Interface& i : c.interfaces) taken.insert(i.name);
+    for (config::Interface& i : c.interfaces) {
+      if (config::is_name(i.name) && i.name.size() <= kMaxInterfaceName) continue;
+      std::string name;
+      for (const char ch : i.name.substr(0, kMaxInterfaceName))
+        name += std::isalnum(static_cast<unsigned char>(ch)) != 0 || ch == '_' ? ch : '-';
+      if (!config::is_name(name)) name = "if-" + name.substr(0, kMaxInterfaceName - 3);
+      for (unsigned n = 2; !taken.insert(name).second; ++n)
+        name = fmt::format("{}-{}", name.substr(0, kMaxInterfaceName - 4), n);
+      for_operator(fmt::format("'{}' cannot name an interface here, it became '{}'", i.name, name));
+      renamed[i.name] = name;
+      i.name = name;
+    }
+    for (Rule& r : c.rules.rules)
+      for (std::string* text : {&r.interface_text, &r.received_on_text}) {
+        const bool negated = text->starts_with('!');
+        if (const auto it = renamed.find(text->substr(negated ? 1 : 0)); it != renamed.end())
+          *text = (negated ? "!" : "") + it->second;
+      }
   }
 
   void write(const config::Config& c) {

@@ -18,6 +18,7 @@ struct ImportNote {
     for_operator,  // to be filled in or looked at
   };
   Kind kind = Kind::for_operator;
+  std::string file;          // that the pf.conf includes or loads; empty: itself
   int line = 0, column = 0;  // 1-based; 0: of the whole
   std::string message;
 };

@@ -18,8 +18,8 @@ bool in_word(char ch) {
 
 class Lexer {
  public:
-  Lexer(std::string_view text, size_t limit, std::deque<std::string>& quoted)
-      : text_(text), limit_(limit), quoted_(quoted) {}
+  Lexer(std::string_view text, size_t limit, std::deque<std::string>& quoted, std::span<const Segment> segments)
+      : text_(text), limit_(limit), quoted_(quoted), segments_(segments) {}
 
   std::vector<Token> run() {
     while (step()) {}
@@ -31,7 +31,7 @@ class Lexer {
   [[nodiscard]] std::string_view rest() const { return text_.substr(at_); }
 
   void add(Token::Kind kind, size_t length) {
-    tokens_.push_back({kind, text_.substr(at_, length), line_, static_cast<int>(at_ - line_start_) + 1});
+    tokens_.push_back({kind, text_.substr(at_, length), file_, line_, static_cast<int>(at_ - line_start_) + 1});
     at_ += length;
   }
 
@@ -42,6 +42,11 @@ class Lexer {
 
   // False: nothing more, or nothing that can be read.
   bool step() {
+    for (; !segments_.empty() && segments_.front().offset <= at_; segments_ = segments_.subspan(1)) {
+      file_ = segments_.front().file;
+      line_ = segments_.front().line;
+      line_start_ = segments_.front().offset;
+    }
     if (at_ >= text_.size()) return false;
     if (tokens_.size() >= limit_) {
       add(Token::Kind::bad, 0);
@@ -109,6 +114,8 @@ class Lexer {
   std::string_view text_;
   size_t limit_;
   std::deque<std::string>& quoted_;
+  std::span<const Segment> segments_;
+  uint32_t file_ = 0;
   size_t at_ = 0;
   size_t line_start_ = 0;
   int line_ = 1;
@@ -117,8 +124,9 @@ class Lexer {
 
 }  // namespace
 
-std::vector<Token> tokenize(std::string_view text, size_t limit, std::deque<std::string>& quoted) {
-  return Lexer(text, limit, quoted).run();
+std::vector<Token> tokenize(std::string_view text, size_t limit, std::deque<std::string>& quoted,
+                            std::span<const Segment> segments) {
+  return Lexer(text, limit, quoted, segments).run();
 }
 
 }  // namespace twinwall::pfconf

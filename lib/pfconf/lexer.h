@@ -5,17 +5,27 @@
 // the text, which must outlive them.
 #pragma once
 
+#include <cstdint>
 #include <deque>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace twinwall::pfconf {
 
+// From here on the text is that file's, from that line on.
+struct Segment {
+  size_t offset = 0;
+  uint32_t file = 0;
+  int line = 1;
+};
+
 struct Token {
   enum class Kind { word, quoted, sign, line_end, end, bad };
   Kind kind = Kind::end;
   std::string_view text;  // without quotes
+  uint32_t file = 0;      // as in the segments
   int line = 1;           // 1-based
   int column = 1;         // 1-based
 
@@ -26,6 +36,7 @@ struct Token {
 // Always ends with a token of kind `end`. Text that cannot be read (an open quote, a control character) becomes one
 // token of kind `bad`. At most `limit` tokens: the one after is `bad`. What is in quotes goes to `quoted`, which must
 // outlive the tokens as well.
-[[nodiscard]] std::vector<Token> tokenize(std::string_view text, size_t limit, std::deque<std::string>& quoted);
+[[nodiscard]] std::vector<Token> tokenize(std::string_view text, size_t limit, std::deque<std::string>& quoted,
+                                          std::span<const Segment> segments = {});
 
 }  // namespace twinwall::pfconf

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 #include <map>
+#include <utility>
 
 #include "lib/pfconf/quoted.h"
 
@@ -16,14 +17,52 @@ bool in_name(char ch) { return std::isalnum(static_cast<unsigned char>(ch)) != 0
 
 class Expansion {
  public:
-  Expansion(std::string_view text, size_t limit) : text_(text), limit_(limit) {}
+  Expansion(std::string_view text, size_t limit, uint32_t file, const IncludeFiles& open)
+      : text_(text), limit_(limit), file_(file), open_(open) {}
 
   ExpandedText run() {
-    while (at_ < text_.size() && out_.problem.empty()) line();
+    begin_segment();
+    lines();
     return std::move(out_);
   }
 
  private:
+  static constexpr size_t kMaxIncludes = 8;  // inside each other
+
+  void lines() {
+    while (at_ < text_.size() && out_.problem.empty()) line();
+  }
+
+  void begin_segment() { out_.segments.push_back({out_.text.size(), file_, line_}); }
+
+  // include "FILE", at the quote: all of it in place of the line.
+  void include(size_t quote) {
+    const Quoted q = read_quoted(text_.substr(quote));
+    if (q.length == 0) return fail("a quote is not closed");
+    if (depth_ == kMaxIncludes) return fail("files include each other too deep");
+    at_ = quote + q.length;
+    std::string text, problem;
+    const auto file = open_(file_, line_, q.text, text, problem);
+    if (!file) return fail(problem);
+    if (text.size() > limit_ - std::min(limit_, out_.text.size()))
+      return fail("with what is included the file grows too long");
+    const std::string_view outer = std::exchange(text_, text);
+    const size_t outer_at = std::exchange(at_, 0);
+    const uint32_t outer_file = std::exchange(file_, *file);
+    const int outer_line = std::exchange(line_, 1);
+    ++depth_;
+    begin_segment();
+    lines();
+    if (!out_.problem.empty()) return;  // it is told where it was found
+    if (!out_.text.ends_with('\n')) out_.text += '\n';
+    --depth_;
+    text_ = outer;
+    at_ = outer_at;
+    file_ = outer_file;
+    line_ = outer_line;
+    begin_segment();
+  }
+
   // One line with its continuations.
   void line() {
     size_t i = at_;
@@ -32,6 +71,11 @@ class Expansion {
     while (i < text_.size() && in_name(text_[i])) ++i;
     const std::string_view word = text_.substr(name, i - name);
     while (i < text_.size() && (text_[i] == ' ' || text_[i] == '\t')) ++i;
+    if (word == "include" && open_ && i < text_.size() && (text_[i] == '"' || text_[i] == '\'')) {
+      include(i);
+      if (out_.problem.empty()) copy_line(out_.text, false);
+      return;
+    }
     const bool defines = !word.empty() && i < text_.size() && text_[i] == '=';
     if (defines) at_ = i + 1;
     std::string& to = defines ? values_[std::string(word)] : out_.text;
@@ -121,10 +165,14 @@ class Expansion {
   void fail(std::string what) {
     out_.problem = std::move(what);
     out_.line = line_;
+    out_.file = file_;
   }
 
   std::string_view text_;
   size_t limit_;
+  uint32_t file_;
+  const IncludeFiles& open_;
+  size_t depth_ = 0;
   size_t at_ = 0;
   int line_ = 1;
   size_t newlines_ = 0;
@@ -134,6 +182,8 @@ class Expansion {
 
 }  // namespace
 
-ExpandedText expand_macros(std::string_view text, size_t limit) { return Expansion(text, limit).run(); }
+ExpandedText expand_macros(std::string_view text, size_t limit, uint32_t file, const IncludeFiles& open) {
+  return Expansion(text, limit, file, open).run();
+}
 
 }  // namespace twinwall::pfconf

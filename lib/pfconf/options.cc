@@ -67,6 +67,11 @@ bool Reader::set() {
     if (take("none") || take("basic")) return true;
     return unsupported("the ruleset optimizer");
   }
+  if (dialect_.freebsd) {
+    if (take("require-order")) return take("yes") || expect("no");
+    if (take("keepcounters")) return true;  // counters of a rule that stays go on here
+    if (take("fail-policy")) return take("drop") || (take("return") && mention("set fail-policy"));
+  }
   for (const std::string_view word : kIgnored)
     if (take(word)) {
       if (!peek().is_text()) return wrong("a value");

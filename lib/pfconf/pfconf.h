@@ -22,6 +22,7 @@ inline constexpr size_t kMaxTokens = 1'000'000;
 
 struct Unsupported {
   std::string feature;  // "queues", "divert", …
+  std::string file;     // that is included or loaded; empty: the pf.conf itself
   int line = 0;         // 1-based
   int column = 0;       // 1-based
 };
@@ -38,6 +39,9 @@ struct Result {
 struct Dialect {
   // FreeBSD's "scrub on IF all fragment reassemble": reassembly and the check of TCP flags, which are always on here.
   bool scrub_rules = false;
+  // Everything that FreeBSD's grammar has beside OpenBSD's, for files of either origin; and an anchor that nothing
+  // fills is reported.
+  bool freebsd = false;
 };
 
 // `directory` is where the relative names of table files start, that of the pf.conf; without one such tables are

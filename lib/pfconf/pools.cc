@@ -10,6 +10,7 @@ bool Reader::pool_hosts(config::PoolSpec& pool) {
 }
 
 bool Reader::pool_host(config::PoolSpec& pool, bool listed) {
+  if (dialect_.freebsd && sees("(") && peek(2).is_text()) return routed_host(pool);
   if (listed && (sees("<") || sees("("))) return wrong("an address, as tables and dynamic interfaces stand alone,");
   const size_t before = pool.entries.size();
   if (sees("<")) {
@@ -53,7 +54,7 @@ bool Reader::pool_addresses(config::PoolSpec& pool) {
 // Addresses and options.
 bool Reader::pool(config::PoolSpec& pool) {
   pool.at = place(peek());
-  const bool dynamic = sees("(");
+  const bool dynamic = sees("(") && !(dialect_.freebsd && peek(2).is_text());
   if (!pool_hosts(pool)) return false;
   for (bool taken = true; taken && !at_line_end();) {
     taken = false;

@@ -32,22 +32,14 @@ Reader::Reader(std::string_view text, std::span<const config::Interface> interfa
     for (const std::string& group : i.groups) c_.groups[group].set(i.id);
   if (text.size() > kMaxText)
     c_.error_in_file(0, 0, 0, fmt::format("more than {} bytes", kMaxText));
-  else if (ExpandedText expanded = expand_macros(text, kMaxText); !expanded.problem.empty())
-    c_.error_in_file(0, expanded.line, 1, expanded.problem);
   else
-    text_ = std::move(expanded.text);
-  tokens_ = tokenize(text_, kMaxTokens, quoted_);
+    (void)tokens_of(text, 0, tokens_);
   if (tokens_.empty()) tokens_.emplace_back();
 }
 
 Result Reader::run() {
-  while (peek().kind != Token::Kind::end) {
-    if (peek().kind == Token::Kind::line_end) {
-      next();
-      continue;
-    }
-    line();
-  }
+  lines();
+  flush_old_rules();
   finish_options();
   check_tables();
   config::link_rules(c_);
@@ -60,8 +52,17 @@ Result Reader::run() {
   return result;
 }
 
+void Reader::lines() {
+  while (peek().kind != Token::Kind::end)
+    if (!take_line_end()) line();
+}
+
 void Reader::line() {
   bool good = false;
+  if (sees("pass") || sees("block") || sees("match") || sees("anchor") || sees("antispoof")) {
+    flush_old_rules();
+    filters_seen_ = filters_seen_ || path_.empty();
+  }
   if (take("set"))
     good = set();
   else if (take("pass"))
@@ -78,7 +79,11 @@ void Reader::line() {
     good = antispoof();
   else if (dialect_.scrub_rules && take("scrub"))
     good = freebsd_scrub();
-  else {
+  else if (dialect_.freebsd && freebsd_line(good)) {
+  } else if (sees("load") && !directory_.empty()) {
+    good = load_anchor();
+  } else {
+    if (dialect_.freebsd && freebsd_unknown()) return skip_line();
     for (const Feature& f : kFeatures)
       if (sees(f.word)) {
         unsupported(f.name);
@@ -109,8 +114,22 @@ bool Reader::take_line_end() {
   return true;
 }
 
+// What is in braces belongs to the line, however many lines it takes.
 void Reader::skip_line() {
-  while (!at_line_end()) next();
+  while (!at_line_end()) {
+    if (!take("{")) {
+      next();
+      continue;
+    }
+    for (size_t open = 1; open > 0 && peek().kind != Token::Kind::end;) {
+      if (take("{"))
+        ++open;
+      else if (take("}"))
+        --open;
+      else
+        next();
+    }
+  }
 }
 
 const Token& Reader::peek(size_t ahead) const { return tokens_[std::min(at_ + ahead, tokens_.size() - 1)]; }
@@ -156,12 +175,20 @@ bool Reader::first_time(std::string_view option) {
 }
 
 bool Reader::unsupported(std::string_view feature) {
-  unsupported_.push_back({std::string(feature), peek().line, peek().column});
+  unsupported_.push_back({std::string(feature), file_of(peek().file), peek().line, peek().column});
   return false;
+}
+
+std::string Reader::file_of(uint32_t file) const { return file == 0 ? std::string() : c_.file_name(file); }
+
+bool Reader::mention(std::string_view feature) {
+  (void)unsupported(feature);
+  return true;
 }
 
 const config::Node* Reader::place(const Token& here) {
   config::Node& n = places_.emplace_back();
+  n.file = here.file;
   n.line = here.line;
   n.column = here.column;
   return &n;

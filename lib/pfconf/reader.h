@@ -11,6 +11,8 @@
 //   hosts.cc     interfaces, protocols, addresses, ports
 //   interface_names.cc  what the name of an interface stands for
 //   keywords.cc  the words that name nothing
+//   freebsd.cc   nat, rdr, binat and scrub rules
+//   files.cc     include, load anchor
 // Private to lib/pfconf. A production returns false when it could not go on; the problem is noted by then and the rest
 // of the line is left out.
 #pragma once
@@ -23,6 +25,7 @@
 
 #include "lib/config/rule_spec.h"
 #include "lib/pfconf/lexer.h"
+#include "lib/pfconf/macros.h"
 #include "lib/pfconf/pfconf.h"
 
 namespace twinwall::pfconf {
@@ -34,6 +37,14 @@ struct InterfacePart {
   std::optional<uint8_t> length;  // "/24"
 };
 
+// One of FreeBSD's rules that are tried before the filter rules.
+struct OldRule {
+  enum class Kind : uint8_t { nat, rdr, binat, scrub };
+  Kind kind = Kind::nat;
+  bool no = false;  // it exempts from those behind it
+  config::RuleSpec rule;
+};
+
 class Reader {
  public:
   Reader(std::string_view text, std::span<const config::Interface> interfaces, Dialect dialect,
@@ -42,7 +53,9 @@ class Reader {
 
  private:
   // reader.cc
+  void lines();
   void line();
+  [[nodiscard]] std::string file_of(uint32_t file) const;
   void skip_line();
   [[nodiscard]] const Token& peek(size_t ahead = 0) const;
   const Token& next();
@@ -53,6 +66,7 @@ class Reader {
   bool wrong(std::string_view expected);         // the token at hand is not what was expected
   bool refuse(std::string message);              // about the token at hand
   bool unsupported(std::string_view feature);    // at the token at hand
+  bool mention(std::string_view feature);        // the same of what the rest does not depend on: true
   bool first_time(std::string_view option);      // else refused: it has been given in this rule
   const config::Node* place(const Token& here);  // lives as long as the reader
   std::optional<uint32_t> number(std::string_view what, uint32_t low, uint32_t high);
@@ -84,6 +98,7 @@ class Reader {
   bool unreachable_codes(config::RuleSpec& r, Af af);
   bool code_of(Af af, uint8_t& out);
   bool log(config::RuleSpec& r);
+  bool route_before_addresses(config::RuleSpec& r);
   bool freebsd_scrub();
   void finish_rule(config::RuleSpec& r);
 
@@ -96,6 +111,8 @@ class Reader {
   bool filter_options(config::RuleSpec& r);
   bool filter_option(config::RuleSpec& r);
   bool condition(config::RuleSpec& r);
+  bool without_effect();
+  bool names_of_queues();
   bool negated_option(config::RuleSpec& r);
   bool flags(config::RuleSpec& r);
   bool icmp_types(config::RuleSpec& r, Af af);
@@ -151,6 +168,21 @@ class Reader {
   bool dynamic_interface(std::string& text, InterfacePart& part);
   std::shared_ptr<const Table> dynamic_table(const std::string& text, const InterfacePart& part);
 
+  // freebsd.cc
+  bool freebsd_line(bool& good);
+  bool freebsd_unknown();
+  bool refuse_at(const config::Node* at, std::string message);
+  bool old_translation(OldRule& old);
+  bool old_scrub(OldRule& old);
+  void flush_old_rules();
+  bool routed_host(config::PoolSpec& pool);
+
+  // files.cc
+  std::optional<uint32_t> open_file(const config::Node& at, const std::string& name, std::string& text,
+                                    std::string& problem);
+  bool tokens_of(std::string_view text, uint32_t file, std::vector<Token>& out);
+  bool load_anchor();
+
   // hosts.cc
   bool interfaces(config::RuleSpec& r);
   bool protocols(config::RuleSpec& r);
@@ -169,17 +201,21 @@ class Reader {
   config::RuleDefaults defaults_;
   Dialect dialect_;
   std::string directory_;           // where the files of tables are; empty: none is read
-  std::string text_;                // what the tokens point into,
+  std::deque<ExpandedText> texts_;  // what the tokens point into,
   std::deque<std::string> quoted_;  // and this
   std::vector<Token> tokens_;
   size_t at_ = 0;
   std::string path_;  // of the anchor whose rules are being read
   unsigned unnamed_ = 0;
   size_t depth_ = 0;
+  size_t files_ = 0;  // that were read
+  size_t loads_ = 0;  // anchors being loaded inside each other
   std::deque<config::Node> places_;
   std::set<std::string, std::less<>> given_;  // options of the rule that may be given once
   std::vector<Unsupported> unsupported_;
   std::vector<std::string> skips_;
+  std::vector<OldRule> old_rules_;  // of the ruleset being read, not expanded yet
+  bool filters_seen_ = false;       // in the main ruleset
   bool limit_states_given_ = false;
   bool adaptive_given_ = false;
   const config::Node* first_table_ = nullptr;

@@ -47,7 +47,6 @@ bool Reader::filter_option(RuleSpec& r) {
                                                                                 {"divert-to", "divert"},
                                                                                 {"divert-packet", "divert"},
                                                                                 {"divert-reply", "divert"},
-                                                                                {"queue", "queues"},
                                                                                 {"max-pkt-size", "max-pkt-size"}};
   take(",");
   const Token& word = sees("!") ? peek(1) : peek();
@@ -55,6 +54,7 @@ bool Reader::filter_option(RuleSpec& r) {
     if (word.kind == Token::Kind::word && word.text == option && !first_time(name)) return false;
   for (const auto& [option, feature] : kFeatures)
     if (sees(option)) return unsupported(feature);
+  if (without_effect()) return true;
   if (sees("no") || sees("keep") || sees("modulate") || sees("synproxy")) return state(r);
   if (take("set")) return set_options(r);
   if (take("scrub")) return scrub(r);
@@ -269,8 +269,37 @@ bool Reader::set_option(RuleSpec& r) {
     r.actions.set_prio_lowdelay = static_cast<int8_t>(*second);
     return expect(")");
   }
-  if (sees("queue") || sees("delay")) return unsupported("set " + std::string(peek().text));
+  if (sees("queue")) return mention("set queue") && names_of_queues();
+  if (sees("delay")) {
+    (void)mention("set delay");
+    next();
+    return number("milliseconds", 0, 65535).has_value();
+  }
   return wrong("'tos' or 'prio'");
+}
+
+// "queue std", "queue (std, ack)": which packets pass does not depend on it.
+bool Reader::names_of_queues() {
+  next();
+  const bool pair = take("(");
+  do {
+    if (!is_name(peek())) return wrong("the name of a queue");
+    next();
+    take(",");
+  } while (pair && !sees(")"));
+  return !pair || expect(")");
+}
+
+// Options that decide nothing about a packet; true: one was taken.
+bool Reader::without_effect() {
+  if (sees("queue")) return mention("queues") && (names_of_queues() || true);
+  if (!dialect_.freebsd) return false;
+  if (sees("ridentifier") && peek(1).is_text()) {  // a number for logs
+    skip(2);
+    return true;
+  }
+  if (sees("dnpipe") || sees("dnqueue")) return mention("dummynet") && (names_of_queues() || true);
+  return false;
 }
 
 bool Reader::scrub(RuleSpec& r) {

@@ -26,7 +26,7 @@ bool Reader::rule(RuleKind kind) {
   r.at = place(peek());
   r.kind = kind;
   if (kind == RuleKind::block && !block_reply(r)) return false;
-  if (!head(r) || !family(r)) return false;
+  if (!head(r) || !route_before_addresses(r) || !family(r)) return false;
   if (take("proto") && !protocols(r)) return false;
   if (!endpoints(r) || !filter_options(r)) return false;
   finish_rule(r);
@@ -37,6 +37,15 @@ void Reader::finish_rule(RuleSpec& r) {
   if (r.flags_at != nullptr && r.protocols.empty()) r.flags_at = nullptr;  // they are tested on TCP only
   r.rdr_to.port_at = nullptr;  // PF allows a port without a protocol: it is of TCP and UDP only
   if (config::check_rule(c_, r)) config::expand_rule(c_, r, defaults_, path_);
+}
+
+// FreeBSD has it there.
+bool Reader::route_before_addresses(RuleSpec& r) {
+  if (!dialect_.freebsd) return true;
+  for (const auto& [word, kind] : {std::pair{"route-to", RouteKind::route_to},
+                                   std::pair{"reply-to", RouteKind::reply_to}, std::pair{"dup-to", RouteKind::dup_to}})
+    if (take(word)) return first_time("route-to") && route(r, kind);
+  return true;
 }
 
 bool Reader::family(RuleSpec& r) {
@@ -69,7 +78,12 @@ bool Reader::log(RuleSpec& r) {
   r.log = true;
   if (!take("(")) return true;
   while (!sees(")")) {
-    if (sees("to")) return unsupported("log to an interface");
+    if (sees("to")) {
+      if (!mention("log to an interface")) return false;
+      skip(2);
+      take(",");
+      continue;
+    }
     if (take("all"))
       r.log_all = true;
     else if (take("matches"))
@@ -173,6 +187,7 @@ bool Reader::anchor_body(const std::string& path) {
     if (take_line_end()) continue;
     line();
   }
+  flush_old_rules();
   path_ = outer;
   --depth_;
   return expect("}");

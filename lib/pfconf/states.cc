@@ -48,7 +48,11 @@ bool Reader::state_option(config::StateSpec& s) {
     if (n) s.limits.max = *n;
     return n.has_value();
   }
-  if (sees("pflow")) return unsupported("pflow");
+  if (sees("pflow")) {
+    (void)mention("pflow");
+    next();
+    return true;
+  }
   if (sees("source-track") || sees("overload") || peek().text.starts_with("max-src-")) return source_option(s);
   const auto c = peek().is_text() ? timeout_by_name(peek().text) : std::nullopt;
   if (!c || *c == TimeoutClass::interval || *c == TimeoutClass::frag) return wrong("an option of the state");

@@ -67,7 +67,7 @@ bool Reader::af_to(RuleSpec& r) {
 
 bool Reader::route(RuleSpec& r, RouteKind kind) {
   r.route = kind;
-  if (sees("(")) {
+  if (sees("(") && !(dialect_.freebsd && peek(2).is_text())) {
     std::string text;
     InterfacePart part;
     return dynamic_interface(text, part) && wrong(fmt::format("a next hop: {} is this node itself,", text));
