@@ -177,6 +177,7 @@ class Importer {
         name = fmt::format("{}-{}", name.substr(0, kMaxInterfaceName - 4), n);
       for_operator(fmt::format("'{}' cannot name an interface here, it became '{}'", i.name, name));
       renamed[i.name] = name;
+      if (i.port.size() > kMaxInterfaceName) i.port = name;  // a placeholder anyway
       i.name = name;
     }
     for (Rule& r : c.rules.rules)

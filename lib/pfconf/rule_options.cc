@@ -292,13 +292,17 @@ bool Reader::names_of_queues() {
 
 // Options that decide nothing about a packet; true: one was taken.
 bool Reader::without_effect() {
-  if (sees("queue")) return mention("queues") && (names_of_queues() || true);
+  const bool queues = sees("queue");
+  if (queues || (dialect_.freebsd && (sees("dnpipe") || sees("dnqueue")))) {
+    (void)mention(queues ? "queues" : "dummynet");
+    (void)names_of_queues();  // what is wrong with them is told
+    return true;
+  }
   if (!dialect_.freebsd) return false;
   if (sees("ridentifier") && peek(1).is_text()) {  // a number for logs
     skip(2);
     return true;
   }
-  if (sees("dnpipe") || sees("dnqueue")) return mention("dummynet") && (names_of_queues() || true);
   return false;
 }
 
