@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <limits>
 #include <map>
 
 #include "control/show.h"
@@ -30,6 +31,25 @@ class Families {
     return *this;
   }
   Families& add(Labels labels, uint64_t value) { return add(std::move(labels), static_cast<double>(value)); }
+  Families& histogram(const std::string& name, const std::string& help) {
+    return begin(name, help, MetricType::Histogram);
+  }
+  Families& add(Labels labels, const DurationHistogram::View& value) {
+    ClientMetric m;
+    m.label = std::move(labels);
+    uint64_t so_far = 0;
+    for (size_t i = 0; i < value.buckets.size(); ++i) {
+      so_far += value.buckets[i];
+      const bool last = i == DurationHistogram::kBounds.size();
+      const double bound = last ? std::numeric_limits<double>::infinity()
+                                : std::chrono::duration<double>(DurationHistogram::kBounds[i]).count();
+      m.histogram.bucket.push_back({so_far, bound});
+    }
+    m.histogram.sample_count = so_far;
+    m.histogram.sample_sum = std::chrono::duration<double>(value.sum).count();
+    out_.back().metric.push_back(std::move(m));
+    return *this;
+  }
   std::vector<MetricFamily> take() { return std::move(out_); }
 
  private:
@@ -244,6 +264,11 @@ void add_workers(Families& f, const Node& node) {
   each("worker_naps_total", "Times a worker slept.", &WorkerStatus::naps);
   each("worker_handed_off_total", "Packets given to the worker that owns their state.", &WorkerStatus::handed_off);
   each("worker_taken_over_total", "Packets got from other workers.", &WorkerStatus::taken_over);
+  f.histogram("worker_away_seconds",
+              "Time from one look at a worker's queues to the next, by whose doing: its own, or the system's.");
+  for (size_t w = 0; w < workers.size(); ++w)
+    f.add({{"worker", std::to_string(w)}, {"by", "own"}}, workers[w].away_own)
+        .add({{"worker", std::to_string(w)}, {"by", "system"}}, workers[w].away_taken);
 }
 
 void add_carp(Families& f, const Node& node, Time now) {

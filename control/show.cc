@@ -491,7 +491,9 @@ Json show_workers(const Node& node) {
                    {"naps", w.naps},
                    {"rx_packets", w.rx_packets},
                    {"handed_off", w.handed_off},
-                   {"taken_over", w.taken_over}});
+                   {"taken_over", w.taken_over},
+                   {"away_longest_seconds", std::chrono::duration<double>(w.away_own.longest).count()},
+                   {"away_longest_taken_seconds", std::chrono::duration<double>(w.away_taken.longest).count()}});
   return {{"workers", out}};
 }
 

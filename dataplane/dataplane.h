@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "lib/base/bytes.h"
+#include "lib/base/duration_histogram.h"
 #include "lib/base/time.h"
 #include "lib/config/schema.h"
 #include "lib/engine/commands.h"
@@ -69,6 +70,8 @@ struct WorkerStatus {
   uint64_t loops = 0, busy_loops = 0, naps = 0;
   uint64_t rx_packets = 0;
   uint64_t handed_off = 0, taken_over = 0;  // packets given to, got from other workers
+  // From one look at its queues to the next, sleep apart: the worker's own doing, and what the system took from it.
+  DurationHistogram::View away_own, away_taken;
 };
 
 // Buffers that frames lie in, of all ports and workers together.

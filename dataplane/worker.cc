@@ -103,21 +103,28 @@ WorkerStatus Worker::status() const {
   s.rx_packets = rx_packets_.get();
   s.handed_off = handed_off_.get();
   s.taken_over = taken_over_.get();
+  s.away_own = away_.own().view();
+  s.away_taken = away_.taken().view();
   return s;
 }
 
 void Worker::run() {
   shared_.quiescent.online(options_.index);
+  away_.begin();
+  Time before = monotonic_now();
   while (!shared_.stop.load(std::memory_order_relaxed)) {
     const Time now = monotonic_now();
+    (void)away_.note(now - before, now);
+    before = now;
     const bool busy = turn(now);
     loops_.add();
     if (busy) {
       busy_loops_.add();
       idle_turns_ = 0;
       poll_nap_ = kFirstPollNap;
-    } else if (options_.adaptive && ++idle_turns_ > kSpins) {
-      nap(now);
+    } else if (options_.adaptive && ++idle_turns_ > kSpins && nap(now)) {
+      away_.begin();
+      before = monotonic_now();
     }
   }
   engine_.release_deferred();
@@ -318,8 +325,11 @@ bool Worker::upkeep(Time now) {
     const uint64_t expired = engine_.counters().expired.get();
     engine_.tick(view_, now);
     busy = engine_.counters().expired.get() != expired;  // there may be more to expire
+  } else {
+    busy = engine_.catch_up(view_, now);
   }
-  if (engine_.drain_deltas(view_, now, [this](const Delta& d) { return deltas.push(d); }) != 0) {
+  const auto push = [this](const Delta& d) { return deltas.push(d); };
+  if (engine_.drain_deltas(view_, now, push, Engine::kDeltasAtOnce) != 0) {
     wake_deltas_ = true;
     busy = true;
   }
@@ -367,9 +377,12 @@ Duration Worker::nap_limit(Time now) const {
   return must_poll_ ? std::min(limit, poll_nap_) : limit;
 }
 
-void Worker::nap(Time now) {
+bool Worker::nap(Time now) {
   waker_.prepare();
-  if (work_waiting()) return waker_.cancel();
+  if (work_waiting()) {
+    waker_.cancel();
+    return false;
+  }
   const Duration limit = nap_limit(now);
   if (must_poll_) poll_nap_ = std::min(2 * poll_nap_, kLastPollNap);
   naps_.add();
@@ -392,6 +405,7 @@ void Worker::nap(Time now) {
   }
   // After a mere time-out the next turn does what is due, and the one after sleeps again.
   idle_turns_ = n > 0 ? 0 : kSpins - 1;
+  return true;
 }
 
 }  // namespace twinwall

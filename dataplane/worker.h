@@ -17,6 +17,7 @@
 #include <span>
 #include <vector>
 
+#include "dataplane/away.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/mbuf.h"
 #include "dataplane/port.h"
@@ -137,7 +138,7 @@ class Worker final : public EngineHost {
   void flush_all();
   void wake_others();
   [[nodiscard]] bool reply(const Reply& reply);
-  void nap(Time now);
+  [[nodiscard]] bool nap(Time now);  // true: it has slept
   [[nodiscard]] bool work_waiting() const;
   [[nodiscard]] Duration nap_limit(Time now) const;
 
@@ -160,6 +161,7 @@ class Worker final : public EngineHost {
   bool wake_workers_ = false, wake_punts_ = false, wake_sync_frames_ = false, wake_deltas_ = false;
   bool wake_replies_ = false, wake_sync_replies_ = false, wake_logs_ = false;
   std::atomic<bool> flush_requested_{false};
+  AwayMeter away_;
   Counter loops_, busy_loops_, naps_, rx_packets_, handed_off_, taken_over_, logs_lost_;
 };
 

@@ -11,10 +11,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <chrono>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "app/bench/inspect_rows.h"
@@ -49,6 +52,9 @@ void pin(unsigned cpu) {
   if (sched_setaffinity(0, sizeof set, &set) != 0) fmt::print(stderr, "twinwall-bench: cannot pin to cpu {}\n", cpu);
 }
 
+constexpr uint32_t kManyTranslated = 100000;
+constexpr uint32_t kDying = 500000;  // connections, of two states
+
 // Each such row reads its rules anew.
 constexpr size_t kMostRulesOfPath = 10000;
 
@@ -60,7 +66,12 @@ std::vector<Row> all_rows(const std::vector<uint32_t>& counts, const std::vector
   const uint32_t middle = counts[counts.size() / 2];
   out.push_back({"tcp established, synchronised", Path::sync, Proto::tcp, middle});
   out.push_back({"tcp established, source nat", Path::nat, Proto::tcp, middle});
+  if (middle < kManyTranslated) out.push_back({"tcp established, source nat", Path::nat, Proto::tcp, kManyTranslated});
   out.push_back({"udp, new connections", Path::opening, Proto::udp, 0});
+  out.push_back({"tcp, new connections", Path::opening, Proto::tcp, 0});
+  out.push_back({"udp, opened and run out", Path::churn, Proto::udp, 0});
+  out.push_back({"tcp, others running out", Path::expiring, Proto::tcp, middle, 2, kDying});
+  out.push_back({"tcp, a flood on a full table", Path::flood, Proto::tcp, middle});
   for (const size_t n : rules)
     if (n <= kMostRulesOfPath)
       out.push_back({fmt::format("udp, new, last of {} rules", n), Path::opening, Proto::udp, 0, n});
@@ -79,22 +90,28 @@ struct Options {
 };
 
 struct Figures {
-  double median = 0, low = 0, high = 0, generator = 0;
-  uint64_t longest = 0, disturbed = 0, states = 0;
+  double median = 0, low = 0, high = 0, generator = 0, bytes_per_state = 0;
+  uint64_t disturbed = 0, states = 0;
+  DurationHistogram::View own, taken;
 };
 
 // Throws std::runtime_error when a packet was lost.
 Figures measure(const Row& row, const Options& o, double hz) {
-  const size_t warm_up = o.bursts / 4 + 1;
-  Rig rig(row, hz, warm_up + o.bursts * o.repeats);
+  // What runs out must last for all repeats: a worker looks at so many states behind each burst.
+  constexpr size_t kLookedAt = 128;
+  const size_t bursts = row.path == Path::expiring
+                            ? std::max<size_t>(1, std::min(o.bursts, row.dying * 2 / kLookedAt / (o.repeats + 1)))
+                            : o.bursts;
+  const size_t warm_up = bursts / 4 + 1;
+  Rig rig(row, hz, warm_up + bursts * o.repeats);
   (void)rig.run(warm_up);
+  while (row.path == Path::churn && !rig.has_turned_over()) (void)rig.run(warm_up);
   Figures f;
   std::vector<double> packets;
   for (unsigned r = 0; r < o.repeats; ++r) {
-    const Sample s = rig.run(o.bursts);
+    const Sample s = rig.run(bursts);
     packets.push_back(s.packet);
     f.generator = s.generator;
-    f.longest = std::max(f.longest, s.longest);
     f.disturbed += s.disturbed;
   }
   if (rig.lost() != 0)
@@ -104,7 +121,58 @@ Figures measure(const Row& row, const Options& o, double hz) {
   f.low = packets.front();
   f.high = packets.back();
   f.states = rig.states();
+  f.bytes_per_state = rig.bytes_per_state();
+  f.own = rig.away().own().view();
+  f.taken = rig.away().taken().view();
   return f;
+}
+
+// Two workers on one table, each with connections of its own, on a processor each; and before, the first alone.
+struct PairFigures {
+  double alone = 0, first = 0, second = 0;  // ticks a packet, medians
+  // How much more the two do together than one.
+  [[nodiscard]] double gain() const { return alone / first + alone / second; }
+};
+
+PairFigures measure_pair(const Row& row, const Options& o, double hz) {
+  Rig first(row, hz, 0), second(row, hz, 0, &first);
+  std::array<std::vector<double>, 3> ticks;
+  for (unsigned r = 0; r <= o.repeats; ++r) {
+    const double alone = first.run(o.bursts).packet;
+    Sample beside;
+    std::atomic<int> ready{0};
+    const auto together = [&](Rig& rig, unsigned cpu) {
+      pin(cpu);
+      for (++ready; ready.load() < 2;) {}
+      return rig.run(o.bursts);
+    };
+    std::thread other([&] { beside = together(second, o.cpu == 0 ? 1 : o.cpu - 1); });
+    const Sample here = together(first, o.cpu);
+    other.join();
+    if (r == 0) continue;  // warm now
+    ticks[0].push_back(alone);
+    ticks[1].push_back(here.packet);
+    ticks[2].push_back(beside.packet);
+  }
+  if (first.lost() + second.lost() != 0) throw std::runtime_error("packets of two workers were not sent on");
+  return {spread(ticks[0]).median, spread(ticks[1]).median, spread(ticks[2]).median};
+}
+
+void pair_rows(const Options& o, double hz, nlohmann::json& report) {
+  report["workers"] = nlohmann::json::array();
+  const uint32_t middle = o.counts[o.counts.size() / 2];
+  const Row row{"tcp established, two workers", Path::established, Proto::tcp, middle, 2, 0, 2};
+  if (row.name.find(o.rows) == std::string::npos || std::thread::hardware_concurrency() < 2) return;
+  const PairFigures f = measure_pair(row, o, hz);
+  fmt::print("\n{:<32}{:>12}{:>8}{:>8}{:>8}{:>8}\n", "workers", "connections", "alone", "first", "second", "gain");
+  fmt::print("{:<32}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}\n", row.name, row.connections, f.alone, f.first, f.second,
+             f.gain());
+  report["workers"].push_back({{"path", row.name},
+                               {"connections", row.connections},
+                               {"alone_cycles", f.alone},
+                               {"first_cycles", f.first},
+                               {"second_cycles", f.second},
+                               {"gain", f.gain()}});
 }
 
 // The median of the same row in an earlier report; 0 when it has none.
@@ -114,6 +182,22 @@ double earlier(const nlohmann::json& report, const Row& row) {
     if (r.value("path", "") == row.name && r.value("connections", 0u) == row.connections)
       return r.value("cycles_median", 0.0);
   return 0;
+}
+
+double seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
+
+// Bursts that took longer than 100 µs: no worker may be away from its queues for that long by its own doing.
+uint64_t too_long(const DurationHistogram::View& v) {
+  uint64_t n = 0;
+  for (size_t i = 0; i < v.buckets.size(); ++i)
+    if (i == DurationHistogram::kBounds.size() || DurationHistogram::kBounds[i] > 100us) n += v.buckets[i];
+  return n;
+}
+
+nlohmann::json to_json(const DurationHistogram::View& v) {
+  nlohmann::json bounds = nlohmann::json::array();
+  for (const Duration d : DurationHistogram::kBounds) bounds.push_back(seconds(d));
+  return {{"bounds_seconds", bounds}, {"counts", v.buckets}, {"longest_seconds", seconds(v.longest)}};
 }
 
 nlohmann::json to_json(const Spread& s) { return {{"median", s.median}, {"min", s.low}, {"max", s.high}}; }
@@ -166,15 +250,16 @@ int run_all(const Options& o) {
   }
   const double hz = tsc_hz();
   nlohmann::json report{{"tsc_hz", hz}, {"burst", kBurst}, {"repeats", o.repeats}, {"rows", nlohmann::json::array()}};
-  fmt::print("{:<32}{:>12}{:>8}{:>8}{:>8}{:>8}{:>11}{:>12}{:>11}{}\n", "path", "connections", "ticks", "min", "max",
-             "Mpps", "generator", "longest us", "disturbed", before.is_null() ? "" : "  against");
+  fmt::print("{:<32}{:>12}{:>8}{:>8}{:>8}{:>8}{:>11}{:>12}{:>9}{:>11}{:>12}{}\n", "path", "connections", "ticks", "min",
+             "max", "Mpps", "generator", "longest us", ">100 us", "disturbed", "longest us", before.is_null() ? "" : "  against");
   for (const Row& row : all_rows(o.counts, o.rules)) {
     if (row.name.find(o.rows) == std::string::npos) continue;
     const Figures f = measure(row, o, hz);
     const double then = earlier(before, row);
-    fmt::print("{:<32}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}{:>11.1f}{:>12.1f}{:>11}{}\n", row.name, row.connections,
-               f.median, f.low, f.high, hz / f.median / 1e6, f.generator, static_cast<double>(f.longest) / hz * 1e6,
-               f.disturbed, then == 0 ? "" : fmt::format("{:>8.0f} %", f.median / then * 100));
+    fmt::print("{:<32}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}{:>11.1f}{:>12.1f}{:>9}{:>11}{:>12.1f}{}\n", row.name,
+               row.connections, f.median, f.low, f.high, hz / f.median / 1e6, f.generator,
+               seconds(f.own.longest) * 1e6, too_long(f.own), f.disturbed, seconds(f.taken.longest) * 1e6,
+               then == 0 ? "" : fmt::format("{:>8.0f} %", f.median / then * 100));
     report["rows"].push_back({{"path", row.name},
                               {"connections", row.connections},
                               {"states", f.states},
@@ -183,9 +268,12 @@ int run_all(const Options& o) {
                               {"cycles_max", f.high},
                               {"mpps", hz / f.median / 1e6},
                               {"generator_cycles", f.generator},
-                              {"longest_burst_seconds", static_cast<double>(f.longest) / hz},
+                              {"bytes_per_state", f.bytes_per_state},
+                              {"away_own", to_json(f.own)},
+                              {"away_taken", to_json(f.taken)},
                               {"disturbed_bursts", f.disturbed}});
   }
+  pair_rows(o, hz, report);
   rule_rows(o, report);
   table_rows(o, report);
   const auto looked_into = measure_inspection(o.signatures, o.domains, o.repeats, o.rows);
@@ -218,7 +306,7 @@ int run_all(const Options& o) {
 int main(int argc, char** argv) {
   CLI::App app{"what a packet costs through the whole packet path, in memory"};
   twinwall::bench::Options o;
-  app.add_option("--connections", o.counts, "numbers of established connections")->check(CLI::Range(1u, 8000000u));
+  app.add_option("--connections", o.counts, "numbers of established connections")->check(CLI::Range(1u, 10000000u));
   app.add_option("--rules", o.rules, "numbers of rules")->check(CLI::Range(size_t{2}, size_t{131000}));
   app.add_option("--prefixes", o.prefixes, "of the table; 0: no table")->check(CLI::Range(size_t{0}, size_t{10000000}));
   app.add_option("--repeat", o.repeats, "repeats a row; the median counts")->check(CLI::Range(1u, 1000u));

@@ -1,11 +1,10 @@
 #include "app/bench/rig.h"
 
-#include <sys/resource.h>
+#include <fmt/core.h>
 #include <x86intrin.h>
 
 #include <algorithm>
 #include <stdexcept>
-#include <utility>
 
 #include "app/bench/rule_rows.h"
 #include "dataplane/mapped_memory.h"
@@ -16,6 +15,8 @@ namespace twinwall::bench {
 
 namespace {
 
+constexpr uint32_t kDyingSeconds = 100;
+
 constexpr const char* kNetwork = R"(
 interfaces:
   lan: {port: "kernel:lan", addresses: [10.0.0.2/24]}
@@ -23,14 +24,16 @@ interfaces:
 routes:
   - {to: 0.0.0.0/0, via: 192.0.2.254}
   - {to: 10.128.0.0/9, via: 10.0.0.254}
+  - {to: 11.0.0.0/8, via: 10.0.0.254}
 )";
 
 std::string config_text(const Row& row) {
   const Path path = row.path;
   std::string out = kNetwork;
-  out +=
-      "options:\n  timeouts: {adaptive.start: 0, adaptive.end: 0, udp.first: 86400, udp.single: 86400, udp.multiple: "
-      "86400}\n";
+  const uint32_t udp_seconds = path == Path::churn ? 1 : path == Path::expiring ? kDyingSeconds : 86400;
+  out += fmt::format(
+      "options:\n  timeouts: {{adaptive.start: 0, adaptive.end: 0, udp.first: {0}, udp.single: {0}, udp.multiple: {0}}}\n",
+      udp_seconds);
   if (path == Path::plain) out += "  skip: [lan, wan]\n";
   if (path == Path::opening) return out + mixed_rules(row.rules);
   out += "rules:\n  - {action: block}\n";
@@ -41,20 +44,60 @@ std::string config_text(const Row& row) {
 
 Macs macs() { return {*parse_mac("02:00:00:00:00:01"), *parse_mac("02:00:00:00:00:02")}; }
 
-// Bursts longer than this are asked about: 20 µs at some GHz, where the question costs a microsecond.
-constexpr uint64_t kLong = 40000;
+// A worker's upkeep (dataplane/worker.cc).
+constexpr unsigned kTickTurns = 16;
+constexpr Duration kTickInterval = 1ms;
 
-int64_t times_preempted() {
-  rusage usage{};
-  (void)getrusage(RUSAGE_THREAD, &usage);
-  return usage.ru_nivcsw;
+// Of `churn`: so fast runs the clock, so that a second's connections are fewer than the table has room for.
+constexpr double kChurnClock = 16;
+constexpr uint32_t kChurnStates = 2000000;
+constexpr size_t kFloodEstablished = 8;  // every so-manieth packet of `flood`
+
+uint32_t capacity_for(const Row& row, size_t most_bursts) {
+  switch (row.path) {
+    case Path::opening: return static_cast<uint32_t>(most_bursts * kBurst * 2 + 1024);
+    case Path::churn: return kChurnStates;
+    case Path::flood: return row.connections * 2;
+    default: return (row.connections * row.workers + row.dying) * 2 + 4096;
+  }
 }
 
 }  // namespace
 
-Rig::Rig(const Row& row, double tsc_hz, size_t most_bursts)
+Rig::Rig(const Row& row, double tsc_hz, size_t most_bursts, Rig* first)
     : row_(row), tsc_hz_(tsc_hz), started_(__rdtsc()), traffic_(kBurst, macs()) {
-  config::LoadResult loaded = config::load_text(config_text(row), "bench", "");
+  if (first == nullptr) {
+    prepare(most_bursts);
+  } else {
+    snapshot_ = first->snapshot_;
+    neighbors_ = first->neighbors_;
+    table_ = first->table_;
+    first_flow_ = row.connections;
+  }
+  EngineOptions options;
+  options.hostid = 1;
+  options.worker = first == nullptr ? 0 : 1;
+  options.workers = row.workers;
+  options.seed = 1u + options.worker;
+  options.id_base = uint64_t{options.worker} << 32;
+  options.fragment_limit = 64;
+  options.sync = row.path == Path::sync;
+  engine_ = std::make_unique<Engine>(options, *table_, *this);
+  view_ = {snapshot_.get(), neighbors_.get(), nullptr};
+  if (row.path == Path::nat) outer_ports_.resize(row.connections);
+  if (row.path == Path::churn) clock_rate_ = kChurnClock;
+  if (row.path == Path::expiring) {
+    open(Proto::udp, row.connections, row.dying);
+    clock_ahead_ = std::chrono::seconds(kDyingSeconds / 2);  // the others are younger, and TCP's
+  }
+  if (row.path != Path::plain && row.path != Path::stateless) open(row.proto, first_flow_, row.connections);
+  if (row.path == Path::expiring) clock_ahead_ = std::chrono::seconds(2 * kDyingSeconds);
+  next_flow_ = row.connections + row.dying;
+}
+
+// What all workers share.
+void Rig::prepare(size_t most_bursts) {
+  config::LoadResult loaded = config::load_text(config_text(row_), "bench", "");
   if (!loaded.ok()) throw std::runtime_error(config::to_string(loaded.diagnostics));
   const std::vector<Mac> both{macs().lan, macs().wan};
   snapshot_ = make_snapshot(loaded.config, both, make_fib_routes);
@@ -62,92 +105,114 @@ Rig::Rig(const Row& row, double tsc_hz, size_t most_bursts)
       {1, *parse_ip("10.0.0.254"), *parse_mac("02:00:00:00:00:98")},
       {2, *parse_ip("192.0.2.254"), *parse_mac("02:00:00:00:00:99")},
   };
-  neighbors_ = std::make_unique<NeighborTable>(neighbors);
+  neighbors_ = std::make_shared<NeighborTable>(neighbors);
   StateTableOptions table;
-  const size_t connections = row.path == Path::opening ? most_bursts * kBurst : row.connections;
-  table.capacity = static_cast<uint32_t>(connections * 2 + 1024);
+  table.capacity = capacity_for(row_, most_bursts);
+  table.workers = row_.workers;
   table.secret[0] = 0x5eed;
   table.secret[1] = 0x5eed5;
   state_memory_ = std::make_unique<MappedMemory>(StateTable::memory_needed(table.capacity));
   table.memory = state_memory_->bytes();
-  table_ = std::make_unique<StateTable>(table);
-  EngineOptions options;
-  options.hostid = 1;
-  options.seed = 1;
-  options.fragment_limit = 64;
-  options.sync = row.path == Path::sync;
-  engine_ = std::make_unique<Engine>(options, *table_, *this);
-  view_ = {snapshot_.get(), neighbors_.get(), nullptr};
-  if (row.path == Path::nat) outer_ports_.resize(row.connections);
-  if (row.path == Path::established || row.path == Path::nat || row.path == Path::sync) open();
+  table_ = std::make_shared<StateTable>(table);
 }
 
 Rig::~Rig() = default;
 
 uint64_t Rig::states() const { return table_->states(); }
 
+bool Rig::has_turned_over() const { return to_seconds(now()) > 1004; }
+
+double Rig::bytes_per_state() const {
+  return static_cast<double>(StateTable::memory_needed(table_->capacity())) / table_->capacity();
+}
+
 // The engine's clock runs as the real one does.
 Time Rig::now() const {
-  const double seconds = static_cast<double>(__rdtsc() - started_) / tsc_hz_;
-  return Time(std::chrono::seconds(1000)) +
+  const double seconds = static_cast<double>(__rdtsc() - started_) / tsc_hz_ * clock_rate_;
+  return Time(std::chrono::seconds(1000)) + clock_ahead_ +
          std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
 }
 
 void Rig::process(size_t count) {
   const Time t = now();
   engine_->process({burst_.data(), count}, view_, t);
-  if (row_.path == Path::sync) engine_->drain_deltas(view_, t, [](const Delta&) { return true; });
+  if (row_.path == Path::sync) engine_->drain_deltas(view_, t, [](const Delta&) { return true; }, Engine::kDeltasAtOnce);
 }
 
-void Rig::open() {
-  for (uint32_t flow = 0; flow < row_.connections; flow += kBurst) {
-    const uint32_t n = std::min<uint32_t>(kBurst, row_.connections - flow);
+// A turn of a worker: the burst and what is due behind it.
+void Rig::turn() {
+  process(kBurst);
+  const Time t = now();
+  if (++since_tick_ >= kTickTurns || t - last_tick_ >= kTickInterval) {
+    since_tick_ = 0;
+    last_tick_ = t;
+    engine_->tick(view_, t);
+  } else {
+    (void)engine_->catch_up(view_, t);
+  }
+}
+
+void Rig::open(Proto proto, uint32_t first, uint32_t count) {
+  for (uint32_t flow = first; flow < first + count; flow += kBurst) {
+    const uint32_t n = std::min<uint32_t>(kBurst, first + count - flow);
     for (const Step step : {Step::open, Step::answer, Step::acknowledge}) {
       for (uint32_t i = 0; i < n; ++i) {
-        const uint16_t port = step == Step::answer && !outer_ports_.empty() ? outer_ports_[flow + i] : uint16_t{0};
-        burst_[i] = traffic_.make(i, flow + i, row_.proto, step, port);
+        const uint16_t port = step == Step::answer && !outer_ports_.empty() ? outer_ports_[flow - first + i] : uint16_t{0};
+        burst_[i] = traffic_.make(i, flow + i, proto, step, port);
       }
       process(n);
       for (uint32_t i = 0; i < n; ++i) {
         if (burst_[i]->fate != Fate::forward)
           throw std::runtime_error("a packet of an opening connection was not forwarded: " +
                                    std::string(reason_name(burst_[i]->reason)));
-        if (step == Step::open && !outer_ports_.empty()) outer_ports_[flow + i] = bswap(burst_[i]->sport);
+        if (step == Step::open && !outer_ports_.empty()) outer_ports_[flow - first + i] = bswap(burst_[i]->sport);
       }
     }
   }
 }
 
-void Rig::make(size_t count, Step step) {
-  const bool opening = row_.path == Path::opening;
+bool Rig::opens(size_t i) const {
+  if (row_.path == Path::flood) return i % kFloodEstablished != 0;
+  return row_.path == Path::opening || row_.path == Path::churn;
+}
+
+void Rig::make(size_t count) {
   for (size_t i = 0; i < count; ++i)
-    burst_[i] = traffic_.make(i, opening ? next_flow_++ : random_.below(row_.connections), row_.proto,
-                              opening ? Step::open : step, 0);
+    burst_[i] = opens(i) ? traffic_.make(i, next_flow_++, row_.proto, Step::open, 0)
+                         : traffic_.make(i, first_flow_ + random_.below(row_.connections), row_.proto, Step::established, 0);
+}
+
+// A flood's packets are for nobody: the table is full.
+bool Rig::is_lost(size_t i) const {
+  const bool unwanted = row_.path == Path::flood && opens(i);
+  return burst_[i]->fate != (unwanted ? Fate::drop : Fate::forward);
 }
 
 Sample Rig::run(size_t bursts) {
   Sample out;
   uint64_t spent = 0, made = 0;
-  int64_t preempted = times_preempted();
   size_t counted = 0;
+  const auto duration = [this](uint64_t ticks) {
+    return Duration(static_cast<int64_t>(static_cast<double>(ticks) / tsc_hz_ * 1e9));
+  };
+  away_.begin();
+  const Time began = away_.since();
+  const uint64_t start = __rdtsc();
   for (size_t b = 0; b < bursts; ++b) {
     const uint64_t t0 = __rdtsc();
-    make(kBurst, Step::established);
+    make(kBurst);
     const uint64_t t1 = __rdtsc();
-    process(kBurst);
+    turn();
     const uint64_t t2 = __rdtsc();
-    for (const Packet* p : burst_) lost_ += p->fate != Fate::forward ? 1 : 0;
-    if (t2 - t0 > kLong) {
-      const int64_t times = times_preempted();
-      if (times != std::exchange(preempted, times)) {
-        ++out.disturbed;
-        continue;
-      }
+    for (size_t i = 0; i < kBurst; ++i) lost_ += is_lost(i) ? 1 : 0;
+    const Duration away = duration(t2 - t1);
+    if (away_.note(away, began + duration(t2 - start)) < away) {
+      ++out.disturbed;
+      continue;
     }
     ++counted;
     spent += t2 - t1;
     made += t1 - t0;
-    out.longest = std::max(out.longest, t2 - t1);
   }
   const auto packets = static_cast<double>(std::max<size_t>(counted, 1) * kBurst);
   out.generator = static_cast<double>(made) / packets;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "app/bench/traffic.h"
+#include "dataplane/away.h"
 #include "lib/base/random.h"
 #include "lib/engine/engine.h"
 #include "lib/engine/snapshot.h"
@@ -27,6 +28,9 @@ enum class Path : uint8_t {
   nat,          // the same, behind a translated source
   sync,         // the same as `established`, their states told to a peer that is not there
   opening,      // every packet is the first of a connection
+  churn,        // the same, and as many run out meanwhile
+  expiring,     // established connections, while `dying` others run out
+  flood,        // a full table: of eight packets seven want a new connection, one is of an established one
 };
 
 struct Row {
@@ -34,21 +38,23 @@ struct Row {
   Path path = Path::established;
   Proto proto = Proto::udp;
   uint32_t connections = 1;
-  size_t rules = 2;  // of `opening`: at both hooks the last one holds
+  size_t rules = 2;    // of `opening`: at both hooks the last one holds
+  uint32_t dying = 0;  // of `expiring`
+  uint8_t workers = 1;
 };
 
 // What one repeat has measured. Ticks of the time stamp counter.
 struct Sample {
   double packet = 0;       // the path, a packet
   double generator = 0;    // making a packet
-  uint64_t longest = 0;    // the longest burst during which the system took the processor from nobody
-  uint32_t disturbed = 0;  // bursts during which it did: left out of everything above
+  uint32_t disturbed = 0;  // bursts during which the system took the processor away: left out of everything above
 };
 
 class Rig final : public EngineHost {
  public:
-  // Throws std::runtime_error when the connections cannot be opened. `tsc_hz`: ticks a second.
-  Rig(const Row& row, double tsc_hz, size_t most_bursts);
+  // Throws std::runtime_error when the connections cannot be opened. `tsc_hz`: ticks a second. `first`: the rig of
+  // another worker, with whose table this one works; it must live as long.
+  Rig(const Row& row, double tsc_hz, size_t most_bursts, Rig* first = nullptr);
   ~Rig() override;
   Rig(const Rig&) = delete;
   Rig& operator=(const Rig&) = delete;
@@ -57,25 +63,41 @@ class Rig final : public EngineHost {
   // Packets that were not sent on, which no row may have.
   [[nodiscard]] uint64_t lost() const { return lost_; }
   [[nodiscard]] uint64_t states() const;
+  // Of `churn`: connections have been running out for a while.
+  [[nodiscard]] bool has_turned_over() const;
+  // What a state takes, its part of the index included.
+  [[nodiscard]] double bytes_per_state() const;
+  // From one burst to the next, as a worker's time away: its own, and what the system took.
+  [[nodiscard]] const AwayMeter& away() const { return away_; }
 
  private:
   Packet* allocate(uint32_t) override { return nullptr; }
   void submit(Packet*) override {}
   void log(const LogRecord&) override {}
 
-  void open();
-  void make(size_t count, Step step);
+  void prepare(size_t most_bursts);
+  void open(Proto proto, uint32_t first, uint32_t count);
+  void make(size_t count);
+  [[nodiscard]] bool opens(size_t i) const;
+  [[nodiscard]] bool is_lost(size_t i) const;
+  void turn();
   void process(size_t count);
   [[nodiscard]] Time now() const;
 
   Row row_;
   double tsc_hz_;
   uint64_t started_;
+  double clock_rate_ = 1;  // seconds of the engine's clock a second
+  Duration clock_ahead_{};
+  unsigned since_tick_ = 0;
+  Time last_tick_{};
+  AwayMeter away_;
   Traffic traffic_;
   std::shared_ptr<Snapshot> snapshot_;
-  std::unique_ptr<NeighborTable> neighbors_;
+  std::shared_ptr<NeighborTable> neighbors_;
   std::unique_ptr<MappedMemory> state_memory_;
-  std::unique_ptr<StateTable> table_;
+  std::shared_ptr<StateTable> table_;
+  uint32_t first_flow_ = 0;
   std::unique_ptr<Engine> engine_;
   View view_;
   std::array<Packet*, kBurst> burst_{};

@@ -352,23 +352,43 @@ void Engine::Impl::stage_lookup(size_t n) {
   for (size_t i = 0; i < n; ++i)
     if (lanes[i].looked_up) lanes[i].hint = table.prefetch_state(lanes[i].hash, Side::wire);
   uint64_t searches = 0;
+  new_flows = false;
   for (size_t i = 0; i < n; ++i) {
     Lane& lane = lanes[i];
     if (!lane.looked_up) continue;
     ++searches;
     lane.state = table.find(lane.key, Side::wire, lane.hash, lane.packet->in, lane.hint);
-    if (lane.state != nullptr) table.prefetch_more(*lane.state);
+    if (lane.state != nullptr) [[likely]]
+      table.prefetch_more(*lane.state);
+    else
+      new_flows = true;
   }
   table.counters(options.worker).searches.add(searches);
+}
+
+// A packet for which no state was found will mostly make one at each hook. Where they will be is known a few packets
+// ahead, if nothing comes between: the next free states, the next numbers, and for the out hook the mirrored key. The
+// first of them would each be waited for in turn.
+void Engine::Impl::prefetch_new(size_t n, size_t lane, Direction dir) const {
+  constexpr size_t kAhead = 3;
+  if (lane + kAhead >= n) return;
+  const Lane& next = lanes[lane + kAhead];
+  if (!next.active || next.state != nullptr || (dir == Direction::in ? !next.looked_up : next.in_state == nullptr))
+    return;
+  table.prefetch_free(options.worker, kAhead);
+  table.prefetch(table.hash_id(next_id + kAhead, options.hostid));
+  if (dir == Direction::in) return;
+  const FlowKey& k = next.key;
+  table.prefetch(table.hash_key(FlowKey::of(k.addr[1], k.addr[0], k.port[1], k.port[0], k.af, k.proto), Side::stack));
 }
 
 // Returns whether anything is left for the stages behind it.
 bool Engine::Impl::stage_in_hook(size_t n) {
   long_way = 0;
-  ways_known = 0;
   bool left = false;
   for (size_t i = 0; i < n; ++i) {
     Lane& lane = lanes[i];
+    if (new_flows) prefetch_new(n, i, Direction::in);
     if (!lane.active) continue;
     Packet& p = *lane.packet;
     if (lane.state != nullptr) {
@@ -383,7 +403,7 @@ bool Engine::Impl::stage_in_hook(size_t n) {
     if (lane.ordinary && !lane.looked_up) continue;  // not filtered: see stage_out()
     if (lane.ordinary) fill(lane);
     if (snapshot->interface(p.in).skip) continue;
-    const HookResult r = filter(p, Direction::in, p.in, kNoState, lane.state, lane.looked_up ? &lane.key : nullptr);
+    const HookResult r = filter(p, Direction::in, p.in, kNoState, lane.looked_up ? &lane : nullptr);
     count_hook(p, Direction::in, p.in, r.fate == Fate::pending);
     if (r.fate == Fate::pending) {
       lane.in_state = r.state;
@@ -425,6 +445,7 @@ void Engine::Impl::stage_route(size_t n) {
 void Engine::Impl::stage_out(size_t n) {
   for (size_t i = 0; i < n; ++i) {
     Lane& lane = lanes[i];
+    if (new_flows) prefetch_new(n, i, Direction::out);
     if (!lane.active) continue;
     Packet& p = *lane.packet;
     if (lane.ordinary) {
@@ -443,6 +464,7 @@ void Engine::Impl::stage_out(size_t n) {
 void Engine::Impl::process(std::span<Packet* const> burst, const View& v, Time t) {
   set_time(v, t);
   counters.packets.add(burst.size());
+  ways_known = 0;
   stage_parse(burst);
   stage_lookup(burst.size());
   if (!stage_in_hook(burst.size())) return;
@@ -456,6 +478,7 @@ Engine::~Engine() = default;
 
 void Engine::process(std::span<Packet* const> burst, const View& view, Time now) { impl_->process(burst, view, now); }
 void Engine::tick(const View& view, Time now) { impl_->tick(view, now); }
+bool Engine::catch_up(const View& view, Time now) { return impl_->catch_up(view, now); }
 void Engine::flush_deltas() { impl_->flush_deltas(); }
 void Engine::release_deferred() { impl_->release_overdue(Time::max()); }
 bool Engine::deltas_waiting() const {

@@ -78,14 +78,22 @@ class Engine {
   // Upkeep: expiry, fragments, reclamation; a bounded piece of work a call. Call between bursts and at least every 100
   // ms.
   void tick(const View& view, Time now);
+  // As many deltas as a worker takes behind a burst: filling in a record costs some tens of nanoseconds and perhaps two
+  // waits for memory.
+  static constexpr size_t kDeltasAtOnce = 128;
 
-  // Hands due deltas to `push` until it returns false (ring full; the rest waits). Returns how many were taken.
-  // Call after each burst; cheap when nothing is due. Takes the view of the hour: that of an earlier call may be gone.
+  // Between two ticks, after any burst: expiry alone, as much as in a tick, where that has left something over. Costs
+  // nothing otherwise. True: states have been looked at.
+  bool catch_up(const View& view, Time now);
+
+  // Hands due deltas to `push` until it returns false (ring full; the rest waits), at most `limit`. Returns how many were
+  // taken. Call after each burst; cheap when nothing is due. Takes the view of the hour: that of an earlier call may be
+  // gone.
   template <class Push>
-  size_t drain_deltas(const View& view, Time now, Push&& push) {
+  size_t drain_deltas(const View& view, Time now, Push&& push, size_t limit = SIZE_MAX) {
     size_t n = 0;
     Delta delta;
-    while (next_delta(view, now, delta)) {
+    while (n < limit && next_delta(view, now, delta)) {
       if (!push(delta)) {
         return_delta(delta);
         break;

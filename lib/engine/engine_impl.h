@@ -72,12 +72,14 @@ class Engine::Impl {
   // engine.cc
   void process(std::span<Packet* const> burst, const View& view, Time now);
   void tick(const View& view, Time now);
+  bool catch_up(const View& view, Time now);
   void set_time(const View& view, Time now);
 
   // hook.cc
-  // `hint`, `found`: where the state may be, believed when it fits. `known`: the packet's key, null: to be made.
-  HookResult filter(Packet& p, Direction dir, InterfaceId interface, StateIndex hint, State* found = nullptr,
-                    const FlowKey* known = nullptr);
+  // `hint`: where the state may be, believed when it fits. `seen`: what is known of the packet from its burst; null:
+  // nothing.
+  struct Lane;
+  HookResult filter(Packet& p, Direction dir, InterfaceId interface, StateIndex hint, const Lane* seen = nullptr);
   [[nodiscard]] State* find_state(const FlowKey& key, Side side, InterfaceId interface) const;
   HookResult pass_known(Packet& p, State& s, Direction dir, InterfaceId interface, bool& reuse);
   HookResult pass_error(Packet& p, Quote& quote, State& s, Direction dir, InterfaceId interface);
@@ -183,9 +185,11 @@ class Engine::Impl {
   // make_state.cc
   HookResult make_state(Packet& p, Direction dir, InterfaceId interface, const Decision& decision, const FlowKey& key,
                         const Translation5& to);
+  bool choose_route(const Rule& rule, const Packet& p, IpAddress& route);
   void note_matches(State& s, const Decision& decision);
   void remove_state(State& s, bool announce);
-  [[nodiscard]] uint32_t deadline_of(const State& s) const;
+  [[nodiscard]] uint32_t deadline_of(const State& s) const { return deadline_of(s, find_rule(s)); }
+  [[nodiscard]] uint32_t deadline_of(const State& s, const Rule* rule) const;
   [[nodiscard]] StateRest& rest_of(State& s);
   void keep_actions(State& s, const PacketActions& actions, TagId tag);
   void note_actions(State& s) const;
@@ -255,6 +259,7 @@ class Engine::Impl {
 
   // upkeep.cc
   void expire(State& s);
+  size_t expire_due();
   void purge_sources();
   void flush_some();
   void sweep();
@@ -322,6 +327,7 @@ class Engine::Impl {
   void unpair(State& s) const;
   void deliver_local(Packet& p, const NextHop& hop);
   void emit(Packet& p, const NextHop& hop);
+  void emit_known(Packet& p, const WayOut& way_to);
   template <class Splitter>
   void emit_pieces(Packet& p, Splitter& splitter, const InterfaceInfo& out, const IpAddress& next);
   void send_generated(Packet& p, bool filtered);
@@ -501,6 +507,8 @@ class Engine::Impl {
   };
   std::array<Lane, kBurst> lanes;
   static void fill(Lane& lane);
+  bool new_flows = false;  // the burst has packets of which no state is known
+  void prefetch_new(size_t n, size_t lane, Direction dir) const;
   void stage_parse(std::span<Packet* const> burst);
   void stage_lookup(size_t n);
   bool stage_in_hook(size_t n);

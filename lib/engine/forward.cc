@@ -144,7 +144,25 @@ void Engine::Impl::forward(Packet& p, NextHopIndex hop_index, State* in_state) {
     }
     if (by_table && in_state != nullptr && r.state != nullptr && in_state->in_use) note_way(p, *in_state, hop_index);
   }
+  // What most packets are is sent as on the fast path: the burst knows the way.
+  if (by_table && p.l3_length <= out.mtu && p.refragment == 0 && p.awaited == 0 && out.vlan == 0 &&
+      hop.kind == HopKind::gateway && p.l3 == kEthernetHeader) {
+    const WayOut& sent = way_out(hop_index);
+    if (sent.mac != nullptr) return emit_known(p, sent);
+  }
   emit(p, hop);
+}
+
+// emit() of a whole packet to a gateway whose address is known.
+void Engine::Impl::emit_known(Packet& p, const WayOut& way_to) {
+  p.next_hop = snapshot->next_hops[way_to.hop].gateway;
+  p.out = way_to.interface;
+  p.length = static_cast<uint32_t>(p.l3) + p.l3_length;
+  std::memcpy(p.frame, way_to.mac->bytes.data(), 6);
+  std::memcpy(p.frame + 6, &way_to.source, 6);
+  store_be16(p.frame + 12, p.af == Af::inet ? kEtherTypeIpv4 : kEtherTypeIpv6);
+  p.fate = Fate::forward;
+  counters.forwarded.add();
 }
 
 void Engine::Impl::deliver_local(Packet& p, const NextHop& hop) {

@@ -75,8 +75,7 @@ HookResult keep(State& s) { return HookResult::pass(&s); }
 
 }  // namespace
 
-HookResult Engine::Impl::filter(Packet& p, Direction dir, InterfaceId interface, StateIndex hint, State* found,
-                                const FlowKey* known) {
+HookResult Engine::Impl::filter(Packet& p, Direction dir, InterfaceId interface, StateIndex hint, const Lane* seen) {
   const Side side = dir == Direction::in ? Side::wire : Side::stack;
   const bool icmp = (p.proto == kProtoIcmp || p.proto == kProtoIcmp6) && p.icmp_type >= 0;
   const bool error = icmp && is_icmp_error(p);
@@ -106,16 +105,18 @@ HookResult Engine::Impl::filter(Packet& p, Direction dir, InterfaceId interface,
       key = quoted_key(p.af, quote, dir);
       s = find_state(key, side, interface);
     } else {
-      key = known != nullptr ? *known : flow_key(p, dir);
+      key = seen != nullptr ? seen->key : flow_key(p, dir);
       const auto fits = [&](const State& c) {
         return c.in_use && (side == Side::wire ? c.wire : c.stack) == key &&
                (c.interface == kNoInterface || c.interface == interface);
       };
-      if (found != nullptr && fits(*found)) {
-        s = found;
+      if (seen != nullptr && seen->state != nullptr && fits(*seen->state)) {
+        s = seen->state;
       } else if (State* linked = hint != kNoState ? table.owned(hint, options.worker) : nullptr;
                  linked != nullptr && fits(*linked)) {
         s = linked;
+      } else if (seen != nullptr && p.proto != kProtoSctp) {
+        s = table.find(key, side, seen->hash, interface);  // packets before it may have made one
       } else {
         s = find_state(key, side, interface);
       }
@@ -378,7 +379,9 @@ HookResult Engine::Impl::decide(Packet& p, Direction dir, InterfaceId interface,
   if ((nat || rdr) && !translate(rule, rule, nat, rdr, p, dir, to)) return HookResult::drop(DropReason::translate);
   if (d.log_now) log_packet(p, dir, interface, rule, to);
   DropReason reason = DropReason::memory;
-  if (!take_places(p, rule, reason)) return HookResult::drop(reason);
+  const bool limited = rule.limits.track != SourceTrack::none || rule.limits.max != 0 ||
+                       rule.timeouts[static_cast<size_t>(TimeoutClass::adaptive_start)] != 0;
+  if (limited && !take_places(p, rule, reason)) return HookResult::drop(reason);
   return make_state(p, dir, interface, d, key, to);
 }
 

@@ -49,12 +49,12 @@ const Rule& Engine::Impl::rule_of(const State& s) const {
   return rule != nullptr ? *rule : snapshot->rules.default_rule;
 }
 
-uint32_t Engine::Impl::deadline_of(const State& s) const {
-  const Rule* const rule = find_rule(s);
+uint32_t Engine::Impl::deadline_of(const State& s, const Rule* rule) const {
   // Only rules with adaptive timeouts of their own ask; theirs are counted over all workers.
-  const uint32_t of_rule = sources.states_of(s.rule);
+  const bool own = rule != nullptr && rule->timeouts[static_cast<size_t>(TimeoutClass::adaptive_start)] != 0;
+  const bool adaptive = own || snapshot->timeouts[static_cast<size_t>(TimeoutClass::adaptive_end)] != 0;
   return s.last_update + scaled_timeout(s.timeout, snapshot->timeouts, rule != nullptr ? &rule->timeouts : nullptr,
-                                        table.states(), of_rule);
+                                        adaptive && !own ? table.states() : 0, own ? sources.states_of(s.rule) : 0);
 }
 
 bool Engine::Impl::insert(State& s, bool (*displaces)(const State& coming, const State& held)) {
@@ -76,21 +76,27 @@ bool Engine::Impl::insert(State& s, bool (*displaces)(const State& coming, const
   return false;
 }
 
+// The next hop of a connection under a rule with a routing option.
+bool Engine::Impl::choose_route(const Rule& rule, const Packet& p, IpAddress& route) {
+  PoolSearch search;
+  route.af = p.af;
+  if (!map_address(rule, rule.route.pool, SourcePurpose::route, p.af, p.src, p.dst, search, route.addr)) return false;
+  if (rule.route.pool.type == PoolType::least_states) {
+    pending.pools[2] = &rule;
+    pending.any = true;
+  }
+  return true;
+}
+
 HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interface, const Decision& decision,
                                     const FlowKey& flow, const Translation5& to) {
   const Rule& rule = *decision.rule;
   // What is allowed one port of SCTP must not open the others.
   const FlowKey key = p.proto == kProtoSctp && !rule.names_ports() ? without_ports(flow) : flow;
-  IpAddress route{p.af, {}};
-  PoolSearch search;
-  if (rule.route.kind != RouteKind::none &&
-      !map_address(rule, rule.route.pool, SourcePurpose::route, p.af, p.src, p.dst, search, route.addr)) {
+  IpAddress route;
+  if (rule.route.kind != RouteKind::none && !choose_route(rule, p, route)) {
     pending.at_once = true;
     return HookResult::drop(DropReason::no_route);
-  }
-  if (rule.route.kind != RouteKind::none && rule.route.pool.type == PoolType::least_states) {
-    pending.pools[2] = &rule;
-    pending.any = true;
   }
   const StateIndex index = table.allocate(options.worker);
   if (index == kNoState) {
@@ -99,7 +105,8 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
   }
   State& s = table.state(index);
   std::optional<unsigned> id_slot;
-  if (is_echo(p)) id_slot = (dir == Direction::in) == icmp_flow(p).reply ? 1u : 0u;  // the requester's
+  const bool icmp = p.proto == kProtoIcmp || p.proto == kProtoIcmp6;
+  if (icmp && is_echo(p)) id_slot = (dir == Direction::in) == icmp_flow(p).reply ? 1u : 0u;  // the requester's
   FlowKey other;
   if (rule.af_to == Af::none) {
     other = translated_key(key, to, dir, id_slot);
@@ -128,7 +135,7 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
   s.id = next_id++;
   s.creation = now_s;
   s.last_update = now_s;
-  keep_actions(s, decision.actions, p.tag);
+  if (p.tag != 0 || decision.actions.any()) keep_actions(s, decision.actions, p.tag);
   if (rule.route.kind != RouteKind::none) {
     StateRest& rest = rest_of(s);
     rest.route_kind = static_cast<uint8_t>(rule.route.kind);
@@ -160,7 +167,7 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
     if (s.match_set != 0) count_matches(s, dir, p.l3_length);
   }
   if (pending.any) attach_pending(s);
-  wheel.insert(index, deadline_of(s));
+  wheel.insert(index, deadline_of(s, &rule));
   if (options.sync) touched(s, pfsync::SyncEvent::created, true);
   if (!proxied && (dir == Direction::out || rule.af_to != Af::none)) want_acknowledgement(p, s);
   if (rule_scrubs_tcp) {
@@ -168,7 +175,7 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
     begin_scrub(s, p, true);
     (void)scrub_tcp(s, p, true, false);
   }
-  begin_inspection(s, rule);
+  if (rule.inspect != nullptr) begin_inspection(s, rule);
   if (proxied) {
     const HookResult r = begin_proxy(s, p, segment_of(p).mss);
     if (!p.from_cookie) return r;

@@ -1,5 +1,5 @@
-// The headers of nearly all packets in one look: IPv4 without options or IPv6 without extensions, whole, TCP of a
-// connection under way or UDP, and nothing in it that PF's checks would change.
+// The headers of nearly all packets in one look: IPv4 without options or IPv6 without extensions, whole, TCP that
+// opens a connection or goes on with one, or UDP, and nothing in it that PF's checks would change.
 #pragma once
 
 #include "lib/engine/packet.h"
@@ -32,6 +32,12 @@ struct Ordinary {
     return frame[kEthernetHeader + (af == Af::inet ? 8 : 7)];
   }
 };
+
+// A SYN or its answer, with nothing else that would be taken off or make it suspicious.
+[[nodiscard]] inline bool opens_plainly(uint8_t tcp_flags) {
+  const auto flags = static_cast<uint8_t>(tcp_flags & (kTcpFin | kTcpSyn | kTcpRst | kTcpPush | kTcpAck | kTcpUrg));
+  return flags == kTcpSyn || flags == (kTcpSyn | kTcpAck);
+}
 
 // True: the frame is one, and fill_ordinary() makes of the packet what parse_link(), parse_ip() and the normalisations
 // of the flags would; they would leave every byte as it is. False: nothing is said.
@@ -71,8 +77,8 @@ struct Ordinary {
     o.tcp_flags = t[13];
     const uint32_t tcp = static_cast<uint32_t>(t[12] >> 4) * 4;
     if (tcp < kTcpHeader || tcp > l4_length || (t[12] & 0x0f) != 0) return false;
-    if ((o.tcp_flags & (kTcpSyn | kTcpRst | kTcpAck | kTcpUrg)) != kTcpAck || load_raw<uint16_t>(t + 18) != 0)
-      return false;
+    if ((o.tcp_flags & (kTcpSyn | kTcpRst | kTcpAck | kTcpUrg)) != kTcpAck && !opens_plainly(o.tcp_flags)) return false;
+    if (load_raw<uint16_t>(t + 18) != 0) return false;
     o.payload = l4_length - tcp;
     return true;
   }

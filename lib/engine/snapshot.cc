@@ -118,6 +118,8 @@ std::shared_ptr<Snapshot> make_snapshot(const config::Config& config, std::span<
   builder.add_routes();
   out->routes = make_routes(builder.entries());
   out->rules = config.rules;
+  for (Rule& r : out->rules.rules) note_conditions(r);
+  note_conditions(out->rules.default_rule);
   for (const Rule& r : out->rules.rules)
     if (!r.repeated()) out->by_content.push_back({rule_content(r), r.position});
   std::ranges::sort(out->by_content, {}, &Snapshot::ByContent::content);

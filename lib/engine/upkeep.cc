@@ -7,7 +7,7 @@ namespace twinwall {
 
 namespace {
 
-constexpr size_t kExpireLimit = 128;     // states looked at in one tick, so that a mass expiry never stalls a burst
+constexpr size_t kExpireLimit = 128;     // states looked at at once, so that a mass expiry never stalls a burst
 constexpr StateIndex kWalkLimit = 1024;  // indices passed in one tick by each of the walks
 constexpr uint32_t kPurgeBuckets = 128;
 
@@ -90,20 +90,35 @@ void Engine::Impl::sweep() {
   }
 }
 
+size_t Engine::Impl::expire_due() {
+  return wheel.advance(
+      now_s, kExpireLimit,
+      [this](StateIndex index) -> uint32_t {
+        State& s = table.state(index);
+        part_follower(s);
+        const uint32_t deadline = s.timeout == TimeoutClass::purge ? now_s : deadline_of(s);
+        if (static_cast<int32_t>(deadline - now_s) > 0) return deadline;
+        expire(s);
+        return 0;
+      },
+      [this](StateIndex index) { table.prefetch_remove(table.state(index)); });
+}
+
+// Between two ticks: under load more states may end than a tick may look at.
+bool Engine::Impl::catch_up(const View& v, Time t) {
+  set_time(v, t);
+  const bool any = snapshot != nullptr && wheel.behind(now_s) && expire_due() != 0;
+  table.reclaim(options.worker);
+  return any;
+}
+
 void Engine::Impl::tick(const View& v, Time t) {
   set_time(v, t);
   if (snapshot == nullptr) return;
   fragments.set_timeout(std::chrono::seconds(snapshot->timeouts[static_cast<size_t>(TimeoutClass::frag)]));
   fragments.expire(now);
   if (held_count != 0) release_overdue(now);
-  wheel.advance(now_s, kExpireLimit, [this](StateIndex index) -> uint32_t {
-    State& s = table.state(index);
-    part_follower(s);
-    const uint32_t deadline = s.timeout == TimeoutClass::purge ? now_s : deadline_of(s);
-    if (static_cast<int32_t>(deadline - now_s) > 0) return deadline;
-    expire(s);
-    return 0;
-  });
+  (void)expire_due();
   sweep();
   flush_some();
   purge_sources();

@@ -136,11 +136,6 @@ bool asks_more(const Rule& r) {
          r.tagged != 0 || !r.any_received_on || r.prio >= 0;
 }
 
-bool is_plain(const Rule& r) {
-  return (r.action == Action::pass || r.action == Action::block) && !r.quick && r.tag == 0 && r.probability == 0 &&
-         r.runtime == nullptr;
-}
-
 }  // namespace
 
 class ClassifierBuilder {
@@ -177,7 +172,7 @@ class ClassifierBuilder {
       const Rule& r = rules_[order[bit].position];
       bit_of_[order[bit].position] = bit;
       out_->entries_[bit] = order[bit].position << Classifier::kFlagBits | (asks_more(r) ? Classifier::kAsk : 0) |
-                            (is_plain(r) ? Classifier::kPlain : 0) |
+                            (only_decides(r) ? Classifier::kPlain : 0) |
                             (r.anchor != kNoRuleNumber ? Classifier::kInside : 0);
     }
   }

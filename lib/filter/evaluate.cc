@@ -57,20 +57,52 @@ bool transport_matches(const Rule& rule, const RuleInput& input) noexcept {
 
 }  // namespace
 
-bool rule_matches(const Rule& rule, const RuleInput& input) noexcept {
-  if (rule.runtime != nullptr && rule.runtime->expired.load(std::memory_order_relaxed)) return false;
-  if (!rule.any_interface && !(input.interface < kMaxInterfaces && rule.interfaces[input.interface])) return false;
-  if (rule.direction != Direction::both && rule.direction != input.direction) return false;
-  if (rule.af != Af::none && rule.af != input.af) return false;
-  if (rule.proto != 0 && rule.proto != input.proto) return false;
-  if (!address_matches(rule.from.address, input, input.src) || !address_matches(rule.to.address, input, input.dst) ||
-      !transport_matches(rule, input))
+bool conditions_hold(const Rule& rule, const RuleInput& input) noexcept {
+  const uint8_t on = rule.conditions;
+  if ((on & kOnWhere) != 0) {
+    if (rule.runtime != nullptr && rule.runtime->expired.load(std::memory_order_relaxed)) return false;
+    if (!rule.any_interface && !(input.interface < kMaxInterfaces && rule.interfaces[input.interface])) return false;
+    if (rule.direction != Direction::both && rule.direction != input.direction) return false;
+  }
+  if ((on & kOnKind) != 0) {
+    if (rule.af != Af::none && rule.af != input.af) return false;
+    if (rule.proto != 0 && rule.proto != input.proto) return false;
+  }
+  if ((on & kOnAddresses) != 0 && (!address_matches(rule.from.address, input, input.src) ||
+                                   !address_matches(rule.to.address, input, input.dst)))
     return false;
+  const bool icmp = input.proto == kProtoIcmp || input.proto == kProtoIcmp6;
+  const bool ask = (on & kOnTransport) != 0 || ((on & kOnFlags) != 0 && input.proto == kProtoTcp) ||
+                   ((on & kOnReplies) != 0 && icmp);
+  if (ask && !transport_matches(rule, input)) return false;
+  if ((on & kOnMore) == 0) return true;
   if (rule.tos >= 0 && rule.tos != input.tos) return false;
   if (rule.tagged != 0 && (rule.tagged == input.tag) == rule.not_tagged) return false;
   if (!rule.any_received_on && !(input.received_on < kMaxInterfaces && rule.received_on[input.received_on]))
     return false;
   return rule.prio < 0 || rule.prio == input.prio;
+}
+
+bool only_decides(const Rule& r) noexcept {
+  return (r.action == Action::pass || r.action == Action::block) && !r.quick && r.tag == 0 && r.probability == 0 &&
+         r.runtime == nullptr;
+}
+
+void note_conditions(Rule& r) noexcept {
+  const auto any = [](const AddressMatch& m) { return m.kind == AddressKind::any && !m.negate; };
+  const auto note = [&r](bool has, uint8_t condition) {
+    if (has) r.conditions |= condition;
+  };
+  r.conditions = 0;
+  note(r.runtime != nullptr || !r.any_interface || r.direction != Direction::both, kOnWhere);
+  note(r.af != Af::none || r.proto != 0, kOnKind);
+  note(!any(r.from.address) || !any(r.to.address), kOnAddresses);
+  note((r.flags | r.flag_mask) != 0, kOnFlags);
+  note(r.action == Action::pass && r.state != StateMode::none && !r.sloppy, kOnReplies);
+  note(r.fragment || r.names_ports() || tests_icmp(r), kOnTransport);
+  note(r.tos >= 0 || r.tagged != 0 || !r.any_received_on || r.prio >= 0, kOnMore);
+  r.only_decides = only_decides(r);
+  r.only_says_so = !r.log && !r.log_all && !r.actions.any() && !r.nat_to.enabled && !r.rdr_to.enabled;
 }
 
 bool rate_exceeded(std::atomic<uint64_t>& meter, const RateLimit& limit, uint32_t now_s) noexcept {

@@ -76,7 +76,14 @@ struct Decision {
 };
 
 // True when every condition of the rule holds for the packet.
-[[nodiscard]] bool rule_matches(const Rule& rule, const RuleInput& input) noexcept;
+[[nodiscard]] bool conditions_hold(const Rule& rule, const RuleInput& input) noexcept;
+[[nodiscard]] inline bool rule_matches(const Rule& rule, const RuleInput& input) noexcept {
+  return rule.conditions == 0 || conditions_hold(rule, input);
+}
+// It passes or blocks, and nothing else happens when it matches.
+[[nodiscard]] bool only_decides(const Rule& rule) noexcept;
+// Notes which conditions a finished rule has and whether it only decides: for speed, the answers stay what they are.
+void note_conditions(Rule& rule) noexcept;
 
 // What a rule can be asked only once its conditions hold, because asking changes it: probability, max-pkt-rate, once.
 [[nodiscard]] bool claim(const Rule& rule, const RuleInput& input) noexcept;
@@ -155,7 +162,10 @@ class Evaluation {
     return rule.quick;
   }
   void finish() noexcept {
-    note_decision(*deciding_, decision_);
+    if (deciding_->only_says_so)
+      decision_.rule = deciding_;
+    else
+      note_decision(*deciding_, decision_);
     decision_.log_now = deciding_->log || log_matches_;
   }
 
@@ -180,8 +190,12 @@ template <class OnMatch, class OnVisit, class OnLog>
     if (walk.leave(i)) break;
     const Rule& rule = ruleset.rules[i++];
     on_visit(rule);
-    if (!rule_matches(rule, input) || !claim(rule, input)) {
+    if (!rule_matches(rule, input) || (!rule.only_decides && !claim(rule, input))) {
       if (rule.action == Action::anchor) i = rule.anchor_end;
+      continue;
+    }
+    if (rule.only_decides) {
+      walk.decides(rule);
       continue;
     }
     if (walk.take(rule, input, on_match, on_log)) break;

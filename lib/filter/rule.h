@@ -157,7 +157,22 @@ struct RuleRuntime {
   std::atomic<uint64_t> rate{0};     // `max-pkt-rate`: seconds of the last event << 32 | count * 1000
 };
 
+// The conditions that a rule has, as far as it is known (note_conditions() in lib/filter/evaluate.h).
+enum RuleCondition : uint8_t {
+  kOnWhere = 1,      // interface, direction, or that it has not expired
+  kOnKind = 2,       // family, protocol
+  kOnAddresses = 4,  // either
+  kOnFlags = 8,      // of TCP
+  kOnReplies = 16,   // it makes states, which no answer to an ICMP query does
+  kOnTransport = 32,  // ports, ICMP types, fragments
+  kOnMore = 64,       // type of service, tag, where it was received, priority
+  kOnAnything = 127,
+};
+
 struct Rule {
+  uint8_t conditions = kOnAnything;  // RuleCondition: nothing else need be asked
+  bool only_decides = false;         // it passes or blocks, and nothing else happens when it matches
+  bool only_says_so = false;         // … and when it is the one that holds: no log, no actions, no translation
   Action action = Action::pass;
   Direction direction = Direction::both;
   bool quick = false;

@@ -2,6 +2,10 @@
 
 #include <sys/mman.h>
 
+#if defined(__AVX2__) && !defined(__SANITIZE_THREAD__)
+#include <immintrin.h>
+#endif
+
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
@@ -212,17 +216,44 @@ StateTable::Hashes StateTable::hashes_of(const State& state) const {
   return {hash_flow(state.wire), state.translated ? hash_flow(state.stack) : 0, hash_id(state.id, state.creator)};
 }
 
+namespace {
+
+// Bit i: entry i of a bucket is `bits` where `mask` has ones. Which entry that is cannot be predicted, so they are
+// compared without branches, and at once where the machine can. There, too, each is read whole, as an aligned word
+// inside of a line is; only the language does not know it.
+constexpr size_t kEntries = 7;
+#if defined(__AVX2__) && !defined(__SANITIZE_THREAD__)
+uint32_t entries_with(const std::atomic<uint64_t>* entries, uint64_t bits, uint64_t mask) {
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // not before what was published; see the header
+  const __m256i wanted = _mm256_set1_epi64x(static_cast<long long>(bits & mask));
+  const __m256i kept = _mm256_set1_epi64x(static_cast<long long>(mask));
+  const auto four = [&](size_t first) {
+    const __m256i e = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(entries + first));
+    const __m256i same = _mm256_cmpeq_epi64(_mm256_and_si256(e, kept), wanted);
+    return static_cast<uint32_t>(_mm256_movemask_pd(_mm256_castsi256_pd(same)));
+  };
+  const uint32_t found = four(0) | four(kEntries - 4) << (kEntries - 4);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  return found;
+}
+#else
+uint32_t entries_with(const std::atomic<uint64_t>* entries, uint64_t bits, uint64_t mask) {
+  uint32_t found = 0;
+  for (size_t i = 0; i < kEntries; ++i)
+    found |= static_cast<uint32_t>(((entries[i].load() ^ bits) & mask) == 0) << i;
+  return found;
+}
+#endif
+
+}  // namespace
+
 // Calls visit(entry, State&) for the entries of these kinds with the hash's tag until it returns true; that state is
 // the result. Sequentially consistent loads: insertion relies on it, and on this machine they cost what any load does.
 template <class Visit>
 State* StateTable::visit(uint64_t hash, uint64_t kinds, Visit&& visit) const {
+  static_assert(kEntries == kSlots);
   const auto scan = [&](const Bucket& bucket) -> State* {
-    // Which slot it is in cannot be predicted, so the seven are compared without branches.
-    uint32_t matches = 0;
-    for (size_t i = 0; i < kSlots; ++i) {
-      const bool match = ((bucket.entries[i].load() ^ hash) & kTagMask) == 0;
-      matches |= static_cast<uint32_t>(match) << i;
-    }
+    uint32_t matches = entries_with(bucket.entries, hash, kTagMask);
     for (; matches != 0; matches &= matches - 1) {
       const uint64_t entry = bucket.entries[std::countr_zero(matches)].load();
       if (((entry ^ hash) & kTagMask) != 0 || (entry & kinds) == 0) continue;  // it may have changed since
@@ -283,33 +314,41 @@ bool StateTable::key_in_use(const FlowKey& key) const {
                [&](uint64_t entry, const State& s) { return key_under(s, entry) == key; }) != nullptr;
 }
 
+// With one worker nobody else writes here, so a store does; it need not wait, as an exchange would, for everything that
+// was written before it.
+bool StateTable::put(std::atomic<uint64_t>& slot, uint64_t entry) const {
+  if (worker_count_ == 1) {
+    slot.store(entry, std::memory_order_release);
+    return true;
+  }
+  uint64_t expected = 0;
+  return slot.compare_exchange_strong(expected, entry);
+}
+
 bool StateTable::publish(uint64_t hash, uint64_t entry) {
   auto& beyond = buckets_[hash & bucket_mask_].beyond;
   for (uint64_t d = 0; d < kProbe; ++d) {
     Bucket& bucket = buckets_[(hash + d) & bucket_mask_];
+    uint32_t free = entries_with(bucket.entries, 0, ~uint64_t{0});
+    if (free == 0) continue;
     const uint64_t one = d == 0 ? 0 : 1ull << (8 * (d - 1));
-    bool announced = false;
-    for (auto& slot : bucket.entries) {
-      uint64_t expected = slot.load(std::memory_order_relaxed);
-      if (expected != 0) continue;
-      // Announced before it is there: whoever sees the entry's effects must not stop at the home bucket.
-      if (one != 0 && !announced) beyond.fetch_add(one);
-      announced = true;
-      if (slot.compare_exchange_strong(expected, entry)) return true;
-    }
-    if (announced && one != 0) beyond.fetch_sub(one);
+    // Announced before it is there: whoever sees the entry's effects must not stop at the home bucket.
+    if (one != 0) beyond.fetch_add(one);
+    for (; free != 0; free &= free - 1)
+      if (put(bucket.entries[std::countr_zero(free)], entry)) return true;
+    if (one != 0) beyond.fetch_sub(one);
   }
   return false;
 }
 
 void StateTable::withdraw(uint64_t hash, uint64_t entry) {
   for (uint64_t d = 0; d < kProbe; ++d) {
-    for (auto& slot : buckets_[(hash + d) & bucket_mask_].entries) {
-      if (slot.load(std::memory_order_relaxed) != entry) continue;
-      slot.store(0, std::memory_order_release);
-      if (d != 0) buckets_[hash & bucket_mask_].beyond.fetch_sub(1ull << (8 * (d - 1)));
-      return;
-    }
+    auto& entries = buckets_[(hash + d) & bucket_mask_].entries;
+    const uint32_t found = entries_with(entries, entry, ~uint64_t{0});
+    if (found == 0) continue;
+    entries[std::countr_zero(found)].store(0, std::memory_order_release);
+    if (d != 0) buckets_[hash & bucket_mask_].beyond.fetch_sub(1ull << (8 * (d - 1)));
+    return;
   }
 }
 
@@ -365,12 +404,12 @@ InsertResult StateTable::rivals(const State& s, const Hashes& h) const {
   return {};
 }
 
-InsertResult StateTable::insert(State& s) {
+__attribute__((flatten)) InsertResult StateTable::insert(State& s) {
   StateTableCounters& c = workers_[s.owner].counters;
   s.translated = !(s.wire == s.stack);
   const Hashes h = hashes_of(s);
   // Whoever inserts has looked for the key just before, so a collision is rare and found only now.
-  phase_of(s).store(kPending);
+  phase_of(s).store(kPending, std::memory_order_relaxed);  // published with the entries
   if (!publish_all(s, h)) {
     phase_of(s).store(kOut);
     c.index_full.add();
@@ -378,7 +417,9 @@ InsertResult StateTable::insert(State& s) {
   }
   InsertResult r = rivals(s, h);
   uint8_t phase = kPending;
-  if (r.outcome == InsertOutcome::ok && !phase_of(s).compare_exchange_strong(phase, kCommitted))
+  if (r.outcome == InsertOutcome::ok && worker_count_ == 1)
+    phase_of(s).store(kCommitted, std::memory_order_release);
+  else if (r.outcome == InsertOutcome::ok && !phase_of(s).compare_exchange_strong(phase, kCommitted))
     r = {InsertOutcome::exists, nullptr};
   if (r.outcome != InsertOutcome::ok) {
     phase_of(s).store(kOut);
@@ -402,7 +443,7 @@ void StateTable::remove(State& s) {
   if (s.wire.af != s.stack.af) mixed_.fetch_sub(1, std::memory_order_relaxed);
   if (s.interface != kNoInterface) bound_.fetch_sub(1, std::memory_order_relaxed);
   owners_[index_of(s)].store(0, std::memory_order_release);
-  phase_of(s).store(kOut);
+  phase_of(s).store(kOut, std::memory_order_release);
   withdraw_all(s, hashes_of(s));
   workers_[s.owner].counters.removals.add();
   workers_[s.owner].counters.current.sub();

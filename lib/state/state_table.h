@@ -125,6 +125,13 @@ class StateTable {
     if ((state.log & kLinkTranslated) != 0) __builtin_prefetch(line + 128);
   }
 
+  // What remove() will need of a state whose first line is near.
+  void prefetch_remove(const State& state) const {
+    prefetch(hash_flow(state.wire));
+    prefetch(hash_id(state.id, state.creator));
+    if (state.link < capacity_) __builtin_prefetch(&states_[state.link], 1);
+  }
+
   // The state under `key` that may be used on `interface`: one bound to it before a floating one, null when neither is
   // there.
   [[nodiscard]] State* find(const FlowKey& key, Side side, uint64_t hash, InterfaceId interface) const;
@@ -140,6 +147,16 @@ class StateTable {
     return find(key, side, hash, interface);
   }
   [[nodiscard]] State* find_by_id(uint64_t id, uint32_t creator) const;
+  // What the worker's next insertion but `ahead` will write: the state that it will be given, if the chunk at hand has
+  // so many. A guess that costs nothing when it is wrong.
+  void prefetch_free(uint8_t worker, uint32_t ahead) const {
+    const Chunk& chunk = chunks_[workers_[worker].current_chunk];
+    if (chunk.count <= ahead) return;
+    const StateIndex index = chunk.items[chunk.count - 1 - ahead];
+    const auto* line = reinterpret_cast<const char*>(&states_[index]);
+    for (size_t at = 0; at < sizeof(State); at += 64) __builtin_prefetch(line + at, 1);
+    __builtin_prefetch(&owners_[index], 1);
+  }
   // True when some state has `key` on either side, whatever its binding and direction (choice of a NAT port).
   [[nodiscard]] bool key_in_use(const FlowKey& key) const;
 
@@ -258,6 +275,7 @@ class StateTable {
   uint32_t pop(ChunkStack& stack);
   void put_free(Worker& worker, StateIndex index);
 
+  bool put(std::atomic<uint64_t>& slot, uint64_t entry) const;
   bool publish(uint64_t hash, uint64_t entry);
   void withdraw(uint64_t hash, uint64_t entry);
   bool publish_all(const State& state, const Hashes& hashes);

@@ -44,10 +44,11 @@ class TimerWheel {
   [[nodiscard]] bool contains(StateIndex index) const { return states_[index].wheel_prev != kNoState; }
 
   // Calls `due(index)` for states whose deadline is at or before now_s: it returns the new deadline in seconds (after
-  // now_s), or 0 when it has removed the state. It may insert and remove other states. Returns how many states were
-  // looked at; behind() tells whether the limit cut it short.
-  template <class Due>
-  size_t advance(uint32_t now_s, size_t limit, Due&& due) {
+  // now_s), or 0 when it has removed the state. It may insert and remove other states. `soon(index)` is called before,
+  // while another is worked on: what will be needed of it can be fetched. Returns how many states were looked at;
+  // behind() tells whether the limit cut it short.
+  template <class Due, class Soon>
+  size_t advance(uint32_t now_s, size_t limit, Due&& due, Soon&& soon) {
     // After a long pause one lap sees every slot.
     if (now_s > cursor_ && now_s - cursor_ > mask_ + 1) cursor_ = now_s - (mask_ + 1);
     size_t looked_at = 0;
@@ -63,14 +64,24 @@ class TimerWheel {
       const StateIndex index = due_;
       const uint32_t deadline = states_[index].wheel_slot;
       unlink(index);
-      if (due_ != kNoState) {  // the next one, while this one is worked on
-        __builtin_prefetch(&states_[due_].wheel_next, 1);
-        __builtin_prefetch(&states_[due_]);
+      // The next one has been fetched meanwhile, so what it names can be, and the one behind it.
+      if (due_ != kNoState) {
+        if (looked_at != 1) soon(due_);
+        const StateIndex after = looked_at != 1 ? states_[due_].wheel_next : due_;
+        if (after != kNoState) {
+          const auto* const line = reinterpret_cast<const char*>(&states_[after]);
+          for (size_t at = 0; at < sizeof(State); at += 64) __builtin_prefetch(line + at, 1);
+        }
       }
       const uint32_t next = deadline > now_s ? deadline : due(index);
       if (next != 0) link(index, next);
     }
     return looked_at;
+  }
+
+  template <class Due>
+  size_t advance(uint32_t now_s, size_t limit, Due&& due) {
+    return advance(now_s, limit, due, [](StateIndex) {});
   }
 
   [[nodiscard]] bool behind(uint32_t now_s) const { return due_ != kNoState || cursor_ < now_s; }

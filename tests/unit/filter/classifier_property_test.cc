@@ -344,11 +344,20 @@ void expect_same(const Trace& a, const Trace& b) {
   ASSERT_TRUE(std::ranges::includes(a.visited, b.visited));
 }
 
+// What is known of the rules' conditions, or nothing.
+void note(Ruleset& set, bool known) {
+  for (Rule& r : set.rules) {
+    r.conditions = kOnAnything;
+    r.only_decides = r.only_says_so = false;
+    if (known) note_conditions(r);
+  }
+}
+
 TEST(ClassifierProperty, DecidesAsThePlainEvaluationDoes) {
   size_t by_rule = 0, with_matches = 0, many = 0, in_anchor = 0, translated = 0, drew = 0, failed = 0;
   for (uint64_t seed = 1; seed <= test::rounds(400); ++seed) {
     RichWorld world(seed);
-    const Ruleset rules = world.ruleset();
+    Ruleset rules = world.ruleset();
     const auto classifier = Classifier::compile(rules);
     ASSERT_NE(classifier, nullptr);
     for (int i = 0; i < 150; ++i) {
@@ -356,8 +365,13 @@ TEST(ClassifierProperty, DecidesAsThePlainEvaluationDoes) {
       const RuleInput in = world.packet(rules);
       const uint64_t draw = world.random().next();
       const auto before = runtime_of(rules);
+      note(rules, false);
       const Trace plain = run(rules, nullptr, in, draw, static_cast<uint32_t>(i));
       put_back(rules, before);
+      note(rules, true);
+      const Trace noted = run(rules, nullptr, in, draw, static_cast<uint32_t>(i));
+      put_back(rules, before);
+      expect_same(plain, noted);
       const Trace compiled = run(rules, classifier.get(), in, draw, static_cast<uint32_t>(i));
       expect_same(plain, compiled);
       if (testing::Test::HasFatalFailure()) FAIL() << "seed " << seed << ", packet " << i;

@@ -46,6 +46,21 @@ TEST_F(Wheel, PastDeadlinesAreDueInTheNextSecond) {
   EXPECT_EQ(due(101).size(), 1u);
 }
 
+TEST_F(Wheel, SaysWhichIsNext) {
+  for (StateIndex i = 10; i < 20; ++i) wheel_.insert(i, 110);
+  std::vector<StateIndex> announced, looked_at;
+  wheel_.advance(
+      110, 1000,
+      [&](StateIndex i) {
+        looked_at.push_back(i);
+        return 0u;
+      },
+      [&](StateIndex i) { announced.push_back(i); });
+  ASSERT_EQ(looked_at.size(), 10u);
+  // Nothing of the first two could be fetched before.
+  EXPECT_EQ(announced, std::vector<StateIndex>(looked_at.begin() + 2, looked_at.end()));
+}
+
 TEST_F(Wheel, TheCallbackMayRearm) {
   wheel_.insert(1, 110);
   int looks = 0;
