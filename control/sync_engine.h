@@ -212,6 +212,7 @@ class SyncEngine final : public LoopTask {
   // What is known of a peer that is twinwall.
   struct Twin {
     uint32_t session = 0;  // its; 0: none was heard
+    Time since{};          // when that was heard first
     bool live = false;     // it hears us, and we it
     Time heard{};
     Time hello_at{};
@@ -290,6 +291,7 @@ class SyncEngine final : public LoopTask {
   [[nodiscard]] bool may_answer(Time now);
   void end_answer();
   void walk_done(Time now, const Reply& reply);
+  static Command walk(uint64_t cookie, const StateFilter& filter);
   void start_walk(uint64_t cookie, const StateFilter& filter);
 
   // Peers that are twinwall (sync_twin.cc).
@@ -385,6 +387,7 @@ class SyncEngine final : public LoopTask {
     std::unordered_map<pfsync::StateId, pfsync::InventoryEntry, IdHash> theirs;
     std::vector<pfsync::InventoryEntry> ours;
     bool too_many = false;
+    bool refused = false;  // by a worker, so that states are missing in it
     unsigned frames_taken = 0;
   };
   Inventory inventory_;

@@ -287,15 +287,23 @@ void SyncEngine::bulk_status(Time now, const pfsync::BulkRecord& r) {
   start_walk(barrier_cookie_, nothing);
 }
 
-void SyncEngine::start_walk(uint64_t cookie, const StateFilter& filter) {
+Command SyncEngine::walk(uint64_t cookie, const StateFilter& filter) {
   Command c;
   c.kind = Command::Kind::export_states;
   c.cookie = cookie;
   c.filter = filter;
-  to_all(c);
+  c.for_peer = true;
+  return c;
 }
 
+void SyncEngine::start_walk(uint64_t cookie, const StateFilter& filter) { to_all(walk(cookie, filter)); }
+
 void SyncEngine::walk_done(Time now, const Reply& reply) {
+  // A worker with too many walks under way has not looked at anything. (The barrier's has done all that is wanted.)
+  if (reply.refused && reply.cookie != 0) {
+    if (reply.cookie == export_cookie_) return to_worker(reply.worker, walk(export_cookie_, {}));
+    if (reply.cookie == inventory_.cookie) inventory_.refused = true;
+  }
   if (reply.cookie != 0 && reply.cookie == barrier_cookie_ && --barrier_left_ == 0) {
     barrier_cookie_ = 0;
     proving_ = true;

@@ -3,8 +3,9 @@
 // Each tells its sums of 1024 slices, some in a frame, over and over. A slice that differs for sure is gone through by
 // name: one of the two (by session) sends an inventory of its states, the other puts its own beside it, asks for what
 // it lacks, tells what the first one lacks, and removes what is the first one's business and is not there any more.
-// A state is the peer's business when the peer has had the last word on it; so a removal that was lost is made good,
-// and a connection that runs here is never taken for one.
+// A state is the peer's business when the peer has had the last word on it, and that in its present life; so a removal
+// that was lost is made good, and neither a connection that runs here nor one that a restarted peer did not get is
+// taken for one.
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -128,12 +129,14 @@ void SyncEngine::inventory_entry(const Reply& r) {
     inventory_.too_many = true;
     return;
   }
-  inventory_.ours.push_back({{r.record.id, r.record.creator}, r.told, r.of_peer});
+  // What the peer said in an earlier life it may have forgotten with that, and not because it was done with it.
+  const bool of_peer = r.of_peer && r.peer_word > to_seconds(peers_[inventory_.peer].twin.since);
+  inventory_.ours.push_back({{r.record.id, r.record.creator}, r.told, of_peer});
 }
 
 void SyncEngine::inventory_done(Time now) {
   inventory_.cookie = 0;
-  if (inventory_.too_many) {
+  if (inventory_.too_many || inventory_.refused) {
     ++status_.repairs_lost;
   } else if (inventory_.stage == Inventory::Stage::walking) {
     send_inventory(now);

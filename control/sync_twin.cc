@@ -81,6 +81,7 @@ void SyncEngine::new_session(Time now, Peer& p, const pfsync::TwinTrailer& t) {
   const uint64_t lost = p.twin.frames_lost;
   p.twin = {};
   p.twin.session = t.session;
+  p.twin.since = now;
   p.twin.frames_lost = lost;
   p.twin.hello_at = now;
   inventory_ = {};

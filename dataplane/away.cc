@@ -8,7 +8,7 @@ namespace twinwall {
 
 namespace {
 
-Duration read(clockid_t clock) {
+Duration clock_time(clockid_t clock) {
   timespec t{};
   clock_gettime(clock, &t);
   return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
@@ -17,8 +17,8 @@ Duration read(clockid_t clock) {
 }  // namespace
 
 void AwayMeter::begin() {
-  since_ = Time(read(CLOCK_MONOTONIC));
-  ran_ = read(CLOCK_THREAD_CPUTIME_ID);
+  since_ = Time(clock_time(CLOCK_MONOTONIC));
+  ran_ = clock_time(CLOCK_THREAD_CPUTIME_ID);
 }
 
 Duration AwayMeter::ask(Duration away) {

@@ -341,11 +341,13 @@ void Judge::audit() {
     sample_.clear();
     StateTable& table = world_.machine(m).plane().table();
     const uint32_t since = to_seconds(world_.machine(m).local(trouble)) + 1;
+    const uint32_t second = to_seconds(world_.machine(m).local(now));
     table.walk(0, 0, table.capacity(), [&](State& s) {
       // What was lost in trouble is made good by the next update: only what had one since must be there.
       if ((s.flags & kStateNoSync) != 0 || s.last_update < since) return;
       // The peer's word gives a state its whole time anew, and the peer does not get any by that.
       if (s.sync_peer_update != 0 && s.last_update <= s.sync_peer_update) return;
+      if (s.wheel_slot - second < kNearEnd) return;  // a packet may come after the backup has let it go
       sample_.push_back(
           {s.id, s.creator, s.src.level, s.dst.level, s.src.seqlo, s.dst.seqlo, s.wire.proto == kProtoTcp});
     });

@@ -4,8 +4,8 @@
 // master-down interval (3 · advbase + advskew/256 s), adv(n) its advertisement interval. A node is fit for a group
 // while it runs, its port there has a carrier and it is not leaving.
 //   master-missing   While a node stays fit for a group, the group is not without a master for longer than mdi(n) + D +
-//                    S. Lost adverts do not lengthen this: only adverts that are heard restart the timer. Those of a node
-//                    that was master for a moment do, such as one that stood still, finds its timer over, and then
+//                    S. Lost adverts do not lengthen this: only adverts that are heard restart the timer. Those of a
+//                    node that was master for a moment do, such as one that stood still, finds its timer over, and then
 //                    hears what waited: the time counts anew.
 //   two-masters      Two masters that hear each other stay so at most for adv(better) + D + S, counted anew from every
 //                    advert lost between them and from every change of what the adverts say.

@@ -133,7 +133,7 @@ bool Engine::Impl::walk_step(Walk& w, ReplyFn reply, void* context) {
     r.kind = Reply::Kind::state;
     r.worker = options.worker;
     r.cookie = w.command.cookie;
-    to_record(s, r.record);
+    to_record(s, r.record, w.command.for_peer);
     r.rule_number = r.record.rule;
     r.rule = s.rule;
     r.created_on = s.created_on;
@@ -143,6 +143,7 @@ bool Engine::Impl::walk_step(Walk& w, ReplyFn reply, void* context) {
     r.told = s.told;
     r.of_peer = s.sync_peer_update != 0 && s.last_update <= s.sync_peer_update &&
                 now_s - s.sync_peer_update >= kPeerWordSettled;
+    r.peer_word = s.sync_peer_update;
     r.sync_queue = s.sync_queue;
     if (!reply(context, r)) {
       ++w.next;
@@ -246,6 +247,7 @@ void Engine::Impl::execute(const Command& c, ReplyFn reply, void* context) {
       busy.kind = Reply::Kind::done;
       busy.worker = options.worker;
       busy.cookie = c.cookie;
+      busy.refused = true;
       (void)reply(context, busy);
       return;
     }

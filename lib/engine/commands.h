@@ -56,7 +56,8 @@ struct Command {
   pfsync::UpdateRecord update;
   pfsync::StateId id;  // delete_state, acknowledge, send_state, tell_again, kill_state
   pfsync::ClearRecord clear;
-  StateFilter filter;  // export_states, kill_states
+  StateFilter filter;     // export_states, kill_states
+  bool for_peer = false;  // export_states: as they are told to a peer
 };
 
 struct Reply {
@@ -65,6 +66,7 @@ struct Reply {
   uint8_t worker = 0;
   uint64_t cookie = 0;
   uint64_t count = 0;          // done: states exported or killed
+  bool refused = false;        // done: nothing was done, every walk is taken
   pfsync::StateRecord record;  // state; unknown_state, gone_state: id and creator
   uint32_t rule_number = kNoRuleNumber;
   RuleSlot rule = kDefaultRuleSlot;
@@ -75,6 +77,7 @@ struct Reply {
   bool imported = false;
   uint8_t told = kNotTold;  // State::told
   bool of_peer = false;     // the peer has had the last word on it, and not just now
+  uint32_t peer_word = 0;   // when the peer last spoke of it, in seconds; 0: never
   SyncQueue sync_queue = SyncQueue::none;
 };
 

@@ -190,6 +190,7 @@ class Engine::Impl {
   void remove_state(State& s, bool announce);
   [[nodiscard]] uint32_t deadline_of(const State& s) const { return deadline_of(s, find_rule(s)); }
   [[nodiscard]] uint32_t deadline_of(const State& s, const Rule* rule) const;
+  [[nodiscard]] uint32_t whole_deadline_of(const State& s) const;  // without adaptive timeouts
   [[nodiscard]] StateRest& rest_of(State& s);
   void keep_actions(State& s, const PacketActions& actions, TagId tag);
   void note_actions(State& s) const;
@@ -204,7 +205,9 @@ class Engine::Impl {
   [[nodiscard]] static bool counts_half_open(const State& s) {
     return s.wire.proto == kProtoTcp && !s.imported && tcp_half_open(s);
   }
-  void to_record(const State& s, pfsync::StateRecord& record) const;
+  // For a peer what is left of the state's time is told without the shortening of adaptive timeouts: it shortens
+  // itself.
+  void to_record(const State& s, pfsync::StateRecord& record, bool for_peer) const;
   State* import_record(const pfsync::StateRecord& record);
   void note_timeout(State& s);
   // `displaces` says of a state in the way whether it goes; without one only what is finished does.
@@ -481,7 +484,7 @@ class Engine::Impl {
     bool pending_reply = false;
     Reply reply;
   };
-  std::array<Walk, 4> walks;
+  std::array<Walk, 8> walks;  // an operator's, and those of the sync engine
   [[nodiscard]] bool walk_step(Walk& walk, ReplyFn reply, void* context);
   [[nodiscard]] bool matches(const State& s, const StateFilter& f) const;
   [[nodiscard]] InterfaceId received_on(const State& s) const;

@@ -57,6 +57,12 @@ uint32_t Engine::Impl::deadline_of(const State& s, const Rule* rule) const {
                                         adaptive && !own ? table.states() : 0, own ? sources.states_of(s.rule) : 0);
 }
 
+uint32_t Engine::Impl::whole_deadline_of(const State& s) const {
+  const Rule* const rule = find_rule(s);
+  return s.last_update +
+         scaled_timeout(s.timeout, snapshot->timeouts, rule != nullptr ? &rule->timeouts : nullptr, 0, 0);
+}
+
 bool Engine::Impl::insert(State& s, bool (*displaces)(const State& coming, const State& held)) {
   constexpr int kAttempts = 3;  // each of the two keys may be somebody's
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
@@ -260,9 +266,11 @@ void Engine::Impl::remove_state(State& s, bool announce) {
   table.release(options.worker, s);
 }
 
-void Engine::Impl::to_record(const State& s, pfsync::StateRecord& record) const {
+void Engine::Impl::to_record(const State& s, pfsync::StateRecord& record, bool for_peer) const {
   constexpr uint8_t kSyncSourceNode = 0x04;  // it is tracked or has a sticky address
-  fill_record(s, snapshot->interfaces, now_s, deadline_of(s) - s.last_update, record);
+  const uint32_t left = (for_peer ? whole_deadline_of(s) : deadline_of(s)) - s.last_update;
+  fill_record(s, snapshot->interfaces, now_s, left, record);
+  if (for_peer && record.expire == 0 && s.timeout != TimeoutClass::purge) record.expire = 1;  // 0 would be all of it
   if ((s.flags & kStateRest) != 0) {
     const StateRest& rest = table.rest(s);
     record.rt = rest.route_kind;

@@ -102,7 +102,7 @@ bool Engine::Impl::pop(SyncList& list, Delta& delta) {
   const bool was_lazy = !s.sync_urgent;
   part(s);
   delta.action = s.sync_queue;
-  to_record(s, delta.record);
+  to_record(s, delta.record, true);
   if (delta.action != SyncQueue::ins_ack) note_told(s);
   if (delta.action == SyncQueue::ins) s.flags &= static_cast<uint16_t>(~kStateAckWanted);  // asked for once
   if (delta.action == SyncQueue::ins_ack) delta.record.state_flags &= static_cast<uint16_t>(~kStateAckWanted);

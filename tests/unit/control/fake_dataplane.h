@@ -174,6 +174,7 @@ class FakeDataplane final : public Dataplane {
   }
   // States whose last word was the peer's.
   std::set<std::pair<uint64_t, uint32_t>> of_peer;
+  uint32_t word = UINT32_MAX;  // when the peer spoke of those
   const pfsync::StateRecord* find(uint64_t id, uint32_t creator) const {
     for (const auto& t : tables_)
       if (const auto it = t.find({id, creator}); it != t.end()) return &it->second;
@@ -304,6 +305,7 @@ class FakeDataplane final : public Dataplane {
         s.record = r;
         s.told = told_levels(r.src.level, r.dst.level);
         s.of_peer = of_peer.contains({r.id, r.creator});
+        s.peer_word = word;
         out.push_back(s);
       } else if (c.kind == Command::Kind::kill_states) {
         remove(r.id, r.creator, worker);

@@ -176,6 +176,21 @@ TEST_P(TwinPair, WhatAnInterruptionHidIsFoundByTheDigests) {
   EXPECT_EQ(peer_of(a).differing_slices, 0u);
 }
 
+// Of a connection that is silent both may think that the other one had the last word. A peer that has it no more
+// because it restarted has not ended it.
+TEST_P(TwinPair, WhatARestartedPeerLacksIsNotTakenForDone) {
+  both();
+  fill(a, 200);
+  run(1s);
+  a.plane.of_peer.insert({7, 1});
+  a.plane.word = 1;  // before it restarted
+  b.plane.erase(0, 7, 1);
+  run(5s);
+  EXPECT_NE(a.plane.find(7, 1), nullptr);
+  EXPECT_NE(b.plane.find(7, 1), nullptr) << "it was told again";
+  EXPECT_TRUE(alike(a, b));
+}
+
 TEST_P(TwinPair, LevelThatWasNotHeardOfIsFound) {
   both();
   fill(a, 50);

@@ -6,13 +6,13 @@
 namespace twinwall {
 namespace {
 
-Duration read(clockid_t clock) {
+Duration clock_time(clockid_t clock) {
   timespec t{};
   clock_gettime(clock, &t);
   return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
 }
 
-Time now() { return Time(read(CLOCK_MONOTONIC)); }
+Time now() { return Time(clock_time(CLOCK_MONOTONIC)); }
 
 uint64_t longer_than(const DurationHistogram& h, Duration d) {
   const DurationHistogram::View v = h.view();
@@ -27,8 +27,8 @@ TEST(AwayMeter, WorkIsTheWorkersOwn) {
   meter.begin();
   const Time before = now();
   // The processor may be another's in between, so what counts is what this thread got of it.
-  const Duration ran = read(CLOCK_THREAD_CPUTIME_ID);
-  while (read(CLOCK_THREAD_CPUTIME_ID) - ran < 5ms) {}
+  const Duration ran = clock_time(CLOCK_THREAD_CPUTIME_ID);
+  while (clock_time(CLOCK_THREAD_CPUTIME_ID) - ran < 5ms) {}
   const Time after = now();
   const Duration own = meter.note(after - before, after);
   EXPECT_GE(own, Duration(4900us));

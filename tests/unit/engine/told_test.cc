@@ -317,6 +317,32 @@ TEST(Told, RivalsOfTheSameAgeSettleOnOne) {
   EXPECT_EQ(a.digest(), b.digest());
 }
 
+// Each node shortens its timeouts itself when the table fills; what one tells the other is not shortened already.
+TEST(Told, TransfersDoNotShortenALifeThatIsAdaptive) {
+  ToldNode a(1, "set timeout { adaptive.start 1, adaptive.end 5, udp.first 100 }\npass\n");
+  ToldNode b(2, "set timeout { adaptive.start 1, adaptive.end 5, udp.first 100 }\npass\n");
+  (void)a.send(kLanSide, datagram(1000));
+  b.take(a.deltas());
+  a.pass_time(10s);
+  b.pass_time(10s);
+  for (ToldNode* from : {&a, &b}) {  // b has it by one transfer
+    Command c;
+    c.kind = Command::Kind::export_states;
+    c.for_peer = true;
+    from->replies.clear();
+    from->command(c);
+    std::vector<Delta> told;
+    for (const Reply& r : from->replies)
+      if (r.kind == Reply::Kind::state) told.push_back({SyncQueue::upd, r.record});
+    ASSERT_EQ(told.size(), 2u);
+    ToldNode third(3, "set timeout { adaptive.start 1, adaptive.end 5, udp.first 100 }\npass\n");
+    third.pass_time(from->now - third.now);
+    third.take(told);
+    for (const Reply& r : third.all_states()) EXPECT_NEAR(r.record.expire, 75 - 10, 2) << "three quarters, less ten";
+    for (const Reply& r : from->all_states()) EXPECT_NEAR(r.record.expire, 75 - 10, 2);
+  }
+}
+
 // Of one connection between 10.0.0.5:1000 and 192.0.2.9:80; low halves of the numbers.
 test::Datagram segment(bool of_client, uint8_t flags, uint16_t seq, uint16_t ack, size_t length = 0) {
   test::Datagram d;
