@@ -129,7 +129,10 @@ void SyncEngine::take_frame(Time now, const PuntedFrame& f) {
     const auto proved = authenticate(now, *peer, *datagram);
     if (!proved) return;
     payload = *proved;
-    if (const auto twin = take_twin(now, *peer, payload)) payload = twin->plain;
+    if (const auto twin = take_twin(now, *peer, payload)) {
+      payload = twin->plain;
+      names_rules = (twin->trailer.flags & pfsync::kTwinRules) != 0;
+    }
   }
   const pfsync::System system = pfsync::recognise(payload, options_.system);
   Rx rx(*this, system, now, names_rules);

@@ -49,6 +49,16 @@ TEST_P(TwinPair, PeersFindEachOtherAndAgree) {
   EXPECT_EQ(c.sent, c.taken);
 }
 
+TEST_P(TwinPair, StatesSayWhoseRuleTheyAre) {
+  both();
+  pfsync::StateRecord r = record(1, 1);
+  r.nat_rule = 77;  // what the rule says
+  a.plane.create(r);
+  run(100ms);
+  ASSERT_NE(b.plane.find(1, 1), nullptr);
+  EXPECT_EQ(b.plane.find(1, 1)->nat_rule, 77u);
+}
+
 TEST_P(TwinPair, TransferGoesAsFastAsThePeerTakesIt) {
   start(a, b);
   fill(a, 20000);
