@@ -19,8 +19,8 @@ namespace twinwall {
 
 class AwayMeter {
  public:
-  static constexpr Duration kLong = 50us;         // from here on it is asked about
-  static constexpr Duration kRefresh = 100ms;     // see above
+  static constexpr Duration kLong = 50us;      // from here on it is asked about
+  static constexpr Duration kRefresh = 100ms;  // see above
 
   // At the start and after every sleep.
   void begin();
@@ -42,7 +42,7 @@ class AwayMeter {
   Duration ask(Duration away);
 
   DurationHistogram own_, taken_;
-  Time since_{};   // the counts below are of this moment
+  Time since_{};  // the counts below are of this moment
   Duration ran_{};
 };
 

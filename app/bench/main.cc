@@ -251,14 +251,15 @@ int run_all(const Options& o) {
   const double hz = tsc_hz();
   nlohmann::json report{{"tsc_hz", hz}, {"burst", kBurst}, {"repeats", o.repeats}, {"rows", nlohmann::json::array()}};
   fmt::print("{:<32}{:>12}{:>8}{:>8}{:>8}{:>8}{:>11}{:>12}{:>9}{:>11}{:>12}{}\n", "path", "connections", "ticks", "min",
-             "max", "Mpps", "generator", "longest us", ">100 us", "disturbed", "longest us", before.is_null() ? "" : "  against");
+             "max", "Mpps", "generator", "longest us", ">100 us", "disturbed", "longest us",
+             before.is_null() ? "" : "  against");
   for (const Row& row : all_rows(o.counts, o.rules)) {
     if (row.name.find(o.rows) == std::string::npos) continue;
     const Figures f = measure(row, o, hz);
     const double then = earlier(before, row);
     fmt::print("{:<32}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}{:>11.1f}{:>12.1f}{:>9}{:>11}{:>12.1f}{}\n", row.name,
-               row.connections, f.median, f.low, f.high, hz / f.median / 1e6, f.generator,
-               seconds(f.own.longest) * 1e6, too_long(f.own), f.disturbed, seconds(f.taken.longest) * 1e6,
+               row.connections, f.median, f.low, f.high, hz / f.median / 1e6, f.generator, seconds(f.own.longest) * 1e6,
+               too_long(f.own), f.disturbed, seconds(f.taken.longest) * 1e6,
                then == 0 ? "" : fmt::format("{:>8.0f} %", f.median / then * 100));
     report["rows"].push_back({{"path", row.name},
                               {"connections", row.connections},

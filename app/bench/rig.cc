@@ -32,7 +32,8 @@ std::string config_text(const Row& row) {
   std::string out = kNetwork;
   const uint32_t udp_seconds = path == Path::churn ? 1 : path == Path::expiring ? kDyingSeconds : 86400;
   out += fmt::format(
-      "options:\n  timeouts: {{adaptive.start: 0, adaptive.end: 0, udp.first: {0}, udp.single: {0}, udp.multiple: {0}}}\n",
+      "options:\n  timeouts: {{adaptive.start: 0, adaptive.end: 0, udp.first: {0}, udp.single: {0}, udp.multiple: "
+      "{0}}}\n",
       udp_seconds);
   if (path == Path::plain) out += "  skip: [lan, wan]\n";
   if (path == Path::opening) return out + mixed_rules(row.rules);
@@ -136,7 +137,9 @@ Time Rig::now() const {
 void Rig::process(size_t count) {
   const Time t = now();
   engine_->process({burst_.data(), count}, view_, t);
-  if (row_.path == Path::sync) engine_->drain_deltas(view_, t, [](const Delta&) { return true; }, Engine::kDeltasAtOnce);
+  if (row_.path == Path::sync)
+    engine_->drain_deltas(
+        view_, t, [](const Delta&) { return true; }, Engine::kDeltasAtOnce);
 }
 
 // A turn of a worker: the burst and what is due behind it.
@@ -157,7 +160,8 @@ void Rig::open(Proto proto, uint32_t first, uint32_t count) {
     const uint32_t n = std::min<uint32_t>(kBurst, first + count - flow);
     for (const Step step : {Step::open, Step::answer, Step::acknowledge}) {
       for (uint32_t i = 0; i < n; ++i) {
-        const uint16_t port = step == Step::answer && !outer_ports_.empty() ? outer_ports_[flow - first + i] : uint16_t{0};
+        const uint16_t port =
+            step == Step::answer && !outer_ports_.empty() ? outer_ports_[flow - first + i] : uint16_t{0};
         burst_[i] = traffic_.make(i, flow + i, proto, step, port);
       }
       process(n);
@@ -178,8 +182,9 @@ bool Rig::opens(size_t i) const {
 
 void Rig::make(size_t count) {
   for (size_t i = 0; i < count; ++i)
-    burst_[i] = opens(i) ? traffic_.make(i, next_flow_++, row_.proto, Step::open, 0)
-                         : traffic_.make(i, first_flow_ + random_.below(row_.connections), row_.proto, Step::established, 0);
+    burst_[i] = opens(i)
+                    ? traffic_.make(i, next_flow_++, row_.proto, Step::open, 0)
+                    : traffic_.make(i, first_flow_ + random_.below(row_.connections), row_.proto, Step::established, 0);
 }
 
 // A flood's packets are for nobody: the table is full.

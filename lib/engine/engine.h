@@ -86,9 +86,9 @@ class Engine {
   // nothing otherwise. True: states have been looked at.
   bool catch_up(const View& view, Time now);
 
-  // Hands due deltas to `push` until it returns false (ring full; the rest waits), at most `limit`. Returns how many were
-  // taken. Call after each burst; cheap when nothing is due. Takes the view of the hour: that of an earlier call may be
-  // gone.
+  // Hands due deltas to `push` until it returns false (ring full; the rest waits), at most `limit`. Returns how many
+  // were taken. Call after each burst; cheap when nothing is due. Takes the view of the hour: that of an earlier call
+  // may be gone.
   template <class Push>
   size_t drain_deltas(const View& view, Time now, Push&& push, size_t limit = SIZE_MAX) {
     size_t n = 0;

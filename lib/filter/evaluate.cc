@@ -68,8 +68,8 @@ bool conditions_hold(const Rule& rule, const RuleInput& input) noexcept {
     if (rule.af != Af::none && rule.af != input.af) return false;
     if (rule.proto != 0 && rule.proto != input.proto) return false;
   }
-  if ((on & kOnAddresses) != 0 && (!address_matches(rule.from.address, input, input.src) ||
-                                   !address_matches(rule.to.address, input, input.dst)))
+  if ((on & kOnAddresses) != 0 &&
+      (!address_matches(rule.from.address, input, input.src) || !address_matches(rule.to.address, input, input.dst)))
     return false;
   const bool icmp = input.proto == kProtoIcmp || input.proto == kProtoIcmp6;
   const bool ask = (on & kOnTransport) != 0 || ((on & kOnFlags) != 0 && input.proto == kProtoTcp) ||

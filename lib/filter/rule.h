@@ -159,11 +159,11 @@ struct RuleRuntime {
 
 // The conditions that a rule has, as far as it is known (note_conditions() in lib/filter/evaluate.h).
 enum RuleCondition : uint8_t {
-  kOnWhere = 1,      // interface, direction, or that it has not expired
-  kOnKind = 2,       // family, protocol
-  kOnAddresses = 4,  // either
-  kOnFlags = 8,      // of TCP
-  kOnReplies = 16,   // it makes states, which no answer to an ICMP query does
+  kOnWhere = 1,       // interface, direction, or that it has not expired
+  kOnKind = 2,        // family, protocol
+  kOnAddresses = 4,   // either
+  kOnFlags = 8,       // of TCP
+  kOnReplies = 16,    // it makes states, which no answer to an ICMP query does
   kOnTransport = 32,  // ports, ICMP types, fragments
   kOnMore = 64,       // type of service, tag, where it was received, priority
   kOnAnything = 127,

