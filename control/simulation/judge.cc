@@ -19,6 +19,7 @@ constexpr Duration kCollected = 1s;
 constexpr Duration kSyncGrace = 100ms;
 // States that are about to go may be gone on one side already: ends are counted in whole seconds on both.
 constexpr uint32_t kNearEnd = 5;
+constexpr uint32_t kUntilCompared = 10;  // from one audit to the next at most
 // Who was asked for his link-layer address in bad times is asked three times, once a second (control/neighbors.h).
 constexpr Duration kResolved = 4s;
 // A connection that was heard of so lately has not timed out anywhere.
@@ -347,7 +348,7 @@ void Judge::audit() {
       if ((s.flags & kStateNoSync) != 0 || s.last_update < since) return;
       // The peer's word gives a state its whole time anew, and the peer does not get any by that.
       if (s.sync_peer_update != 0 && s.last_update <= s.sync_peer_update) return;
-      if (s.wheel_slot - second < kNearEnd) return;  // a packet may come after the backup has let it go
+      if (s.wheel_slot - second < kNearEnd + kUntilCompared) return;  // its next packet may find it gone at the backup
       sample_.push_back(
           {s.id, s.creator, s.src.level, s.dst.level, s.src.seqlo, s.dst.seqlo, s.wire.proto == kProtoTcp});
     });
