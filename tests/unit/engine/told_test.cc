@@ -284,6 +284,14 @@ TEST(Told, StateBetweenFamiliesGoesOnAtThePeer) {
   EXPECT_EQ(b.all_states().size(), before) << "the state that came was used";
 }
 
+// Each what it had to say before it heard the other.
+void tell_each_other(ToldNode& a, ToldNode& b) {
+  const auto of_a = a.deltas();
+  const auto of_b = b.deltas();
+  b.take(of_a);
+  a.take(of_b);
+}
+
 // Both made states of one connection while they could not hear each other.
 TEST(Told, RivalsSettleOnTheOneThatIsUsed) {
   ToldNode a(1, "pass\n"), b(2, "pass\n");
@@ -291,10 +299,7 @@ TEST(Told, RivalsSettleOnTheOneThatIsUsed) {
   b.pass_time(20s);
   a.pass_time(20s);
   (void)b.send(kLanSide, datagram(1000));
-  const auto of_a = a.deltas();
-  const auto of_b = b.deltas();
-  b.take(of_a);
-  a.take(of_b);
+  tell_each_other(a, b);
   EXPECT_EQ(a.all_states().size(), 2u);
   EXPECT_EQ(a.digest(), b.digest());
   for (const Reply& r : a.all_states()) EXPECT_EQ(r.record.creator, 2u);
@@ -309,10 +314,7 @@ TEST(Told, RivalsOfTheSameAgeSettleOnOne) {
   ToldNode a(1, "pass\n"), b(2, "pass\n");
   (void)a.send(kLanSide, datagram(1000));
   (void)b.send(kLanSide, datagram(1000));
-  const auto of_a = a.deltas();
-  const auto of_b = b.deltas();
-  b.take(of_a);
-  a.take(of_b);
+  tell_each_other(a, b);
   EXPECT_EQ(a.all_states().size(), 2u);
   EXPECT_EQ(a.digest(), b.digest());
 }

@@ -164,6 +164,7 @@ TEST(StateTableThreads, LookUpsAreRightWhileStatesComeAndGo) {
       if (step % 16 == 0) {
         q.report(thread);  // holds no state of others here
         table.reclaim(worker);
+        std::this_thread::yield();  // fewer processors than threads: they must meet all the same
       }
     }
     for (State* s : mine) {
@@ -178,8 +179,8 @@ TEST(StateTableThreads, LookUpsAreRightWhileStatesComeAndGo) {
   for (unsigned t = 0; t < kThreads; ++t) threads.emplace_back(work, t);
   for (auto& t : threads) t.join();
   EXPECT_EQ(wrong, 0);
-  EXPECT_GT(found, 100u);  // more where the threads run at the same time
-  EXPECT_GT(refused, 10u);
+  EXPECT_GT(found, 1000u);
+  EXPECT_GT(refused, 100u);
   EXPECT_EQ(table.states(), 0u);
   EXPECT_EQ(table.load(), 0);
   // Nothing leaked.
