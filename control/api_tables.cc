@@ -32,6 +32,16 @@ size_t held_by_all(const Node& node) {
   return total;
 }
 
+Json sync_json(const Node& node, const Table& table) {
+  for (const TableSyncStatus& s : node.table_sync().status())
+    if (s.name == table.name())
+      return {{"version", s.version},
+              {"digest", fmt::format("{:016x}", s.digest)},
+              {"equal", s.compared ? Json(s.equal) : Json(nullptr)},
+              {"too_long", s.too_long}};
+  return nullptr;
+}
+
 TableAnswer test(const Table& table, const std::vector<TableEntry>& entries) {
   Json matched = Json::array(), missed = Json::array();
   for (const TableEntry& e : entries)
@@ -93,6 +103,7 @@ TableAnswer change_table(Node& node, Time now, TableRequest request) {
                                    "are in use; nothing was changed",
                                    limit, held));
   if (done.before != nullptr) node.dataplane().retire(std::move(done.before));
+  node.table_changed(now, request.table);
   const TableChange& c = done.change;
   spdlog::info("api: table {}: {} added, {} deleted", request.table, c.added, c.deleted);
   return {200,
@@ -131,9 +142,18 @@ Json show_tables(const Node& node) {
                    {"persist", table->persist},
                    {"const", table->constant},
                    {"overload", table->overload},
+                   {"sync", table->sync ? sync_json(node, *table) : Json(false)},
                    {"defined", table->declared}});
   }
-  return {{"tables", out}, {"limit", node.config().options.limit_table_entries}};
+  const TableSyncCounters& c = node.table_sync().counters();
+  return {{"tables", out},
+          {"limit", node.config().options.limit_table_entries},
+          {"sync",
+           {{"changes_sent", c.changes_sent},
+            {"changes_taken", c.changes_taken},
+            {"wholes_sent", c.wholes_sent},
+            {"wholes_taken", c.wholes_taken},
+            {"refused", c.refused}}}};
 }
 
 }  // namespace twinwall

@@ -371,6 +371,18 @@ void add_twins(Families& f, const SyncStatus& s, const std::vector<IpAddress>& p
   f.counter("pfsync_frames_lost_total", "Frames to a twinwall peer that were lost.");
   for (size_t i = 0; i < s.peers.size(); ++i)
     f.add({{"peer", to_string(peers[i])}}, static_cast<double>(s.peers[i].frames_lost));
+  f.counter("pfsync_inspections_total", "Words on where the looking into connections stands, to and from the peer.");
+  const std::pair<const char*, uint64_t> words[] = {{"sent", s.inspections_sent},
+                                                    {"received", s.inspections_received},
+                                                    {"unheard", s.inspections_unheard},
+                                                    {"too-large", s.inspections_too_large},
+                                                    {"refused", s.inspections_refused}};
+  for (const auto& [what, n] : words) f.add({{"what", what}}, n);
+  f.counter("pfsync_old_key_packets_total", "Packets taken with the key before the last.").add({}, s.old_key);
+  f.counter("pfsync_messages_total", "Messages between the nodes of a pair, about tables.");
+  f.add({{"what", "sent"}}, s.messages_sent);
+  f.add({{"what", "received"}}, s.messages_received);
+  f.add({{"what", "refused"}}, s.messages_refused);
   f.counter("pfsync_told_again_total", "States told anew because a frame was lost.").add({}, s.told_again);
   f.counter("pfsync_repaired_slices_total", "Slices gone through because their digests differed.")
       .add({}, s.slices_repaired);

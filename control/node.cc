@@ -84,7 +84,9 @@ bool Node::start(std::string& error) {
 void Node::apply(Time now, config::Config&& config, std::shared_ptr<Snapshot> snapshot) {
   snapshot->generation = ++generation_;
   snapshot_ = snapshot;
+  const bool other_key = sync_ != nullptr && config_.pfsync->key != config.pfsync->key;
   config_ = std::move(config);
+  if (other_key) change_sync_key();
   // A handful is never compiled, and only thousands can be too many.
   if (snapshot_->classifier == nullptr && snapshot_->rules.rules.size() > 1000)
     spdlog::warn(
@@ -92,6 +94,7 @@ void Node::apply(Time now, config::Config&& config, std::shared_ptr<Snapshot> sn
         "{} rules one by one, so write fewer or shorter lists of addresses, or use tables",
         Classifier::kMostBytes >> 20, snapshot_->rules.rules.size());
   signatures_.in_force(config_.inspection);
+  table_sync_.configure(now, snapshot->rules);
   neighbors_.configure(neighbor_interfaces(config_, *snapshot_));
   dataplane_.publish(std::shared_ptr<const Snapshot>(std::move(snapshot)));
   carp_.configure(now, config_.carp, snapshot_->interfaces, [this](InterfaceId id) { return dataplane_.link_up(id); });
@@ -118,6 +121,7 @@ void Node::poll(Time now) {
   if (unconfirmed_ && now >= unconfirmed_->until) (void)take_back("expiry");
   neighbors_.poll(now);
   queries_.poll(now);
+  table_sync_.poll(now);
   if (stage_ != Stage::running && stage_ != Stage::done) hand_over(now);
 }
 
@@ -164,7 +168,7 @@ void Node::take_logs(Time now) {
 
 Time Node::next_deadline() const {
   return std::min({carp_.next_deadline(), bfd_.next_deadline(), neighbors_.next_deadline(), queries_.next_deadline(),
-                   next_peer_check_, readiness_deadline(), stage_deadline_, next_step_,
+                   table_sync_.next_deadline(), next_peer_check_, readiness_deadline(), stage_deadline_, next_step_,
                    unconfirmed_ ? unconfirmed_->until : Time::max()});
 }
 

@@ -31,6 +31,7 @@
 #include "control/rule_registry.h"
 #include "control/state_query.h"
 #include "control/sync_engine.h"
+#include "control/table_sync.h"
 #include "control/totals.h"
 #include "dataplane/dataplane.h"
 #include "lib/config/difference.h"
@@ -72,7 +73,12 @@ struct ReloadResult {
   std::shared_ptr<const AffectedStates> affected;
 };
 
-class Node final : public LoopTask, private NeighborOutput, private CarpOutput, private BfdOutput, private SyncHost {
+class Node final : public LoopTask,
+                   private NeighborOutput,
+                   private CarpOutput,
+                   private BfdOutput,
+                   private SyncHost,
+                   private TableSyncOutput {
  public:
   Node(TaskLoop& loop, Dataplane& dataplane, config::Config config, NodeOptions options);
   ~Node() override;
@@ -129,7 +135,11 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   [[nodiscard]] std::vector<std::string> not_ready(bool states = true) const;
   void set_demotion(Time now, int demotion) { carp_.set_operator_demotion(now, demotion); }
 
+  // The operator changed this table.
+  void table_changed(Time now, std::string_view name) { table_sync_.changed(now, name); }
+
   // For displays.
+  [[nodiscard]] const TableSync& table_sync() const { return table_sync_; }
   [[nodiscard]] const config::Config& config() const { return config_; }
   [[nodiscard]] const Snapshot& snapshot() const { return *snapshot_; }
   [[nodiscard]] std::shared_ptr<const Snapshot> shared_snapshot() const { return snapshot_; }
@@ -167,6 +177,11 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   void role_changed(InterfaceId interface, uint8_t vhid, carp::Role from, carp::Role to) override;
   void peer_gone(bfd::Finding finding) override;
   void bulk_changed(bool running, bool first) override;
+  void peer_met(size_t peer) override;
+  void peer_message(size_t peer, std::vector<uint8_t> message) override;
+  void tell_peers(std::vector<uint8_t> message) override;
+  [[nodiscard]] size_t table_room() const override;
+  void retire_content(std::shared_ptr<const TableContent> content) override;
 
   // What a reload that waits for its confirmation would go back to.
   struct Unconfirmed {
@@ -204,8 +219,11 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   void stop_sync();
   void link_to_sync(Time now, bool up);
   void clear_to_sync();
+  void change_sync_key();
   template <class F>
   void in_sync(F f);
+  template <class F>
+  void from_sync(F f);
   [[nodiscard]] RuleTotals rule_totals(RuleSlot slot) const;
 
   TaskLoop& loop_;
@@ -227,6 +245,7 @@ class Node final : public LoopTask, private NeighborOutput, private CarpOutput, 
   BfdRunner bfd_;
   StateQueries queries_;
 
+  TableSync table_sync_{*this};
   std::unique_ptr<SyncEngine> sync_;
   std::unique_ptr<EventLoop> sync_loop_;  // only with a core of its own
   std::thread sync_thread_;

@@ -95,6 +95,40 @@ void Node::flush_sync() {
   if (sync_ != nullptr) in_sync([this](Time) { sync_->flush(); });
 }
 
+// Runs f in the loop's thread; for what the sync engine says.
+template <class F>
+void Node::from_sync(F f) {
+  if (sync_loop_ == nullptr) return f();
+  (void)loop_.post([this, f = std::move(f)]() mutable {
+    now_ = EventLoop::now();
+    f();
+  });
+}
+
+void Node::peer_met(size_t) {
+  from_sync([this] { table_sync_.peer_met(now_); });
+}
+
+void Node::peer_message(size_t, std::vector<uint8_t> message) {
+  from_sync([this, message = std::move(message)] { (void)table_sync_.take(now_, message); });
+}
+
+void Node::tell_peers(std::vector<uint8_t> message) {
+  if (sync_ == nullptr) return;
+  in_sync([this, message = std::move(message), peers = config_.pfsync->peers.size()](Time t) {
+    for (size_t i = 0; i < peers; ++i) (void)sync_->send_message(t, i, message);
+  });
+}
+
+size_t Node::table_room() const {
+  size_t held = 0;
+  for (const auto& table : snapshot_->rules.tables) held += table->content()->size();
+  const size_t limit = config_.options.limit_table_entries;
+  return limit > held ? limit - held : 0;
+}
+
+void Node::retire_content(std::shared_ptr<const TableContent> content) { dataplane_.retire(std::move(content)); }
+
 void Node::bulk_changed(bool running, bool first) {
   const auto note = [this, running, first] {
     // A node that serves must not give up its role because it asks its peer again after an interruption.
@@ -102,11 +136,7 @@ void Node::bulk_changed(bool running, bool first) {
     bulk_running_ = running;
     hold_back(now_);
   };
-  if (sync_loop_ == nullptr) return note();
-  (void)loop_.post([this, note] {
-    now_ = EventLoop::now();
-    note();
-  });
+  from_sync(note);
 }
 
 void Node::check_sync_peer(Time now) {
@@ -127,6 +157,10 @@ void Node::link_to_sync(Time now, bool up) {
 
 void Node::clear_to_sync() {
   if (sync_ != nullptr) in_sync([this](Time t) { sync_->send_clear(t); });
+}
+
+void Node::change_sync_key() {
+  in_sync([this, key = config_.pfsync->key](Time t) { sync_->change_key(t, key); });
 }
 
 // --- planned end ---------------------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ SyncEngine::SyncEngine(const SyncOptions& options, Dataplane& dataplane, SyncHos
       host_(host),
       ip_id_(options.ip_id),
       backlog_(options.workers),
+      words_(options.workers),
       requester_({.system = pfsync::System::openbsd74,
                   .state_limit = options.state_limit,
                   .mtu = options.mtu,
@@ -273,7 +274,7 @@ void SyncEngine::send_clear(Time now) {
 // --- loop ----------------------------------------------------------------------------------------------------------
 
 Time SyncEngine::next_deadline() const {
-  Time earliest = std::min({retry_at_, hellos_at_, twin_deadline()});
+  Time earliest = std::min({retry_at_, hellos_at_, old_key_until_, probe_at_, twin_deadline(), messages_deadline()});
   if (pending_.empty()) earliest = std::min(earliest, bulk_next_);  // until then a transfer waits for retry_at_
   if (const auto d = requester_.next_deadline()) earliest = std::min(earliest, *d);
   return earliest;
@@ -285,8 +286,11 @@ void SyncEngine::poll(Time now) {
   retry_pending(now);
   push_backlog();
   take_deltas(now);
+  tell_inspections(now);
   take_frames(now);
+  push_inspections();
   say_hellos(now);
+  tend_keys(now);
   settle_resumption(now);
   tend_twins(now);
   take_replies(now);
@@ -296,6 +300,7 @@ void SyncEngine::poll(Time now) {
   send_requests(now);
   answer_bulk(now);
   finish_packet(now);
+  send_pieces(now);
   for (Peer& p : peers_) acknowledge(now, p);
   if (backlog_size() != 0) retry_at_ = std::min(retry_at_, now + kSendRetry);
   publish_status();

@@ -52,6 +52,7 @@
 #include "lib/pfsync/slices.h"
 #include "lib/pfsync/twin.h"
 #include "lib/pfsync/twin_ledger.h"
+#include "lib/pfsync/twin_messages.h"
 
 namespace twinwall {
 
@@ -79,6 +80,8 @@ struct SyncOptions {
   uint16_t ip_id = 0;  // of the first packet
   // Looks for twinwall in the peers. Each must have an address of its own.
   bool twin = false;
+  // So long the key before the last is good, unless every peer shows the new one sooner.
+  Duration old_key_for = 600s;
 };
 
 // Whether a peer is known to be twinwall.
@@ -90,6 +93,10 @@ class SyncHost {
   virtual ~SyncHost() = default;
   // A transfer of the peer's table to us began or ended. `first`: the one after the start.
   virtual void bulk_changed(bool running, bool first) = 0;
+  // A twinwall peer with the key hears this node: for the first time in its run or ours, or again after a silence.
+  virtual void peer_met(size_t /*peer*/) {}
+  // Whole, and authenticated.
+  virtual void peer_message(size_t /*peer*/, std::vector<uint8_t> /*message*/) {}
 };
 
 struct SyncStatus {
@@ -124,6 +131,7 @@ struct SyncStatus {
   uint64_t misaddressed = 0;                           // to an address that is neither ours nor the group
   std::array<uint64_t, pfsync::kAuthVerdicts> auth{};  // with a key, by AuthVerdict
   uint64_t unexpected_auth = 0;                        // with a trailer, and there is no key here
+  uint64_t old_key = 0;                                // frames with the key before the last, taken
   uint64_t sessions = 0;                               // of peers, taken
   uint64_t commands_lost = 0;
   uint64_t commands_waiting = 0;
@@ -133,7 +141,15 @@ struct SyncStatus {
   uint64_t told_again = 0;      // states, because a frame was lost
   uint64_t slices_repaired = 0, repair_states_sent = 0, repair_states_removed = 0, repair_states_asked = 0;
   uint64_t repairs_lost = 0;  // inventories that did not arrive whole
-  bool proving = false;       // the transfer is over, the digests are being compared
+  // Where the looking into connections stands, in words.
+  uint64_t inspections_sent = 0, inspections_received = 0;
+  uint64_t inspections_unheard = 0;    // no peer takes them now
+  uint64_t inspections_too_large = 0;  // for a frame
+  uint64_t messages_sent = 0, messages_received = 0;
+  uint64_t messages_refused = 0;     // to be sent, and the peer could not be
+  uint64_t pieces_again = 0;         // of messages, sent once more
+  uint64_t inspections_refused = 0;  // of the peer: malformed, without a key, or more than the workers take
+  bool proving = false;              // the transfer is over, the digests are being compared
 };
 
 // Calls f(reason, count) for what was refused before its items were looked at.
@@ -154,6 +170,11 @@ class SyncEngine final : public LoopTask {
   void set_peer_mac(Time now, size_t peer, const Mac& mac);
   // The operator flushed every state this node made.
   void send_clear(Time now);
+  // To one peer; false: it is no twinwall that takes any, is not heard, or has not taken what it was sent before.
+  bool send_message(Time now, size_t peer, Bytes message);
+  // The key is another one from now on. The old one is good until every peer has shown the new one, at most
+  // SyncOptions::old_key_for. There was one before.
+  void change_key(Time now, Bytes secret);
   // Makes the workers hand over everything that waits.
   void flush() { dataplane_.sync_flush(); }
   // When the last delta came (for anybody).
@@ -227,6 +248,9 @@ class SyncEngine final : public LoopTask {
     pfsync::SliceComparison slices;
     Time digest_at{};
     uint16_t next_slice = 0;  // to be told
+    pfsync::MessageOutbox messages;
+    pfsync::MessageInbox message;
+    bool wanted_due = false;  // it is to be told which piece is wanted
     uint64_t frames_lost = 0;
   };
   struct Peer {
@@ -273,6 +297,7 @@ class SyncEngine final : public LoopTask {
   // Sessions (with a key).
   void say_hello(Time now, Peer& peer, const pfsync::Hello& hello);
   void say_hellos(Time now);
+  void tend_keys(Time now);
   void take_replies(Time now);
   void to_worker(unsigned worker, const Command& command);
   void to_all(Command command);
@@ -298,7 +323,9 @@ class SyncEngine final : public LoopTask {
   [[nodiscard]] bool all_live() const;  // every peer that counts
   [[nodiscard]] bool room_for_deltas() const;
   [[nodiscard]] pfsync::TwinTrailer twin_trailer(Peer& peer);
-  void say_twin(Time now, Peer& peer, Bytes items = {}, uint8_t flags = 0);
+  // With `content` the frame counts, and is about that.
+  void say_twin(Time now, Peer& peer, Bytes items = {}, uint8_t flags = 0,
+                const std::shared_ptr<const pfsync::FrameContent>& content = nullptr);
   [[nodiscard]] std::optional<pfsync::TwinFrame> take_twin(Time now, Peer& peer, Bytes payload);
   void twin_items(Time now, Peer& peer, const pfsync::TwinFrame& frame);
   void new_session(Time now, Peer& peer, const pfsync::TwinTrailer& trailer);
@@ -308,6 +335,20 @@ class SyncEngine final : public LoopTask {
   [[nodiscard]] Time twin_deadline() const;
   void settle_resumption(Time now);
   void publish_twins();
+
+  // Where the looking into connections stands (sync_inspection.cc).
+  [[nodiscard]] bool takes_inspections(const Peer& peer) const;
+  void tell_inspections(Time now);
+  void take_inspection(Bytes data);
+  void push_inspections();
+  void look_for_other_patterns(Time now);
+  void tell_all_inspections();
+
+  // Messages (sync_messages.cc).
+  [[nodiscard]] bool takes_messages(const Peer& peer) const;
+  void take_piece(Peer& peer, Bytes data);
+  void send_pieces(Time now);
+  [[nodiscard]] Time messages_deadline() const;
 
   // Digests, and slices that differ (sync_repair.cc).
   // The workers' counters of as many slices, added up.
@@ -332,7 +373,9 @@ class SyncEngine final : public LoopTask {
   SyncHost& host_;
   pfsync::PacketOptions packet_options_;
   bool link_up_ = false;
-  std::unique_ptr<pfsync::FrameKey> key_;
+  std::unique_ptr<pfsync::FrameKey> key_, old_key_;
+  Time old_key_until_ = Time::max(), probe_at_ = Time::max();
+  bool probing_ = false;  // what is sent is sealed with the new key, whatever the peer has
   std::vector<Peer> peers_;
   bool multicast_ = false;
   bool started_ = false;
@@ -346,7 +389,10 @@ class SyncEngine final : public LoopTask {
   std::atomic<bool> drained_{true};
   uint16_t ip_id_ = 0;
 
-  std::vector<std::deque<Command>> backlog_;  // per worker
+  std::vector<std::deque<Command>> backlog_;       // per worker
+  std::vector<std::deque<InspectionWord>> words_;  // the same
+  uint64_t inspections_afresh_ = 0;                // so many were logged
+  LogGate patterns_log_{60s};
   std::unordered_map<pfsync::StateId, Time, IdHash> asked_;
   std::vector<pfsync::StateId> requests_;
 

@@ -15,6 +15,10 @@ namespace {
 constexpr Duration kHello = 200ms;
 constexpr unsigned kAnswers = 8;
 constexpr Duration kAnswerEvery = 10ms;
+// After a change of the key: how often a peer that has not shown it is shown it, and how long the old one is still good
+// when all have.
+constexpr Duration kShowKey = 1s;
+constexpr Duration kOldKeyAfter = 10s;
 
 }  // namespace
 
@@ -61,7 +65,10 @@ std::optional<Bytes> SyncEngine::authenticate(Time now, Peer& p, const pfsync::D
     return std::nullopt;
   }
   const bool was_ready = ready();
+  const bool had_old = p.session->seals_with_old_key();
   const pfsync::Opened o = p.session->open(d.payload);
+  if (o.old_key) ++status_.old_key;
+  if (had_old && !p.session->seals_with_old_key()) spdlog::info("pfsync: {} has the new key", to_string(d.source));
   ++status_.auth[static_cast<size_t>(o.verdict)];
   switch (o.verdict) {
     case pfsync::AuthVerdict::accepted: break;
@@ -112,7 +119,7 @@ void SyncEngine::send_to(Time now, Peer& p, size_t length, const pfsync::Hello* 
     if (!items.empty()) std::memcpy(room.data(), items.data(), items.size());
     pfsync::write_twin_trailer(*twin, room.last(pfsync::kTwinTrailerSize));
   }
-  if (p.session != nullptr) p.session->seal(packet.subspan(v4 ? kIpv4Header : kIpv6Header), hello);
+  if (p.session != nullptr) p.session->seal(packet.subspan(v4 ? kIpv4Header : kIpv6Header), hello, probing_);
   transmit(now, std::move(frame));
 }
 
@@ -133,6 +140,46 @@ void SyncEngine::say_hellos(Time now) {
     hellos_at_ = now + kHello;
     say_hello(now, p, {});
   }
+}
+
+void SyncEngine::change_key(Time now, Bytes secret) {
+  auto fresh = std::make_unique<pfsync::FrameKey>(secret);
+  for (Peer& p : peers_) p.session->change_key(*fresh);
+  old_key_ = std::exchange(key_, std::move(fresh));
+  old_key_until_ = now + options_.old_key_for;
+  probe_at_ = now;
+  spdlog::info("pfsync: the key is another one; that before is good for {} s, or until every peer has the new one",
+               std::chrono::duration_cast<std::chrono::seconds>(options_.old_key_for).count());
+}
+
+void SyncEngine::tend_keys(Time now) {
+  if (old_key_ == nullptr) return;
+  const auto lacks_new = [](const Peer& p) { return p.session->seals_with_old_key(); };
+  if (std::ranges::none_of(peers_, lacks_new)) {
+    probe_at_ = Time::max();
+    old_key_until_ = std::min(old_key_until_, now + kOldKeyAfter);
+  } else if (now >= probe_at_) {
+    probe_at_ = now + kShowKey;
+    finish_packet(now);  // what is in it is for peers with either key
+    probing_ = true;
+    for (Peer& p : peers_) {
+      if (!lacks_new(p)) continue;
+      if (p.usable() && p.twin.session != 0)
+        say_twin(now, p);
+      else
+        say_hello(now, p, {});
+    }
+    probing_ = false;
+  }
+  if (now < old_key_until_) return;
+  for (const Peer& p : peers_)
+    if (lacks_new(p))
+      spdlog::warn("pfsync: {} has not shown the new key in time; nothing of it is taken until it does",
+                   to_string(p.at.address));
+  spdlog::info("pfsync: the key before the change is not good any more");
+  for (Peer& p : peers_) p.session->forget_old_key();
+  old_key_.reset();
+  old_key_until_ = probe_at_ = Time::max();
 }
 
 }  // namespace twinwall

@@ -431,6 +431,7 @@ void SyncEngine::answer_bulk(Time now) {
     bulk_next_ = Time::max();
     ++status_.bulk_transfers_answered;
     deleted_.clear();
+    tell_all_inspections();
     spdlog::info("pfsync: bulk transfer to the peer done, {} states", status_.bulk_states_sent);
     return;
   }

@@ -52,7 +52,8 @@ pfsync::TwinTrailer SyncEngine::twin_trailer(Peer& p) {
   const bool shut = backlog_size() >= kBacklogShut;
   t.window = shut ? uint16_t{0} : static_cast<uint16_t>(pfsync::kFramesInFlight);
   t.flags = static_cast<uint8_t>((fit_.load(std::memory_order_relaxed) && !transfer_running_ ? pfsync::kTwinReady : 0) |
-                                 (receiving() ? pfsync::kTwinBusy : 0) | (all_live() ? pfsync::kTwinRules : 0));
+                                 (receiving() ? pfsync::kTwinBusy : 0) | (all_live() ? pfsync::kTwinRules : 0) |
+                                 (key_ != nullptr ? pfsync::kTwinInspection | pfsync::kTwinMessages : 0));
   p.twin.window_shut = shut;
   if (!p.twin.in.gap()) {
     p.twin.to_acknowledge = 0;
@@ -61,7 +62,8 @@ pfsync::TwinTrailer SyncEngine::twin_trailer(Peer& p) {
   return t;
 }
 
-void SyncEngine::say_twin(Time now, Peer& p, Bytes items, uint8_t flags) {
+void SyncEngine::say_twin(Time now, Peer& p, Bytes items, uint8_t flags,
+                          const std::shared_ptr<const pfsync::FrameContent>& content) {
   if (!link_up_ || !p.usable()) return;
   finish_packet(now);
   pfsync::PacketOptions o = packet_options_;
@@ -72,6 +74,10 @@ void SyncEngine::say_twin(Time now, Peer& p, Bytes items, uint8_t flags) {
   pfsync::TwinTrailer t = twin_trailer(p);
   t.items = static_cast<uint16_t>(items.size());
   t.flags |= flags;
+  if (content != nullptr) {
+    t.sequence = p.twin.out.add(now, content);
+    t.base = p.twin.out.base();
+  }
   send_to(now, p, n, nullptr, &t, items);
 }
 
@@ -108,6 +114,7 @@ std::optional<pfsync::TwinFrame> SyncEngine::take_twin(Time now, Peer& p, Bytes 
     twin.digest_at = now;
     twin.out.restart(now);
     spdlog::info("pfsync: {} is twinwall and hears this node", to_string(p.at.address));
+    if (key_ != nullptr) host_.peer_met(static_cast<size_t>(&p - peers_.data()));
     // It may have come after the last time that it was asked.
     if (requester_.phase() == BulkPhase::sent) {
       ++status_.bulk_requests_sent;
@@ -141,6 +148,11 @@ void SyncEngine::twin_items(Time now, Peer& p, const pfsync::TwinFrame& frame) {
     switch (static_cast<pfsync::TwinItem>(type)) {
       case pfsync::TwinItem::digests: return take_digests(now, p, data);
       case pfsync::TwinItem::inventory: return take_inventory(now, index, data);
+      case pfsync::TwinItem::inspection: return take_inspection(data);
+      case pfsync::TwinItem::message: return take_piece(p, data);
+      case pfsync::TwinItem::message_wanted:
+        if (data.size() >= 4) p.twin.messages.wanted(now, load_be32(data.data()));
+        return;
       default: return;  // of a newer release
     }
   });
@@ -167,6 +179,7 @@ void SyncEngine::tend_twins(Time now) {
       say_twin(now, p, {}, pfsync::kTwinAnswer);
     }
     if (!t.live) continue;
+    look_for_other_patterns(now);
     repair_lost(now, p);
     if (now >= t.digest_at) tell_digests(now, p);
   }

@@ -57,7 +57,8 @@ struct DataplaneOptions {
   uint32_t hostid = 0;
   bool sync = false;
   uint8_t max_updates = 128;
-  bool defer = false;  // first packets wait for the peer
+  bool sync_inspection = false;  // where the looking into connections stands is told
+  bool defer = false;            // first packets wait for the peer
   InterfaceId sync_interface = kNoInterface;
   uint32_t state_limit = 100000;
   uint32_t fragment_limit = 65536;
@@ -140,6 +141,12 @@ class Dataplane {
   virtual bool sync_send(Bytes frame) = 0;
   virtual bool sync_command(unsigned worker, const Command& command) = 0;
   virtual size_t sync_take_replies(size_t limit, const std::function<void(const Reply&)>& f) = 0;
+  // Where the looking into connections stands: words of the workers, and a peer's for one worker, which takes them
+  // after every command that it was given before (false: its ring is full).
+  virtual size_t sync_take_inspections(size_t /*limit*/, const std::function<void(const InspectionWord&)>& /*f*/) {
+    return 0;
+  }
+  virtual bool sync_inspection(unsigned /*worker*/, const InspectionWord& /*word*/) { return true; }
   // Every waiting delta becomes due (planned hand-over).
   virtual void sync_flush() = 0;
 

@@ -193,6 +193,7 @@ bool RunningDataplane::make_workers(std::string& error) {
     o.engine.max_updates = options_.max_updates;
     o.engine.defer = options_.defer;
     o.engine.sync = options_.sync;
+    o.engine.sync_inspection = options_.sync_inspection;
     o.engine.sources = sources_.get();
     shared_->workers.push_back(std::make_unique<Worker>(std::move(o), *shared_, *table_));
     if (!shared_->workers.back()->ok()) {
@@ -483,6 +484,22 @@ bool RunningDataplane::sync_command(unsigned worker, const Command& command) {
 
 size_t RunningDataplane::sync_take_replies(size_t limit, const std::function<void(const Reply&)>& f) {
   return take(shared_->sync_replies, &Worker::sync_replies, limit, f);
+}
+
+// Their waker is that of the deltas, which looks after it: both are taken in one turn.
+size_t RunningDataplane::sync_take_inspections(size_t limit, const std::function<void(const InspectionWord&)>& f) {
+  size_t taken = 0;
+  InspectionWord word;
+  for (const auto& w : shared_->workers)
+    for (; taken < limit && w->inspections.pop(word); ++taken) f(word);
+  return taken;
+}
+
+bool RunningDataplane::sync_inspection(unsigned worker, const InspectionWord& word) {
+  Worker& w = *shared_->workers[worker];
+  if (!w.sync_inspections.push(word)) return false;
+  w.wake();
+  return true;
 }
 
 void RunningDataplane::sync_flush() {

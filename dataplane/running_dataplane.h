@@ -63,6 +63,8 @@ class RunningDataplane final : public Dataplane {
   bool sync_send(Bytes frame) override;
   bool sync_command(unsigned worker, const Command& command) override;
   size_t sync_take_replies(size_t limit, const std::function<void(const Reply&)>& f) override;
+  size_t sync_take_inspections(size_t limit, const std::function<void(const InspectionWord&)>& f) override;
+  bool sync_inspection(unsigned worker, const InspectionWord& word) override;
   void sync_flush() override;
 
   void stop() override;

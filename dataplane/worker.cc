@@ -19,11 +19,12 @@ constexpr Duration kFirstPollNap = 50us;  // where a port has to be polled naps 
 constexpr Duration kLastPollNap = 500us;  // … to this
 constexpr unsigned kCommandsPerTurn = 32;
 constexpr unsigned kMaxWalks = 2;  // of each side; the engine has room for both sides'
+constexpr unsigned kInspectionsPerTurn = 8;
 constexpr uint8_t kMaxHandoffs = 2;
 
 bool is_walk(const Command& c) {
   return c.kind == Command::Kind::export_states || c.kind == Command::Kind::kill_states ||
-         c.kind == Command::Kind::clear;
+         c.kind == Command::Kind::tell_inspections || c.kind == Command::Kind::clear;
 }
 
 bool watch(int epoll, int fd, uint64_t data) {
@@ -83,7 +84,8 @@ Worker::~Worker() {
 
 bool Worker::ok() const {
   const bool rings = punts.ok() && commands.ok() && replies.ok() && logs.ok() && sync_punts.ok() &&
-                     sync_commands.ok() && sync_replies.ok() && deltas.ok();
+                     sync_commands.ok() && sync_replies.ok() && deltas.ok() && inspections.ok() &&
+                     sync_inspections.ok();
   return rings && waker_.ok() && epoll_ &&
          std::all_of(inbox.begin(), inbox.end(), [](const auto& ring) { return ring == nullptr || ring->ok(); });
 }
@@ -91,7 +93,8 @@ bool Worker::ok() const {
 uint64_t Worker::memory(unsigned workers) {
   return 2 * MbufRing::memory(kPuntRing) + 2 * SpscRing<Command>::memory(kCommandRing) +
          2 * SpscRing<Reply>::memory(kReplyRing) + SpscRing<LogRecord>::memory(kLogRing) +
-         SpscRing<Delta>::memory(kDeltaRing) + workers * MbufRing::memory(kHandoffRing);
+         SpscRing<Delta>::memory(kDeltaRing) + 2 * SpscRing<InspectionWord>::memory(kInspectionRing) +
+         workers * MbufRing::memory(kHandoffRing);
 }
 
 WorkerStatus Worker::status() const {
@@ -137,6 +140,7 @@ bool Worker::turn(Time now) {
   bool busy = take_handoffs(now);
   busy |= receive(now);
   busy |= take_commands(now);
+  busy |= take_inspections(now);
   busy |= upkeep(now);
   flush_all();
   wake_others();
@@ -314,6 +318,16 @@ bool Worker::take_command(CommandSource& source, Time now) {
   return true;
 }
 
+// Behind the commands: the state that a word is about may be among them.
+bool Worker::take_inspections(Time now) {
+  if (sync_inspections.empty() || view_.snapshot == nullptr) return false;
+  if (sync_command_source_.waiting || !sync_commands.empty()) return true;
+  InspectionWord word;
+  for (unsigned i = 0; i < kInspectionsPerTurn && sync_inspections.pop(word); ++i)
+    engine_.take_inspection(word, view_, now);
+  return true;
+}
+
 bool Worker::upkeep(Time now) {
   if (flush_requested_.load(std::memory_order_relaxed) && flush_requested_.exchange(false, std::memory_order_acquire))
     engine_.flush_deltas();
@@ -330,6 +344,10 @@ bool Worker::upkeep(Time now) {
   }
   const auto push = [this](const Delta& d) { return deltas.push(d); };
   if (engine_.drain_deltas(view_, now, push, Engine::kDeltasAtOnce) != 0) {
+    wake_deltas_ = true;
+    busy = true;
+  }
+  if (engine_.drain_inspections(view_, now, [this](const InspectionWord& w) { return inspections.push(w); }) != 0) {
     wake_deltas_ = true;
     busy = true;
   }
@@ -361,7 +379,7 @@ bool Worker::work_waiting() const {
   if (shared_.stop.load(std::memory_order_relaxed) || flush_requested_.load(std::memory_order_relaxed)) return true;
   if (view_.snapshot != nullptr) {
     if (!control_commands_.waiting && !commands.empty()) return true;
-    if (!sync_command_source_.waiting && !sync_commands.empty()) return true;
+    if (!sync_command_source_.waiting && (!sync_commands.empty() || !sync_inspections.empty())) return true;
   }
   for (const auto& ring : inbox)
     if (ring && !ring->empty()) return true;

@@ -34,6 +34,7 @@ inline constexpr unsigned kCommandRing = 1024;
 inline constexpr unsigned kReplyRing = 1024;
 inline constexpr unsigned kDeltaRing = 4096;
 inline constexpr unsigned kLogRing = 1024;
+inline constexpr unsigned kInspectionRing = 128;
 inline constexpr unsigned kTxBuffer = kBurst;
 
 // The tag that tells the sync engine's commands from the control core's, in their cookie.
@@ -101,6 +102,8 @@ class Worker final : public EngineHost {
   SpscRing<Command> sync_commands{kCommandRing};
   SpscRing<Reply> sync_replies{kReplyRing};
   SpscRing<Delta> deltas{kDeltaRing};
+  SpscRing<InspectionWord> inspections{kInspectionRing};       // of this worker
+  SpscRing<InspectionWord> sync_inspections{kInspectionRing};  // of a peer
   // From each other worker.
   std::vector<std::unique_ptr<MbufRing>> inbox;
 
@@ -127,6 +130,7 @@ class Worker final : public EngineHost {
   [[nodiscard]] bool take_handoffs(Time now);
   [[nodiscard]] bool take_commands(Time now);
   [[nodiscard]] bool take_command(CommandSource& source, Time now);
+  [[nodiscard]] bool take_inspections(Time now);
   [[nodiscard]] bool upkeep(Time now);
   void process(std::span<Packet*> packets, Time now);
   void dispose(Packet& packet);

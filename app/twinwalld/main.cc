@@ -62,6 +62,7 @@ DataplaneOptions dataplane_options(const config::Config& c, uint32_t hostid) {
     o.max_updates = c.pfsync->max_updates;
     o.defer = c.pfsync->defer;
     o.sync_interface = c.pfsync->interface;
+    o.sync_inspection = !c.pfsync->key.empty() && !c.pfsync->multicast();
   }
   o.state_limit = c.options.limit_states;
   o.source_node_limit = c.options.limit_source_nodes;

@@ -42,6 +42,7 @@ bool Machine::power_on(Time now, const std::function<bool(InterfaceId)>& link_up
   p.dataplane.hostid = c.options.hostid.value_or(0);
   while (p.dataplane.hostid == 0) p.dataplane.hostid = random_.next32();
   p.dataplane.sync = c.pfsync.has_value();
+  p.dataplane.sync_inspection = c.pfsync && !c.pfsync->key.empty() && !c.pfsync->multicast();
   if (c.pfsync) {
     p.dataplane.max_updates = c.pfsync->max_updates;
     p.dataplane.defer = c.pfsync->defer;

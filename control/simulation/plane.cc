@@ -13,6 +13,7 @@ constexpr uint32_t kHeadroom = 128;
 constexpr uint32_t kUsual = 1664;   // a frame of 1500 bytes and what may be put before it
 constexpr size_t kPuntRing = 1024;  // as the daemon's (dataplane/worker.h)
 constexpr size_t kDeltaRing = 4096;
+constexpr size_t kInspectionRing = 128;
 constexpr uint64_t kSyncCookie = uint64_t{1} << 63;  // marks what the sync engine asked
 constexpr Duration kIdleTick = std::chrono::seconds(5);
 // A run makes many nodes, and memory that is reserved costs time.
@@ -37,6 +38,7 @@ Plane::Plane(PlaneOptions options, Wire& wire)
   engine.fragment_limit = std::min(options_.dataplane.fragment_limit, kMostFragments);
   engine.max_updates = options_.dataplane.max_updates;
   engine.sync = options_.dataplane.sync;
+  engine.sync_inspection = options_.dataplane.sync_inspection;
   engine.defer = options_.dataplane.defer;
   engine.secret = {random.next(), random.next()};
   engine.source_nodes = std::min(options_.dataplane.source_node_limit, kMostSourceNodes);
@@ -160,6 +162,11 @@ void Plane::work(Time now) {
     deltas_.push_back(d);
     return true;
   });
+  (void)engine_->drain_inspections(view(), now, [this](const InspectionWord& w) {
+    if (inspections_.size() >= kInspectionRing) return false;
+    inspections_.push_back(w);
+    return true;
+  });
 }
 
 Time Plane::next_deadline(Time now) const {
@@ -170,8 +177,8 @@ Time Plane::next_deadline(Time now) const {
 }
 
 bool Plane::waiting() const {
-  return !punts_.empty() || !sync_frames_.empty() || !deltas_.empty() || !replies_.empty() || !sync_replies_.empty() ||
-         !link_changes_.empty();
+  return !punts_.empty() || !sync_frames_.empty() || !deltas_.empty() || !inspections_.empty() || !replies_.empty() ||
+         !sync_replies_.empty() || !link_changes_.empty();
 }
 
 bool Plane::send(InterfaceId interface, Bytes frame) {
@@ -236,6 +243,15 @@ bool Plane::sync_command(unsigned, const Command& c) {
   if (observer_ != nullptr) observer_->before_sync(c);
   engine_->execute(tagged, view(), now_, reply, this);
   if (observer_ != nullptr) observer_->after_sync(c);
+  return true;
+}
+
+size_t Plane::sync_take_inspections(size_t limit, const std::function<void(const InspectionWord&)>& f) {
+  return take(inspections_, limit, f);
+}
+
+bool Plane::sync_inspection(unsigned, const InspectionWord& word) {
+  engine_->take_inspection(word, view(), now_);
   return true;
 }
 

@@ -100,6 +100,8 @@ class Plane final : public Dataplane, public EngineHost {
   bool sync_send(Bytes frame) override { return send(options_.dataplane.sync_interface, frame); }
   bool sync_command(unsigned worker, const Command& command) override;
   size_t sync_take_replies(size_t limit, const std::function<void(const Reply&)>& f) override;
+  size_t sync_take_inspections(size_t limit, const std::function<void(const InspectionWord&)>& f) override;
+  bool sync_inspection(unsigned worker, const InspectionWord& word) override;
   void sync_flush() override { flush_ = true; }
   void stop() override {}
 
@@ -142,6 +144,7 @@ class Plane final : public Dataplane, public EngineHost {
   std::shared_ptr<const CarpRoles> roles_;
   std::deque<Held> punts_, sync_frames_;
   std::deque<Delta> deltas_;
+  std::deque<InspectionWord> inspections_;
   std::deque<Reply> replies_, sync_replies_;
   bool flush_ = false;
 };

@@ -20,6 +20,7 @@ constexpr size_t kMaxEntries = 5'000'000;  // of one table
 
 struct TableReading {
   std::shared_ptr<Table> table;
+  const Node* sync_at = nullptr;
   std::map<std::tuple<Af, uint8_t, Address>, bool> signs;  // what the table says of each prefix so far
 };
 
@@ -140,8 +141,26 @@ constexpr Key<TableReading> kTableKeys[] = {
        for_each_item(c, n, "addresses", [&](const Node& item) { read_entry(c, item, r); });
      }},
     {"file", read_table_file},
-    {"sync"},
+    {"sync",
+     [](Context& c, const Node& n, TableReading& r) {
+       assign(r.table->sync, read_bool(c, n, "sync"));
+       if (r.table->sync) r.sync_at = &n;
+     }},
 };
+
+// What goes to the peer must be able to change here, and come from nobody else there.
+void check_sync(Context& c, const TableReading& r) {
+  if (r.sync_at == nullptr) return;
+  if (r.table->constant) {
+    c.error(*r.sync_at,
+            "a table with 'const: true' never changes, so there is nothing to tell the peer: remove one of the two");
+  } else if (!c.config.pfsync || c.config.pfsync->multicast() || c.config.pfsync->key.empty()) {
+    c.error(
+        *r.sync_at,
+        "a table is only told to a twinwall peer that proves who it is: give 'pfsync' a 'key', and the other node's "
+        "address as 'peer'");
+  }
+}
 
 }  // namespace
 
@@ -166,6 +185,7 @@ void read_tables(Context& c, const Node& node) {
     r.table = c.table(key.text);
     r.table->declared = true;
     read_mapping(c, node.items[i], "a table", kTableKeys, r);
+    check_sync(c, r);
   }
 }
 

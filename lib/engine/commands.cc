@@ -60,6 +60,21 @@ void Engine::Impl::note_timeout(State& s) {
   wheel.insert(index, deadline_of(s));
 }
 
+// A connection that has just begun. Where the looking into it stands will be told; should the peer die before, it is
+// looked into from where it is here.
+void Engine::Impl::take_new(const pfsync::StateRecord& record) {
+  State* const s = import_record(record);
+  if (s == nullptr || inspect_untold.empty()) return;
+  const inspect::Policy* const policy = policy_of(*s);
+  const bool inspected = s->wire.proto == kProtoTcp || s->wire.proto == kProtoUdp;
+  if (policy != nullptr && inspected && !open_inspection(*s, *policy)) inspect_count(InspectCounter::taken_refused);
+}
+
+void Engine::Impl::tell_whole(State& s) {
+  touched(s, pfsync::SyncEvent::requested, true);
+  if ((s.log & kInspected) != 0) note_inspection(s);
+}
+
 bool Engine::Impl::matches(const State& s, const StateFilter& f) const {
   if (f.has_id && (s.id != f.id || (f.creator != 0 && s.creator != f.creator))) return false;
   if (f.slice_count != 0) {
@@ -120,6 +135,10 @@ bool Engine::Impl::walk_step(Walk& w, ReplyFn reply, void* context) {
       ++w.count;
       continue;
     }
+    if (w.command.kind == Command::Kind::tell_inspections) {
+      if ((s.log & kInspected) != 0) note_inspection(s);
+      continue;
+    }
     if (!matches(s, w.command.filter)) continue;
     part(s);
     ++w.count;
@@ -175,7 +194,7 @@ void Engine::Impl::execute(const Command& c, ReplyFn reply, void* context) {
       if (table.find_by_id(c.record.id, c.record.creator) != nullptr)
         counters.import_refused.add();
       else
-        import_record(c.record);
+        take_new(c.record);
       return;
     case Command::Kind::update_state: {
       State* s = table.find_by_id(c.record.id, c.record.creator);
@@ -215,13 +234,13 @@ void Engine::Impl::execute(const Command& c, ReplyFn reply, void* context) {
     }
     case Command::Kind::send_state: {
       State* s = table.find_by_id(c.id.id, c.id.creator);
-      if (s != nullptr && s->owner == options.worker) touched(*s, pfsync::SyncEvent::requested, true);
+      if (s != nullptr && s->owner == options.worker) tell_whole(*s);
       return;
     }
     case Command::Kind::tell_again: {
       State* s = table.find_by_id(c.id.id, c.id.creator);
       if (s != nullptr) {
-        if (s->owner == options.worker) touched(*s, pfsync::SyncEvent::requested, true);
+        if (s->owner == options.worker) tell_whole(*s);
         return;
       }
       if (!c.report_unknown) return;
@@ -235,6 +254,7 @@ void Engine::Impl::execute(const Command& c, ReplyFn reply, void* context) {
     }
     case Command::Kind::clear:
     case Command::Kind::export_states:
+    case Command::Kind::tell_inspections:
     case Command::Kind::kill_states: {
       for (Walk& w : walks) {
         if (w.active) continue;

@@ -4,6 +4,7 @@
 // Plain values, copied through single-producer single-consumer rings.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "lib/filter/rule.h"
@@ -35,6 +36,22 @@ struct Delta {
   pfsync::StateRecord record;
 };
 
+// Where the looking into a connection stands (lib/engine/inspect_sync.cc): worker → sync engine, and a peer's to a
+// worker. Only what was authenticated may become one: see lib/inspect/saved.h.
+struct InspectionWord {
+  static constexpr size_t kHead = 4;
+  static constexpr size_t kMost = 1280;  // goes into a frame of 1500 bytes with all that stands around it
+  enum What : uint8_t {
+    unknown,    // nothing can be said: it is not told
+    free,       // no more is looked at
+    looked_at,  // two directions follow (lib/inspect/saved.h)
+    blocked,    // something was found: nothing of it passes
+  };
+  pfsync::StateId id;
+  uint32_t length = 0;
+  std::array<uint8_t, kMost> bytes{};  // What, three zeros, the directions
+};
+
 struct Command {
   enum class Kind : uint8_t {
     import_state,       // INS
@@ -47,6 +64,7 @@ struct Command {
     tell_again,         // what was said of it was lost: queue a full UPD; answered with gone_state when there is none
     export_states,      // walk all states, answer with one `state` reply each, then `done`
     kill_states,        // remove those that match `filter`, tell the peers; answer with `done`
+    tell_inspections,   // walk all states, tell where those stand that are looked into; answer with `done`
     kill_state,         // remove one by its id, tell the peers; no answer
   };
   Kind kind = Kind::export_states;

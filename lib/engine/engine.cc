@@ -68,6 +68,7 @@ Engine::Impl::Impl(const EngineOptions& o, StateTable& t, EngineHost& h)
       next_id(o.id_base),
       next_ip_id(static_cast<uint16_t>(random.next())),
       removals(o.sync ? kRemovalRing : 1),
+      inspect_untold(o.sync && o.sync_inspection ? o.inspection.connections * 2 : 0),
       datagram(kDatagramHeadroom + kEthernetHeader + kMaxReassembled) {
   environment.context = this;
   environment.has_route = [](const void* self, Af af, const Address& address) {
@@ -103,7 +104,7 @@ void Engine::Impl::reset(Packet& p) {
   p.refragment = 0;
   p.awaited = 0;
   p.tag = 0;
-  p.af_changed = p.from_cookie = false;
+  p.af_changed = p.from_cookie = p.own_reset = false;
   p.route_kind = RouteKind::none;
   p.prio = kDefaultPrio;
 }
@@ -482,7 +483,8 @@ bool Engine::catch_up(const View& view, Time now) { return impl_->catch_up(view,
 void Engine::flush_deltas() { impl_->flush_deltas(); }
 void Engine::release_deferred() { impl_->release_overdue(Time::max()); }
 bool Engine::deltas_waiting() const {
-  return impl_->urgent_list.size != 0 || impl_->lazy_list.size != 0 || impl_->removal_count != 0;
+  return impl_->urgent_list.size != 0 || impl_->lazy_list.size != 0 || impl_->removal_count != 0 ||
+         impl_->untold_count != 0;
 }
 
 Time Engine::next_deadline(Time now) const {
@@ -530,5 +532,15 @@ bool Engine::next_delta(const View& view, Time now, Delta& delta) {
   return impl_->next_delta(delta);
 }
 void Engine::return_delta(const Delta& delta) { impl_->return_delta(delta); }
+bool Engine::inspections_due(Time now) const { return now >= impl_->untold_due; }
+bool Engine::next_inspection(const View& view, Time now, InspectionWord& word) {
+  impl_->set_time(view, now);
+  return impl_->next_inspection(word);
+}
+void Engine::return_inspection(const InspectionWord& word) { impl_->return_inspection(word); }
+void Engine::take_inspection(const InspectionWord& word, const View& view, Time now) {
+  impl_->set_time(view, now);
+  if (impl_->snapshot != nullptr) impl_->take_inspection(word);
+}
 
 }  // namespace twinwall

@@ -52,10 +52,11 @@ struct EngineOptions {
   uint64_t id_base = 0;  // first state id
   uint32_t fragment_limit = 65536;
   uint8_t max_updates = 128;
-  bool sync = false;       // states are told to peers
-  bool defer = false;      // … and a connection's first packet waits until they know it
-  bool fast_path = true;   // without it every packet takes the long way: to compare the two
-  bool classifier = true;  // without it the rules are tried one by one: to compare the two
+  bool sync = false;             // states are told to peers
+  bool defer = false;            // … and a connection's first packet waits until they know it
+  bool sync_inspection = false;  // … and where the looking into connections stands
+  bool fast_path = true;         // without it every packet takes the long way: to compare the two
+  bool classifier = true;        // without it the rules are tried one by one: to compare the two
   // Shared by all workers, outliving the engine. Null (one worker only): the engine makes its own of `source_nodes`.
   SourceTable* sources = nullptr;
   Syncookies* cookies = nullptr;
@@ -102,6 +103,25 @@ class Engine {
     }
     return n;
   }
+  // The same for where the looking into connections stands; at most kInspectionsAtOnce, as each costs about as much as
+  // a packet.
+  static constexpr unsigned kInspectionsAtOnce = 8;
+  template <class Push>
+  size_t drain_inspections(const View& view, Time now, Push&& push) {
+    if (!inspections_due(now)) return 0;
+    size_t n = 0;
+    InspectionWord word;
+    while (n < kInspectionsAtOnce && inspections_due(now) && next_inspection(view, now, word)) {
+      if (!push(word)) {
+        return_inspection(word);
+        break;
+      }
+      ++n;
+    }
+    return n;
+  }
+  // A peer's word.
+  void take_inspection(const InspectionWord& word, const View& view, Time now);
   // Packets that wait for the peer go now; the engine keeps no buffer then. Before the host goes.
   void release_deferred();
   // Everything waiting is due now (planned hand-over).
@@ -133,6 +153,9 @@ class Engine {
  private:
   bool next_delta(const View& view, Time now, Delta& delta);
   void return_delta(const Delta& delta);
+  [[nodiscard]] bool inspections_due(Time now) const;
+  bool next_inspection(const View& view, Time now, InspectionWord& word);
+  void return_inspection(const InspectionWord& word);
 
   struct Impl;
   std::unique_ptr<Impl> impl_;

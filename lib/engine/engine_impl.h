@@ -12,6 +12,7 @@
 //   route.cc       route-to, reply-to, dup-to
 //   log.cc         what rules with `log` say
 //   inspect.cc     what packets carry
+//   inspect_sync.cc  where that stands, for the peers
 //   limits.cc      what a rule and a source may have, overload
 //   upkeep.cc      what is done as time passes: expiry, purges, flushes
 //   forward.cc     routes, local delivery, link layer, answers
@@ -249,6 +250,8 @@ class Engine::Impl {
     inspect::OnMatch on_match;
   };
   [[nodiscard]] const inspect::Policy* policy_of(const State& s) const;
+  // False: there is no place for it.
+  bool open_inspection(State& s, const inspect::Policy& policy);
   void begin_inspection(State& s, const Rule& rule);
   void end_inspection(State& s);
   void block_connection(State& s, InspectCounter why);
@@ -258,6 +261,12 @@ class Engine::Impl {
                          const inspect::Outcome& out);
   bool reset_connection(Packet& p, State& s, Direction dir);
   void note_hit(const Finding& f, const inspect::Hit& hit);
+  // inspect_sync.cc
+  void note_inspection(State& s);  // it is to be told
+  void put_inspection(const State& s, InspectionWord& out);
+  bool next_inspection(InspectionWord& out);
+  void return_inspection(const InspectionWord& word);
+  void take_inspection(const InspectionWord& word);
   void inspect_count(InspectCounter c) { counters.inspection[static_cast<size_t>(c)].add(); }
 
   // upkeep.cc
@@ -463,6 +472,13 @@ class Engine::Impl {
   Time removals_due = Time::max();
   void queue_removal(const State& s);
 
+  // Connections whose inspection is to be told: a ring, each in it once. Empty: nothing is told.
+  std::vector<StateIndex> inspect_untold;
+  size_t untold_head = 0, untold_count = 0;
+  Time untold_due = Time::max(), untold_due_at_least{};
+  Time tell_slice{};
+  uint32_t told_in_slice = 0;  // bytes
+
   // Packets that wait for the peer: a ring, a packet of null where one has gone before those in front of it.
   struct Held {
     Packet* packet = nullptr;
@@ -486,6 +502,8 @@ class Engine::Impl {
   };
   std::array<Walk, 8> walks;  // an operator's, and those of the sync engine
   [[nodiscard]] bool walk_step(Walk& walk, ReplyFn reply, void* context);
+  void take_new(const pfsync::StateRecord& record);
+  void tell_whole(State& s);  // to a peer that lacks it, or something of it
   [[nodiscard]] bool matches(const State& s, const StateFilter& f) const;
   [[nodiscard]] InterfaceId received_on(const State& s) const;
 

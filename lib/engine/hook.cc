@@ -279,7 +279,14 @@ HookResult Engine::Impl::pass_known(Packet& p, State& s, Direction dir, Interfac
   if (p.proto == kProtoTcp) {
     if (s.src.level >= kTcpProxySrc) [[unlikely]]
       return proxy(p, s, dir);
-    result = track_tcp(p, s, dir, reuse, urgent);
+    if (p.own_reset)
+        [[unlikely]] {  // right where it was made, but this hook's windows may be the peer's of a while ago
+      s.src.level = s.dst.level = kTcpTimeWait;
+      s.timeout = TimeoutClass::tcp_closed;
+      urgent = true;
+    } else {
+      result = track_tcp(p, s, dir, reuse, urgent);
+    }
     if (reuse || result.fate != Fate::pending) return result;
     if ((s.log & kInspected) != 0 && !inspect_packet(p, s, dir, interface)) [[unlikely]]
       return HookResult::drop(DropReason::inspect);

@@ -42,11 +42,23 @@ const inspect::Policy* Engine::Impl::policy_of(const State& s) const {
   return rule->inspect.get();
 }
 
-void Engine::Impl::begin_inspection(State& s, const Rule& rule) {
+bool Engine::Impl::open_inspection(State& s, const inspect::Policy& policy) {
   const bool tcp = s.wire.proto == kProtoTcp;
-  if (rule.inspect == nullptr || (!tcp && s.wire.proto != kProtoUdp)) return;
-  const inspect::Inspector::Index record = inspector.begin(*rule.inspect, snapshot->generation, tcp);
-  if (record == inspect::Inspector::kNone) {
+  const inspect::Inspector::Index record = inspector.begin(policy, snapshot->generation, tcp);
+  if (record == inspect::Inspector::kNone) return false;
+  counters.inspected_now.add();
+  StateRest& rest = rest_of(s);
+  rest.inspection = record;
+  rest.inspect = 0;
+  for (const unsigned d : {0u, 1u})
+    if ((inspector.open_directions(record) & 1u << d) != 0) rest.inspect |= mark_of(d);
+  s.log |= kInspected;
+  return true;
+}
+
+void Engine::Impl::begin_inspection(State& s, const Rule& rule) {
+  if (rule.inspect == nullptr || (s.wire.proto != kProtoTcp && s.wire.proto != kProtoUdp)) return;
+  if (!open_inspection(s, *rule.inspect)) {
     if (snapshot->inspection.pass_at_bound)
       inspect_count(InspectCounter::connections_passed);
     else
@@ -54,12 +66,6 @@ void Engine::Impl::begin_inspection(State& s, const Rule& rule) {
     return;
   }
   inspect_count(InspectCounter::connections);
-  counters.inspected_now.add();
-  StateRest& rest = rest_of(s);
-  rest.inspection = record;
-  for (const unsigned d : {0u, 1u})
-    if ((inspector.open_directions(record) & 1u << d) != 0) rest.inspect |= mark_of(d);
-  s.log |= kInspected;
 }
 
 void Engine::Impl::end_inspection(State& s) {
@@ -129,6 +135,8 @@ bool Engine::Impl::inspect_packet(Packet& p, State& s, Direction dir, InterfaceI
     counters.inspected_bytes.add(payload.size());
   }
   inspect_count(InspectCounter::packets);
+  if (out.missed) inspect_count(InspectCounter::missed);
+  note_inspection(s);
   return settle_inspection(p, s, dir, policy->on_match, direction, out);
 }
 
@@ -183,6 +191,7 @@ bool Engine::Impl::reset_connection(Packet& p, State& s, Direction dir) {
   // At the out hook the sender's own addresses are behind the in hook's translation.
   send_tcp(p.af, r, p.in, dir == Direction::out);
   cut_to_reset(p);
+  p.own_reset = true;
   s.src.level = s.dst.level = kTcpTimeWait;
   s.timeout = TimeoutClass::tcp_closed;
   note_timeout(s);

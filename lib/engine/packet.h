@@ -70,6 +70,7 @@ struct Packet {
   TagId tag = 0;                // set by rules, carried from hook to hook
   uint8_t prio = kDefaultPrio;  // 0 … 7
   bool from_cookie = false;     // a SYN made again from a cookie that came back
+  bool own_reset = false;       // inspection has made it one: no tracker has anything to say about it
   bool af_changed = false;      // by af-to: it is not filtered again
   // What the state that passed it last says about its way; `route` is the next hop then.
   RouteKind route_kind = RouteKind::none;

@@ -31,9 +31,23 @@ std::string_view limit_name(LimitCounter c) {
 }
 
 std::string_view inspect_name(InspectCounter c) {
-  static constexpr std::array<std::string_view, kInspectCounters> kInspect = {
-      "connections", "connections-passed", "connections-blocked", "packets",    "blocked",
-      "conflicts",   "bad-checksum",       "bound-passes",        "bound-drops"};
+  static constexpr std::array<std::string_view, kInspectCounters> kInspect = {"connections",
+                                                                              "connections-passed",
+                                                                              "connections-blocked",
+                                                                              "packets",
+                                                                              "blocked",
+                                                                              "conflicts",
+                                                                              "bad-checksum",
+                                                                              "bound-passes",
+                                                                              "bound-drops",
+                                                                              "told",
+                                                                              "told-cut",
+                                                                              "told-later",
+                                                                              "told-lost",
+                                                                              "taken",
+                                                                              "taken-afresh",
+                                                                              "taken-refused",
+                                                                              "missed"};
   const auto i = static_cast<size_t>(c);
   return i < kInspect.size() ? kInspect[i] : "unknown";
 }

@@ -80,6 +80,15 @@ enum class InspectCounter : uint8_t {
   bad_checksum,  // packets whose receiver would throw them away
   bound_passes,  // connections no longer looked at: no room for what came out of order, or for the patterns' state
   bound_drops,   // segments dropped for that
+  // Between twinwall nodes.
+  told,           // words on where a connection stands
+  told_cut,       // … that were too large and say only from where on
+  told_later,     // times that so much was to be told that it waited
+  told_lost,      // connections for which no place was left to wait in
+  taken,          // words of the peer
+  taken_afresh,   // … after which the patterns begin anew: the peer's are others, or it sent no state of them
+  taken_refused,  // … that nothing here could be done with: no such state, its rule does not inspect, no place
+  missed,  // connections of which bytes went through the peer just before it went away, and were not looked at here
   count,
 };
 inline constexpr size_t kInspectCounters = static_cast<size_t>(InspectCounter::count);

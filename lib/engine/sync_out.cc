@@ -154,8 +154,11 @@ void Engine::Impl::flush_deltas() {
   if (urgent_list.size != 0) urgent_list.due = now;
   if (lazy_list.size != 0) lazy_list.due = now;
   if (removal_count != 0) removals_due = now;
+  if (untold_count != 0) untold_due = now;
 }
 
-Time Engine::Impl::next_sync_deadline() const { return std::min({urgent_list.due, lazy_list.due, removals_due}); }
+Time Engine::Impl::next_sync_deadline() const {
+  return std::min({urgent_list.due, lazy_list.due, removals_due, untold_due});
+}
 
 }  // namespace twinwall

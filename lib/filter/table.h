@@ -121,6 +121,7 @@ class Table {
   }
 
   bool persist = false;
+  bool sync = false;  // the peer's is made equal
   bool constant = false;
   bool overload = false;   // rules add hosts to it
   bool in_pool = false;    // rules translate or route to its addresses: it changes by a reload only

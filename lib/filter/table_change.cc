@@ -51,6 +51,7 @@ void compare(const TableContent& now, const TableContent& next, TableChange& cha
 TableAddition table_add(Table& table, std::span<const TableEntry> entries, size_t room, uint32_t now_s) {
   TableAddition out;
   const TableContent& now = *table.content();
+  const auto added = [now_s](const TableEntry& e) { return now_s == kAsTheyAre ? e.added : now_s; };
   EntrySet fresh;
   for (const TableEntry& e : entries) {
     const TableEntry* const known = now.find(e.prefix);
@@ -60,7 +61,7 @@ TableAddition table_add(Table& table, std::span<const TableEntry> entries, size_
     else if (holds_host(now, e))
       ++out.change.present;
     else
-      fresh.insert({e.prefix, e.negate, now_s});
+      fresh.insert({e.prefix, e.negate, added(e)});
   }
   if (fresh.size() > room) {
     out.full = true;
@@ -70,7 +71,7 @@ TableAddition table_add(Table& table, std::span<const TableEntry> entries, size_
   // Hosts need no other content, as long as there is room for them one at a time.
   std::erase_if(fresh, [&](const TableEntry& e) {
     return is_host(e) && now.hosts() != nullptr &&
-           now.hosts()->add(e.prefix.af, e.prefix.addr, now_s) != HostSet::Added::full;
+           now.hosts()->add(e.prefix.af, e.prefix.addr, added(e)) != HostSet::Added::full;
   });
   if (fresh.empty()) return out;
   std::vector<TableEntry> all = now.entries();
@@ -82,7 +83,8 @@ TableAddition table_add(Table& table, std::span<const TableEntry> entries, size_
 TableAddition table_replace(Table& table, std::vector<TableEntry> entries, size_t room, uint32_t now_s) {
   TableAddition out;
   const TableContent& now = *table.content();
-  for (TableEntry& e : entries) e.added = now_s;
+  if (now_s != kAsTheyAre)
+    for (TableEntry& e : entries) e.added = now_s;
   const auto next = std::make_shared<TableContent>(std::move(entries), fresh_hosts(now));
   if (next->size() > room + now.size()) {
     out.full = true;

@@ -25,6 +25,9 @@ struct TableChange {
   size_t missing = 0;    // to be deleted, but not in there
 };
 
+// For `now_s`: entries say themselves when they were added.
+inline constexpr uint32_t kAsTheyAre = 0;
+
 // `room`: how many entries more the table may get; without room nothing is changed and `full` says so.
 struct TableAddition {
   TableChange change;

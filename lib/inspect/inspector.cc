@@ -168,6 +168,7 @@ Outcome Inspector::tcp(Index index, const Policy& policy, const Settings& settin
   if (other.open && other.started && segment.has_ack)
     other.order.acknowledged(chunks_, segment.ack, other.protocol == Protocol::none ? kNeverKeep : other.parsed);
   Outcome out;
+  if (other.open && other.moved && segment.has_ack) out.missed = skip_missed(other, segment.ack, settings);
   if (!way.open) {
     out.done = true;
     return out;
@@ -183,7 +184,16 @@ Outcome Inspector::tcp(Index index, const Policy& policy, const Settings& settin
         static_cast<uint32_t>(first + segment.payload.size()) - (way.order.next_sequence() - way.order.consumed());
   }
   if (segment.payload.empty() && !segment.fin) return out;
-  switch (way.order.add(chunks_, first, segment.payload, settings.bytes, settings.out_of_order)) {
+  StreamOrder::Taken taken = way.order.add(chunks_, first, segment.payload, settings.bytes, settings.out_of_order);
+  if (taken == StreamOrder::Taken::no_room && way.moved && skip_missed(way, first, settings)) {
+    out.missed = true;
+    if (!way.open) {
+      out.done = true;
+      return out;
+    }
+    taken = way.order.add(chunks_, first, segment.payload, settings.bytes, settings.out_of_order);
+  }
+  switch (taken) {
     case StreamOrder::Taken::yes: break;
     case StreamOrder::Taken::conflict: out.verdict = Verdict::conflict; return out;
     case StreamOrder::Taken::no_room: out.verdict = Verdict::no_room; return out;
@@ -267,31 +277,6 @@ Outcome Inspector::udp(Index index, const Policy& policy, const Settings& settin
   if (!queries) settle(way, policy, settings, direction, false);
   out.done = !way.open;
   return out;
-}
-
-size_t Inspector::save(Index index, unsigned direction, MutableBytes out) const {
-  const Way& way = records_[index].way[direction];
-  constexpr size_t kHead = 8;
-  if (!way.open || way.stream == nullptr || out.size() < kHead) return 0;
-  store_be32(out.data(), way.order.next_sequence());
-  store_be32(out.data() + 4, way.order.consumed());
-  const size_t n = Patterns::save(way.stream, out.subspan(kHead));
-  return n == 0 ? 0 : kHead + n;
-}
-
-bool Inspector::take_over(Index index, unsigned direction, const Policy& policy, Bytes saved) {
-  Way& way = records_[index].way[direction];
-  constexpr size_t kHead = 8;
-  const Patterns* patterns = policy.detector->patterns.get();
-  if (saved.size() <= kHead || patterns == nullptr || !way.open || way.stream != nullptr) return false;
-  const uint32_t consumed = load_be32(saved.data() + 4);
-  if (consumed > kMostOrdered) return false;
-  way.stream = patterns->restore(saved.subspan(kHead), streams_);
-  if (way.stream == nullptr) return false;
-  way.order.resume(load_be32(saved.data()) - consumed, consumed);
-  way.started = true;
-  way.protocol = Protocol::none;  // what a name began with is not here
-  return true;
 }
 
 }  // namespace twinwall::inspect

@@ -10,6 +10,7 @@
 
 #include "lib/inspect/names.h"
 #include "lib/inspect/quic.h"
+#include "lib/inspect/saved.h"
 #include "lib/inspect/signatures.h"
 #include "lib/inspect/stream_order.h"
 
@@ -38,6 +39,7 @@ struct Outcome {
   Verdict verdict = Verdict::pass;
   bool done = false;      // nothing more of this direction will be looked at
   bool datagram = false;  // what was found concerns this datagram alone (a DNS query)
+  bool missed = false;    // bytes before this segment went through the other node and were not looked at here
 };
 
 // What one TCP segment says.
@@ -73,10 +75,17 @@ class Inspector {
   Outcome udp(Index index, const Policy& policy, const Settings& settings, unsigned direction, Bytes payload, bool dns,
               Scratch& scratch, OnHit found);
 
-  // What a peer needs to go on with a direction: its place in the stream and what the patterns have in hand. 0: there
-  // is nothing, or no room. take_over() goes on from it; false: it does not fit.
-  [[nodiscard]] size_t save(Index index, unsigned direction, MutableBytes out) const;
-  [[nodiscard]] bool take_over(Index index, unsigned direction, const Policy& policy, Bytes saved);
+  // Where a peer can go on with the connection (moving.cc), as bytes: two directions of lib/inspect/saved.h. What the
+  // patterns have in hand, and the bytes that a parser of names waits with, only go along as far as `out` has room for
+  // them; `cut` says so. Bytes ahead of a gap do not: they come again. 0: no room for anything.
+  [[nodiscard]] size_t save(Index index, const Policy& policy, MutableBytes out, bool& cut);
+  enum class Resumed : uint8_t {
+    whole,
+    afresh,     // from the same place, but with patterns that begin there: the peer's were others, or did not go along
+    old,        // it is no news
+    malformed,  // nothing was changed
+  };
+  [[nodiscard]] Resumed take_over(Index index, const Policy& policy, const Settings& settings, Bytes saved);
 
   [[nodiscard]] size_t connections() const { return records_.size() - 1 - free_.size(); }
   [[nodiscard]] size_t streams() const { return streams_.used(); }
@@ -94,6 +103,7 @@ class Inspector {
     uint32_t fin = 0;          // offset behind the last byte; with `has_fin`
     Protocol protocol = Protocol::unknown;
     bool started = false, open = false, has_fin = false, ended = false;
+    bool moved = false;  // a part of it was looked at by the peer, and something may lie between its part and ours
   };
   struct Record {
     Way way[2];
@@ -111,6 +121,10 @@ class Inspector {
   bool scan_stream(Way& way, const Policy& policy, Scan& scan, Scratch& scratch);
   void parse_names(Way& way, const Policy& policy, const Settings& settings, bool dns, Scan& scan);
   void read_quic(Record& record, Bytes payload, Scan& scan);
+  [[nodiscard]] size_t save_way(const Record& record, const Way& way, const Policy& policy, MutableBytes out,
+                                bool& cut);
+  [[nodiscard]] Resumed take_way(const Record& record, Way& way, const Policy& policy, const SavedWay& saved);
+  bool skip_missed(Way& way, uint32_t seq, const Settings& settings);
 
   std::vector<Record> records_;  // [0] is nobody's
   std::vector<Index> free_;

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
+
+#include "lib/base/siphash.h"
 
 namespace twinwall::inspect {
 
@@ -43,6 +46,22 @@ int on_match(unsigned id, unsigned long long, unsigned long long, unsigned, void
   return call.found(call.context, id) ? 0 : 1;
 }
 
+// Of the database as it would be stored: bytecode, version and processor. 0: it cannot be told.
+uint64_t content_of(const hs_database* database) {
+  constexpr int kRounds = 1;
+  char* bytes = nullptr;
+  size_t length = 0;
+  if (hs_serialize_database(database, &bytes, &length) != HS_SUCCESS) return 0;
+  SipState sum({.k0 = length, .k1 = 0});
+  for (size_t at = 0; at < length; at += sizeof(uint64_t)) {
+    uint64_t word = 0;
+    std::memcpy(&word, bytes + at, std::min(sizeof word, length - at));
+    sum.word(word, kRounds);
+  }
+  std::free(bytes);
+  return std::max<uint64_t>(sum.finish(3), 1);
+}
+
 // Also says whether this machine can run it.
 bool compile_one(std::span<const Pattern> patterns, unsigned mode, hs_database*& out, PatternError& error) {
   std::vector<const char*> texts;
@@ -79,6 +98,7 @@ std::unique_ptr<const Patterns> Patterns::compile(std::span<const Pattern> patte
   if (!compile_one(patterns, HS_MODE_STREAM, out->streaming_, error) ||
       !compile_one(patterns, HS_MODE_BLOCK, out->block_, error))
     return nullptr;
+  out->content_ = content_of(out->streaming_);
   size_t block = 0;
   (void)hs_stream_size(out->streaming_, &out->stream_bytes_);
   (void)hs_database_size(out->streaming_, &out->memory_bytes_);

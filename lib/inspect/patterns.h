@@ -51,6 +51,9 @@ class Patterns {
 
   // Tells this from every other that ever was.
   [[nodiscard]] uint64_t serial() const { return serial_; }
+  // The same for the same patterns compiled by the same Hyperscan for the same kind of processor: a stream's state
+  // fits.
+  [[nodiscard]] uint64_t content() const { return content_; }
   [[nodiscard]] size_t stream_bytes() const { return stream_bytes_; }
   [[nodiscard]] size_t memory_bytes() const { return memory_bytes_; }
 
@@ -71,7 +74,7 @@ class Patterns {
   Patterns() = default;
   hs_database* streaming_ = nullptr;
   hs_database* block_ = nullptr;
-  uint64_t serial_ = 0;
+  uint64_t serial_ = 0, content_ = 0;
   size_t stream_bytes_ = 0, memory_bytes_ = 0;
   friend class Scratch;
 };

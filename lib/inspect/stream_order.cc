@@ -132,6 +132,14 @@ void StreamOrder::acknowledged(ChunkPool& pool, uint32_t seq, uint32_t keep) {
   }
 }
 
+bool StreamOrder::skip_to(ChunkPool& pool, uint32_t seq) {
+  const auto offset = static_cast<int32_t>(seq - base_);
+  if (offset < 0 || static_cast<uint32_t>(offset) > kMostOrdered) return false;
+  release(pool);
+  resume(base_, static_cast<uint32_t>(offset));
+  return true;
+}
+
 void StreamOrder::release(ChunkPool& pool) {
   for (ChunkPool::Index& chunk : chunks_) {
     if (chunk != ChunkPool::kNone) pool.give(chunk);

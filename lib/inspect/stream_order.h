@@ -64,6 +64,13 @@ class StreamOrder {
     base_ = first;
     contiguous_ = consumed_ = released_ = acknowledged_ = consumed;
   }
+  // Sequence number of the receiver's next byte, by what it acknowledged: did it get bytes that never came here?
+  [[nodiscard]] bool missed(uint32_t seq) const {
+    const auto offset = static_cast<int32_t>(seq - base_);
+    return offset > 0 && static_cast<uint32_t>(offset) > contiguous_;
+  }
+  // Gives up what lies before: the stream goes on there. False: that is no place in it.
+  [[nodiscard]] bool skip_to(ChunkPool& pool, uint32_t seq);
   // Of the byte behind those that were given.
   [[nodiscard]] uint32_t next_sequence() const { return base_ + consumed_; }
 

@@ -88,7 +88,7 @@ const char* verdict_name(AuthVerdict v) {
 }
 
 AuthSession::AuthSession(const FrameKey& key, std::function<uint64_t()> random)
-    : key_(key), random_(std::move(random)), self_(fresh()), spare_(fresh()) {}
+    : key_(&key), random_(std::move(random)), self_(fresh()), spare_(fresh()) {}
 
 uint64_t AuthSession::fresh() const {
   uint64_t value = 0;
@@ -116,12 +116,18 @@ Opened AuthSession::open(Bytes payload) {
   Opened out;
   if (!has_trailer(payload)) return out;
   const Bytes signed_part = payload.first(payload.size() - kTagSize);
-  const FrameKey::Tag tag = key_.tag(signed_part);
+  const auto sealed_with = [&](const FrameKey& key) {
+    const FrameKey::Tag tag = key.tag(signed_part);
+    return CRYPTO_memcmp(tag.data(), payload.data() + signed_part.size(), tag.size()) == 0;
+  };
   out.verdict = AuthVerdict::bad_tag;
-  if (CRYPTO_memcmp(tag.data(), payload.data() + signed_part.size(), tag.size()) != 0) return out;
+  const bool with_new = sealed_with(*key_);
+  if (!with_new && (old_ == nullptr || !sealed_with(*old_))) return out;
   const Trailer t = read_trailer(payload.last(kTrailerSize));
   out.verdict = AuthVerdict::reflected;
   if (t.session == self_) return out;
+  out.old_key = !with_new;
+  if (with_new) seal_with_old_ = false;
 
   const uint64_t offered = t.offer_session == self_ ? t.offer_token : 0;
   out.verdict = AuthVerdict::unbound;
@@ -155,7 +161,18 @@ Opened AuthSession::open(Bytes payload) {
   return out;
 }
 
-void AuthSession::seal(MutableBytes payload, const Hello* hello) {
+void AuthSession::change_key(const FrameKey& fresh) {
+  old_ = key_;
+  key_ = &fresh;
+  seal_with_old_ = true;
+}
+
+void AuthSession::forget_old_key() {
+  old_ = nullptr;
+  seal_with_old_ = false;
+}
+
+void AuthSession::seal(MutableBytes payload, const Hello* hello, bool probe) {
   const size_t body = payload.size() - kTrailerSize;
   Trailer t{self_, we_show_, ++sequence_, peer_, peer_shows_};
   if (hello != nullptr) {
@@ -164,7 +181,7 @@ void AuthSession::seal(MutableBytes payload, const Hello* hello) {
     t.offer_token = hello->offer_token;
   }
   write_trailer(t, payload.subspan(body));
-  const FrameKey::Tag tag = key_.tag(payload.first(payload.size() - kTagSize));
+  const FrameKey::Tag tag = (seal_with_old_ && !probe ? *old_ : *key_).tag(payload.first(payload.size() - kTagSize));
   std::copy(tag.begin(), tag.end(), payload.end() - static_cast<ptrdiff_t>(kTagSize));
 }
 

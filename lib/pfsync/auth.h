@@ -94,6 +94,7 @@ struct Hello {
 struct Opened {
   AuthVerdict verdict = AuthVerdict::missing;
   Bytes body;                  // accepted: the payload without the trailer
+  bool old_key = false;        // authentic, with the key before the last
   bool began = false;          // a new session of the peer was taken with this frame
   std::optional<Hello> reply;  // a frame without sections should be sent with this
 };
@@ -108,7 +109,15 @@ class AuthSession {
 
   // Fills the trailer in the last kTrailerSize bytes of the payload, which must hold them. Without `hello` what the
   // session needs; that counts at the peer only if established().
-  void seal(MutableBytes payload, const Hello* hello = nullptr);
+  void seal(MutableBytes payload, const Hello* hello = nullptr, bool probe = false);
+
+  // From here on `fresh` is the key. The one before is good until forget_old_key(), which must come before it dies, and
+  // is what is sealed with until the peer shows that it has the new one too; so that it can see that this node has it,
+  // the caller seals something with `probe` now and then.
+  void change_key(const FrameKey& fresh);
+  void forget_old_key();
+  // The peer has not shown the new key yet.
+  [[nodiscard]] bool seals_with_old_key() const { return old_ != nullptr && seal_with_old_; }
 
   // The peer is alive and what is sent now will count.
   [[nodiscard]] bool established() const { return peer_ != 0; }
@@ -118,7 +127,9 @@ class AuthSession {
   [[nodiscard]] bool is_new(uint64_t sequence) const;
   void note(uint64_t sequence);
 
-  const FrameKey& key_;
+  const FrameKey* key_;
+  const FrameKey* old_ = nullptr;
+  bool seal_with_old_ = false;
   std::function<uint64_t()> random_;
   uint64_t self_;
   uint64_t sequence_ = 0;

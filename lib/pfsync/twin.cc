@@ -59,6 +59,13 @@ MutableBytes claim_twin_item(MutableBytes out, size_t& used, TwinItem type, size
   return out.subspan(used - length, length);
 }
 
+StateId read_inspection_id(Bytes data) { return {load_be64(&data[0]), load_be32(&data[8])}; }
+
+void write_inspection_id(const StateId& id, MutableBytes out) {
+  store_be64(&out[0], id.id);
+  store_be32(&out[8], id.creator);
+}
+
 bool read_inventory_head(Bytes data, InventoryHead& out) {
   if (data.size() < kInventoryHeadSize) return false;
   Reader r(data);

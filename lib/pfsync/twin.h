@@ -41,10 +41,12 @@ inline constexpr size_t kTwinTrailerSize = 32;
 inline constexpr uint8_t kTwinVersion = 1;
 
 enum TwinFlag : uint8_t {
-  kTwinReady = 1,   // the sender holds every state and could be master
-  kTwinAnswer = 2,  // an answer is wanted at once: the sender does not know the receiver's session
-  kTwinRules = 8,   // states name their rule by its content (StateRecord::nat_rule)
-  kTwinBusy = 4,    // the sender is being given its peer's states: what it lacks is on its way
+  kTwinReady = 1,        // the sender holds every state and could be master
+  kTwinAnswer = 2,       // an answer is wanted at once: the sender does not know the receiver's session
+  kTwinBusy = 4,         // the sender is being given its peer's states: what it lacks is on its way
+  kTwinRules = 8,        // states name their rule by its content (StateRecord::nat_rule)
+  kTwinInspection = 16,  // the sender takes where the looking into connections stands
+  kTwinMessages = 32,    // the sender takes messages (lib/pfsync/twin_messages.h)
 };
 
 struct TwinTrailer {
@@ -68,11 +70,12 @@ struct TwinFrame {
 void write_twin_trailer(const TwinTrailer& trailer, MutableBytes out);  // kTwinTrailerSize bytes
 
 enum class TwinItem : uint8_t {
-  taken = 1,      // which frames behind `ack` were taken: a bitmap, the lowest bit of the first byte is ack + 1
-  digests = 2,    // slice 2, count 2, then count sums of 8 bytes
-  inventory = 3,  // see InventoryHead; then entries of 16 bytes
-  table = 4,      // see TableHead, then the content
-  extras = 5,     // what pfsync has no room for, of states in the same frame: see StateExtra
+  taken = 1,           // which frames behind `ack` were taken: a bitmap, the lowest bit of the first byte is ack + 1
+  digests = 2,         // slice 2, count 2, then count sums of 8 bytes
+  inventory = 3,       // see InventoryHead; then entries of 16 bytes
+  inspection = 6,      // where the looking into a connection stands: its state's id, then lib/engine/commands.h's word
+  message = 7,         // a piece of one (lib/pfsync/twin_messages.h)
+  message_wanted = 8,  // which piece is wanted next
 };
 
 // Calls f(type, data) for each item; stops at the first that does not fit. False then.
@@ -105,6 +108,11 @@ struct InventoryEntry {
   bool of_peer = false;  // the receiver has had the last word on it: if it lacks it, it has removed it
 };
 inline constexpr size_t kInventoryEntrySize = 16;
+
+inline constexpr size_t kInspectionHeadSize = 12;
+[[nodiscard]] StateId read_inspection_id(Bytes data);  // kInspectionHeadSize bytes at least, as for the next
+void write_inspection_id(const StateId& id, MutableBytes out);
+
 [[nodiscard]] bool read_inventory_head(Bytes data, InventoryHead& out);
 void write_inventory_head(const InventoryHead& head, MutableBytes out);
 [[nodiscard]] InventoryEntry read_inventory_entry(const uint8_t* p);

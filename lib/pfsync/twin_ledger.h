@@ -32,8 +32,7 @@ struct FrameContent {
   std::vector<StateId> states;
   bool bulk_start = false, bulk_end = false;
   std::optional<ClearRecord> clear;
-  std::vector<uint16_t> tables;  // numbers of the caller's
-  [[nodiscard]] bool empty() const { return states.empty() && !bulk_start && !bulk_end && !clear && tables.empty(); }
+  [[nodiscard]] bool empty() const { return states.empty() && !bulk_start && !bulk_end && !clear; }
 };
 
 class FrameOutbox {

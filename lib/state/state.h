@@ -115,6 +115,7 @@ struct StateRest {
   SourceNodeIndex source_nodes[4] = {0, 0, 0, 0};  // tracking, nat, rdr, route
   uint32_t inspection = 0;                         // the inspector's record
   uint8_t inspect = 0;                             // InspectMark
+  bool inspect_untold = false;                     // waits to be told to the peers
   bool counted_by_rule = false;                    // in the rule's total over all workers
   // Whose least-states pool counts it: nat-to, rdr-to, route-to and its kin.
   RuleSlot pool_rules[3] = {kDefaultRuleSlot, kDefaultRuleSlot, kDefaultRuleSlot};

@@ -2,12 +2,28 @@
 
 import contextlib
 import dataclasses
+import os
 import signal
 import time
 
 from lab import SERVER4, LabError, wait_for
 
 MEGABYTE = 1 << 20
+
+
+SYNC_KEY = "a key of the pair, thirty-two by"
+
+
+def write_sync_key(node, key):
+    """The node's file with its key for pfsync; returns the path."""
+    path = os.path.join(node.lab.directory, f"{node.name}-sync.key")
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
+        file.write(key + "\n")
+    return path
+
+
+def use_sync_key(config, node, key=SYNC_KEY):
+    config["pfsync"]["key"] = {"file": write_sync_key(node, key)}
 
 
 class WebServer:

@@ -1,13 +1,15 @@
 """A restarted node gets a large table fast and proves it; maintenance hands over in order and only to a ready peer."""
 
+import os
 import socket
 import time
 
 import harness
 import large_table
-from failover import Stream, bring_back, states_with_port
+from failover import HeldConnections, Stream, bring_back, states_with_port
 from lab import SERVER4, LabError, wait_for
 from large_table import states_of
+
 
 def peer(node):
     return node.api("show/pfsync")["peers"][0]
@@ -108,6 +110,29 @@ class Interruption(harness.LabCase):
         self.fw1.ctl("kill", "states", "--port", "9333")
         for node in self.lab.nodes:
             wait_for(lambda node=node: states_with_port(node, 9333) == 0, f"{node.name} has forgotten it")
+
+
+class UnlikeWorkers(harness.LabCase):
+    """One worker at one node, as many as there are cores (two at most) at the other: states belong to others there."""
+
+    @classmethod
+    def change(cls, config, node):
+        if node.name == "fw2":
+            config["system"]["cores"]["workers"] = list(range(min(2, os.cpu_count() or 1)))
+
+    def test_both_hold_the_same_whoever_is_master(self):
+        self.assertEqual(len(self.fw2.api("show/workers")["workers"]), min(2, os.cpu_count() or 1))
+        with HeldConnections(self.lab, 200) as held:
+            for node in self.lab.nodes:
+                held.wait_known(node)
+            wait_for(lambda: in_step(self.lab), "both hold the same")
+            self.fw1.kill()
+            self.fw2.wait_role("MASTER")
+            self.assertEqual(held.lost(), 0)
+            self.fw1.start()
+            self.lab.wait_pair()
+            wait_for(lambda: in_step(self.lab), "the one that was away holds what the other does")
+            self.assertEqual(held.lost(), 0)
 
 
 if __name__ == "__main__":

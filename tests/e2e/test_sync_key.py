@@ -1,9 +1,8 @@
 """Authenticated synchronisation: a right key keeps the pair in step, anything else syncs nothing and says why."""
 
-import os
-
 import harness
-from failover import bring_back, states_with_port
+from failover import SYNC_KEY as KEY
+from failover import bring_back, states_with_port, use_sync_key, write_sync_key
 from frames import ETH_IPV4, PFSYNC, Wire, ethernet, ipv4
 from lab import SERVER4, wait_for
 from pfsync_wire import OPENBSD, read_packet
@@ -11,7 +10,6 @@ from talk import receive_exactly, tcp_pair
 
 PORT = 8094
 TRAILER = 64
-KEY = "a key of the pair, thirty-two by"
 
 
 class Keyed:
@@ -22,18 +20,40 @@ class Keyed:
     @classmethod
     def change(cls, config, node):
         key = cls.keys[node.name]
-        if key is None:
-            return
-        path = os.path.join(node.lab.directory, f"{node.name}-sync.key")
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
-            file.write(key + "\n")
-        config["pfsync"]["key"] = {"file": path}
+        if key is not None:
+            use_sync_key(config, node, key)
 
     def shown(self, node):
         return node.api("show/pfsync")
 
     def errors(self, node, reason):
         return self.shown(node)["errors"][reason]
+
+
+class OtherKey(Keyed, harness.LabCase):
+    NEXT = "another key of that pair, longer than the first"
+
+    def connection_known(self, port):
+        with tcp_pair(self.lab.client, self.lab.server, SERVER4, port) as (near, far, _):
+            wait_for(lambda: states_with_port(self.fw2, port) >= 2, "the backup knows the connection")
+            near.sendall(b"through")
+            self.assertEqual(receive_exactly(far, 7), b"through")
+
+    def test_key_changes_node_by_node(self):
+        for number, node in enumerate(self.lab.nodes):
+            write_sync_key(node, self.NEXT)
+            node.ctl("reload")
+            self.connection_known(PORT + 10 + number)
+        for node in self.lab.nodes:
+            wait_for(lambda node=node: "has the new key" in node.log_tail(), f"{node.name} has been shown the new key")
+            self.assertTrue(self.shown(node)["peers"][0]["alive"])
+        self.assertGreater(self.shown(self.fw1)["old_key"], 0)
+        # One that comes back has the new key only.
+        self.fw1.kill()
+        self.fw2.wait_role("MASTER")
+        self.fw1.start()
+        self.lab.wait_pair()
+        wait_for(lambda: self.shown(self.fw1)["peers"][0]["alive"], "the pair is in step")
 
 
 class RightKey(Keyed, harness.LabCase):

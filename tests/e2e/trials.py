@@ -10,17 +10,21 @@ import time
 
 import lab as lab_module
 import large_table
+import talk
 from failover import (
     MEGABYTE, Download, HeldConnections, Stream, WebServer, became_master, bring_back, states_with_port, use_bfd,
-    wait_bfd_up,
+    use_sync_key, wait_bfd_up,
 )
-from lab import Lab, LabError, NodeEnded, wait_for
+from inspected import HALVES, look_at
+from inspected import PORT as INSPECTED
+from lab import SERVER4, Lab, LabError, NodeEnded, wait_for
 from stalls import StallWatch
 
 RATE = 32 * MEGABYTE
 PORT, STREAM_PORT = 80, 7777
 HELD = 1000
 AROUND = 0.3  # seconds after a takeover in which a silence is put down to it
+TOLD_WITHIN = 0.02  # seconds from the first half of a signature to the master's death
 BEFORE, AFTER = 0.05, 0.2  # seconds around a planned change of role that are its own: goodbye, announcement, lingering
 
 
@@ -185,10 +189,31 @@ def reload_under_load(lab):
     }
 
 
+def straddle(lab):
+    """The master dies between the two halves of a signature; whether the backup finds it."""
+    with talk.tcp_pair(lab.client, lab.server, SERVER4, INSPECTED) as (near, far, _):
+        talk.transfer(near, far, HALVES[0])
+        time.sleep(TOLD_WITHIN)
+        killed = time.monotonic()
+        lab.fw1.kill()
+        takeover = became_master(lab.fw2, killed)
+        near.sendall(HALVES[1])
+        try:
+            found = far.recv(len(HALVES[1])) == b""
+        except ConnectionResetError:
+            found = True
+    return {"found": int(found), "takeover s": takeover}
+
+
+def look_into(config, node):
+    use_sync_key(config, node)
+    look_at(config)
+
+
 KINDS = {
     "kill": kill, "download": full_speed, "handover": hand_over, "return": node_returns, "kill-bfd": kill_under_stream,
     "cut-bfd": cut_under_stream, "download-strict": full_speed_if_it_can, "transfer": transfer,
-    "reload": reload_under_load,
+    "reload": reload_under_load, "inspect": straddle,
 }
 WITH_BFD = {"kill-bfd", "cut-bfd"}
 
@@ -204,7 +229,7 @@ def with_strict_windows(config, _node):
 # What alters the configurations for a kind; the others have the lab's own.
 CHANGES = {
     "kill-bfd": with_bfd, "cut-bfd": with_bfd, "download-strict": with_strict_windows, "transfer": large_table.change,
-    "reload": many_rules,
+    "reload": many_rules, "inspect": look_into,
 }
 
 

@@ -1,7 +1,11 @@
 // What strangers say first: names in TLS, HTTP, DNS and QUIC, and TCP segments put in order. The first byte chooses.
+#include <algorithm>
+#include <memory>
 #include <string_view>
+#include <vector>
 
 #include "lib/inspect/domain_set.h"
+#include "lib/inspect/inspector.h"
 #include "lib/inspect/names.h"
 #include "lib/inspect/quic.h"
 #include "lib/inspect/stream_order.h"
@@ -66,17 +70,59 @@ void quic(Bytes input) {
   }
 }
 
+// A peer's word on a direction, and a connection that goes on from whatever places it names. What patterns had in hand
+// is never made up: it comes from a peer with the key.
+void moved(Bytes input) {
+  SavedWay way;
+  for (Bytes left = input; read_saved(left, way);) {
+    require(way.stream.size() + way.held.size() + kSavedHead <= input.size(), "a direction lies in its word");
+    std::vector<uint8_t> again(input.size() + 8);
+    Bytes written(again.data(), write_saved(way, again));
+    SavedWay same;
+    require(read_saved(written, same) && written.empty() && same.next == way.next && same.names == way.names &&
+                std::ranges::equal(same.stream, way.stream) && std::ranges::equal(same.held, way.held),
+            "what is written is read");
+  }
+  auto group = std::make_shared<Group>();
+  group->name = "sites";
+  group->domains[static_cast<size_t>(What::tls_sni)] = group->domains[static_cast<size_t>(What::http_host)] = {"a.b"};
+  group->close(nullptr);
+  std::string error;
+  Detector::Reference wrong;
+  const Policy policy{Detector::make({group}, error, wrong), OnMatch::log};
+  Inspector inspector({.connections = 1, .stream_bytes = 64, .buffer_bytes = 1u << 18});
+  Scratch scratch;
+  const Inspector::Index index = inspector.begin(policy, 1, true);
+  if (inspector.take_over(index, policy, {}, input) == Inspector::Resumed::malformed) return;
+  const OnHit nothing{[](void*, const Hit&) {}, nullptr};
+  for (const unsigned direction : {0u, 1u, 0u}) {
+    Segment segment;
+    segment.seq = way.next + direction;
+    segment.ack = way.next + 7;
+    segment.has_ack = true;
+    segment.payload = input.first(std::min<size_t>(input.size(), 100));
+    (void)inspector.tcp(index, policy, {}, direction, segment, scratch, nothing);
+  }
+  std::vector<uint8_t> saved(2048);
+  bool cut = false;
+  saved.resize(inspector.save(index, policy, saved, cut));
+  require(!saved.empty(), "a connection can move on");
+  inspector.end(index);
+  require(inspector.chunks() == 0 && inspector.streams() == 0, "nothing leaks");
+}
+
 void one(Bytes input) {
   if (input.empty()) return;
   const Bytes rest = input.subspan(1);
   uint32_t consumed = 0;
-  switch (input[0] % 6) {
+  switch (input[0] % 7) {
     case 0: return in_pieces(rest, [](Bytes b, OnName f) { return tls_names(b, f); });
     case 1: return in_pieces(rest, [&](Bytes b, OnName f) { return http_names(b, f, consumed); });
     case 2: return in_pieces(rest, [](Bytes b, OnName f) { return dns_names(b, f); });
     case 3: return in_pieces(rest, [&](Bytes b, OnName f) { return dns_stream_names(b, f, consumed); });
     case 4: return order(rest);
     case 5: return quic(rest);
+    case 6: return moved(rest);
   }
 }
 

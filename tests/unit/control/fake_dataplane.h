@@ -121,6 +121,13 @@ class FakeDataplane final : public Dataplane {
   size_t sync_take_replies(size_t limit, const std::function<void(const Reply&)>& f) override {
     return drain(sync_replies, limit, f);
   }
+  size_t sync_take_inspections(size_t limit, const std::function<void(const InspectionWord&)>& f) override {
+    return drain(inspections, limit, f);
+  }
+  bool sync_inspection(unsigned worker, const InspectionWord& said) override {
+    told_inspections.emplace_back(worker, said);
+    return true;
+  }
   void sync_flush() override { ++flushes; }
   void stop() override {}
 
@@ -193,12 +200,15 @@ class FakeDataplane final : public Dataplane {
   std::vector<std::string> log;  // "roles" and "send" in the order they came
   std::deque<HeldPunt> punts, sync_frames;
   std::deque<Delta> deltas;
+  std::deque<InspectionWord> inspections;
+  std::vector<std::pair<unsigned, InspectionWord>> told_inspections;
   std::deque<Reply> replies, sync_replies;
   std::vector<Frame> sync_sent;
   std::vector<std::pair<unsigned, Command>> sync_commands;
   bool sync_blocked = false;
   bool sync_commands_blocked = false;
   unsigned flushes = 0;
+  unsigned asked_for_inspections = 0;
 
  private:
   static uint64_t part(const pfsync::StateRecord& r) {
@@ -274,6 +284,7 @@ class FakeDataplane final : public Dataplane {
           out.push_back(r);
         }
         break;
+      case Command::Kind::tell_inspections: ++asked_for_inspections; break;
       case Command::Kind::clear:
       case Command::Kind::export_states:
       case Command::Kind::kill_states: walk(worker, c, out); break;

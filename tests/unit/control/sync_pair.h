@@ -21,6 +21,10 @@ inline constexpr InterfaceId kSyncLink = 1;
 class SyncTestHost final : public SyncHost {
  public:
   void bulk_changed(bool running, bool first) override { changes.emplace_back(running, first); }
+  void peer_met(size_t) override { ++met; }
+  void peer_message(size_t, std::vector<uint8_t> message) override { messages.push_back(std::move(message)); }
+  std::vector<std::vector<uint8_t>> messages;
+  size_t met = 0;
   [[nodiscard]] bool demoted() const { return !changes.empty() && changes.back().first; }
   std::vector<std::pair<bool, bool>> changes;
 };
@@ -61,6 +65,7 @@ class SyncPair : public testing::Test {
       o.mac = plane.macs()[0];
       o.peers = {{address(static_cast<uint8_t>(3 - number)), address(number)}};
       o.twin = twin;
+      o.old_key_for = 15s;
       o.key.assign(secret.begin(), secret.end());
       o.random = [this] { return random.next(); };
       engine = std::make_unique<SyncEngine>(o, plane, host);

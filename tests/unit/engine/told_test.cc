@@ -2,150 +2,15 @@
 // states between two families.
 #include <gtest/gtest.h>
 
-#include <array>
-#include <deque>
-#include <memory>
-#include <vector>
-
-#include "lib/engine/engine.h"
-#include "lib/engine/snapshot.h"
-#include "lib/net/headers.h"
-#include "lib/pfconf/pfconf.h"
-#include "wire.h"
+#include "told_node.h"
 
 namespace twinwall {
 namespace {
 
-constexpr InterfaceId kLanSide = 1, kWanSide = 2;
-
-config::Interface told_port(InterfaceId id, const std::string& name, std::vector<const char*> addresses) {
-  config::Interface i;
-  i.id = id;
-  i.name = name;
-  for (const char* a : addresses) i.addresses.push_back(*parse_prefix(a));
-  return i;
-}
-
-// One node of two, on the test's clock.
-class ToldNode : public EngineHost {
- public:
-  ToldNode(uint32_t hostid, const std::string& rules) {
-    const std::vector<config::Interface> ports = {told_port(kLanSide, "in0", {"10.0.0.1/8", "2001:db8::1/64"}),
-                                                  told_port(kWanSide, "out0", {"192.0.2.1/24"})};
-    config_ = pfconf::parse(rules, ports, {}).config;
-    const std::array<Mac, 2> macs{mac(kLanSide), mac(kWanSide)};
-    snapshot_ = make_snapshot(config_, macs, make_plain_routes);
-    snapshot_->generation = hostid;
-    RuleSlot slot = static_cast<RuleSlot>(hostid);  // numbers of its own
-    for (auto& rule : snapshot_->rules.rules) rule.slot = slot++;
-    snapshot_->rules.index_slots();
-    const std::array<NeighborTable::Entry, 2> hosts = {{{kWanSide, *parse_ip("192.0.2.9"), Mac{{2, 9, 9, 9, 9, 9}}},
-                                                        {kLanSide, *parse_ip("10.0.0.5"), Mac{{2, 5, 5, 5, 5, 5}}}}};
-    neighbors_ = std::make_unique<NeighborTable>(std::span(hosts));
-    StateTableOptions table;
-    table.capacity = 1000;
-    table_ = std::make_unique<StateTable>(table);
-    EngineOptions options;
-    options.hostid = hostid;
-    options.id_base = 1;
-    options.fragment_limit = 16;
-    options.source_nodes = 16;
-    options.sync = true;
-    engine_ = std::make_unique<Engine>(options, *table_, *this);
-    engine_->tick(view(), now);
-  }
-  static Mac mac(InterfaceId id) { return Mac{{2, 0, 0, 0, 0, static_cast<uint8_t>(id)}}; }
-  [[nodiscard]] View view() const { return {snapshot_.get(), neighbors_.get(), nullptr}; }
-  Packet* allocate(uint32_t) override { return nullptr; }
-  void submit(Packet*) override {}
-  void log(const LogRecord&) override {}
-
-  Fate send(InterfaceId in, const test::Datagram& d) {
-    const test::Frame frame = test::frame_of(d, mac(in));
-    auto& memory = memory_.emplace_back(128 + frame.size() + 128);
-    std::copy(frame.begin(), frame.end(), memory.begin() + 128);
-    Packet& p = packets_.emplace_back();
-    p.frame = memory.data() + 128;
-    p.headroom = p.tailroom = 128;
-    p.length = static_cast<uint32_t>(frame.size());
-    p.in = in;
-    Packet* const pointer = &p;
-    engine_->process({&pointer, 1}, view(), now);
-    return p.fate;
-  }
-  void pass_time(Duration d) {
-    now += d;
-    engine_->tick(view(), now);
-  }
-  std::vector<Delta> deltas() {
-    pass_time(10ms);
-    std::vector<Delta> out;
-    engine_->drain_deltas(view(), now, [&](const Delta& d) {
-      out.push_back(d);
-      return true;
-    });
-    return out;
-  }
-  void command(const Command& c) {
-    engine_->execute(c, view(), now, reply, this);
-    while (engine_->command_running() && engine_->continue_commands(view(), now, reply, this)) {}
-  }
-  void take(const std::vector<Delta>& told) {
-    for (const Delta& d : told) {
-      Command c;
-      c.record = d.record;
-      c.id = {d.record.id, d.record.creator};
-      c.kind = d.action == SyncQueue::del_c ? Command::Kind::delete_state : Command::Kind::update_state;
-      command(c);
-    }
-  }
-  [[nodiscard]] uint64_t digest() const {
-    uint64_t sum = 0;
-    for (size_t i = 0; i < pfsync::kSlices; ++i) sum += pfsync::slice_mix(counters().slice_sums[i].get(), i);
-    return sum;
-  }
-  [[nodiscard]] uint64_t told() const {
-    uint64_t n = 0;
-    for (const Counter& c : counters().slice_states) n += c.get();
-    return n;
-  }
-  [[nodiscard]] const EngineCounters& counters() const { return engine_->counters(); }
-  std::vector<Reply> all_states() {
-    replies.clear();
-    Command c;
-    c.kind = Command::Kind::export_states;
-    command(c);
-    std::erase_if(replies, [](const Reply& r) { return r.kind != Reply::Kind::state; });
-    return replies;
-  }
-
-  std::vector<Reply> replies;
-  Time now = Time(1000s);
-  std::shared_ptr<Snapshot> snapshot_;
-
- private:
-  static bool reply(void* self, const Reply& r) {
-    static_cast<ToldNode*>(self)->replies.push_back(r);
-    return true;
-  }
-  config::Config config_;
-  std::unique_ptr<NeighborTable> neighbors_;
-  std::unique_ptr<StateTable> table_;
-  std::deque<std::vector<uint8_t>> memory_;
-  std::deque<Packet> packets_;
-  std::unique_ptr<Engine> engine_;
-};
-
-test::Datagram datagram(uint16_t sport) {
-  test::Datagram d;
-  d.src = Address::v4(0x0a000005u);
-  d.dst = Address::v4(0xc0000209);
-  d.proto = kProtoUdp;
-  d.l4 = {0, 0, 0, 53, 0, 8, 0, 0};
-  d.set_word(0, sport);
-  test::put_sum(d);
-  return d;
-}
+using test::datagram;
+using test::kLanSide;
+using test::kWanSide;
+using test::ToldNode;
 
 TEST(Told, SumsAgreeWhenEverythingWasTakenAndOnlyThen) {
   ToldNode a(1, "pass\n"), b(2, "pass\n");

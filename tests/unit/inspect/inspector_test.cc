@@ -51,6 +51,15 @@ struct Wire {
             },
             this};
   }
+  std::vector<uint8_t> saved() {
+    std::vector<uint8_t> out(4096);
+    bool cut = false;
+    out.resize(inspector.save(index, rule, out, cut));
+    EXPECT_FALSE(cut);
+    EXPECT_FALSE(out.empty());
+    return out;
+  }
+  Inspector::Resumed take(Bytes bytes) { return inspector.take_over(index, rule, settings, bytes); }
   Outcome say(uint32_t seq, std::string_view text, unsigned direction = 0, uint32_t ack = 0) {
     Segment s;
     s.seq = seq;
@@ -200,13 +209,75 @@ TEST(Inspector, AForgedInitialSaysNothing) {
 TEST(Inspector, APatternStraddlesAMoveToAnotherNode) {
   Wire a(policy({{"needle"}}, {}));
   (void)a.say(5000, "some nee");
-  std::vector<uint8_t> saved(8192);
-  const size_t n = a.inspector.save(a.index, 0, saved);
-  ASSERT_GT(n, 8u);
+  const std::vector<uint8_t> saved = a.saved();
   Wire b(policy({{"needle"}}, {}));
-  EXPECT_FALSE(b.inspector.take_over(b.index, 0, b.rule, Bytes(saved).first(7)));
-  ASSERT_TRUE(b.inspector.take_over(b.index, 0, b.rule, Bytes(saved).first(n)));
+  for (size_t n = 0; n < saved.size(); ++n)
+    EXPECT_EQ(b.take(Bytes(saved).first(n)), Inspector::Resumed::malformed) << n;
+  EXPECT_EQ(b.take(saved), Inspector::Resumed::whole);
+  EXPECT_EQ(b.take(saved), Inspector::Resumed::old) << "it says nothing new";
   EXPECT_EQ(b.say(5008, "dles").verdict, Verdict::found);
+}
+
+TEST(Inspector, BothDirectionsMove) {
+  Wire a(policy({{"needle"}}, {}));
+  (void)a.say(5000, "some nee");
+  (void)a.say(9000, "yes, a nee", 1);
+  Wire b(policy({{"needle"}}, {}));
+  EXPECT_EQ(b.take(a.saved()), Inspector::Resumed::whole);
+  EXPECT_EQ(b.say(9010, "dle", 1).verdict, Verdict::found);
+  EXPECT_EQ(b.say(5008, "dle").verdict, Verdict::found);
+}
+
+TEST(Inspector, OtherPatternsGoOnFromTheSamePlace) {
+  Wire a(policy({{"needle"}}, {}));
+  (void)a.say(5000, "some nee");
+  Wire b(policy({{"needle"}, {"other"}}, {}));
+  EXPECT_EQ(b.take(a.saved()), Inspector::Resumed::afresh);
+  EXPECT_EQ(b.say(5008, "dle").verdict, Verdict::pass);
+  EXPECT_EQ(b.say(5011, "needle").verdict, Verdict::found);
+}
+
+TEST(Inspector, WhatHasNoRoomIsLeftOut) {
+  Wire a(policy({{"needle"}}, {}));
+  (void)a.say(5000, "some nee");
+  std::vector<uint8_t> small(2 * kSavedHead);
+  bool cut = false;
+  EXPECT_EQ(a.inspector.save(a.index, a.rule, small, cut), small.size());
+  EXPECT_TRUE(cut);
+  EXPECT_EQ(a.inspector.save(a.index, a.rule, MutableBytes(small).first(small.size() - 1), cut), 0u);
+  Wire b(policy({{"needle"}}, {}));
+  EXPECT_EQ(b.take(small), Inspector::Resumed::afresh);
+  EXPECT_EQ(b.say(5008, "needle").verdict, Verdict::found);
+}
+
+TEST(Inspector, ATlsHelloStraddlesAMoveToAnotherNode) {
+  const std::string hello = tls_record(client_hello("www.ads.example"));
+  Wire a(policy({}, {"*.ads.example"}));
+  (void)a.say(5000, hello.substr(0, 50));
+  Wire b(policy({}, {"*.ads.example"}));
+  EXPECT_EQ(b.take(a.saved()), Inspector::Resumed::whole);
+  EXPECT_EQ(b.say(5050, hello.substr(50)).verdict, Verdict::found);
+  EXPECT_EQ(b.hits, Hits{"tls-sni www.ads.example"});
+}
+
+TEST(Inspector, ADirectionThatIsDoneStaysSo) {
+  Wire a(policy({{"needle"}}, {}), true, {.bytes = 8});
+  EXPECT_TRUE(a.say(5000, "harmless").done);
+  Wire b(policy({{"needle"}}, {}), true, {.bytes = 8});
+  EXPECT_EQ(b.take(a.saved()), Inspector::Resumed::whole);
+  EXPECT_EQ(b.inspector.open_directions(b.index), 2u);
+}
+
+TEST(Inspector, WhatThePeerTookBeforeItWentIsSkipped) {
+  Wire a(policy({{"needle"}}, {}));
+  (void)a.say(5000, "some nee");
+  Wire b(policy({{"needle"}}, {}));
+  EXPECT_EQ(b.take(a.saved()), Inspector::Resumed::whole);
+  // "dle: " went through the peer, which had no time to say so. Its receiver acknowledges it.
+  EXPECT_EQ(b.say(5013, "another nee").verdict, Verdict::pass) << "bytes before it are lacking";
+  const Outcome acknowledged = b.say(9000, "", 1, 5013);
+  EXPECT_TRUE(acknowledged.missed);
+  EXPECT_EQ(b.say(5013, "another needle").verdict, Verdict::found) << "it comes again";
 }
 
 TEST(Inspector, OtherPatternsBeginAnew) {

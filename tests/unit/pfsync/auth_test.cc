@@ -312,5 +312,64 @@ TEST(PfsyncAuth, TrailerIsPartOfTheMtu) {
   }
 }
 
+TEST(PfsyncAuth, KeyChangesOnOneNodeAfterTheOther) {
+  AuthNode a(1), b(2);
+  AuthWire w;
+  introduce(a, b, w);
+  const std::vector<uint8_t> secret(32, 9);
+  const FrameKey next(secret);
+
+  a.session.change_key(next);
+  EXPECT_TRUE(a.session.seals_with_old_key());
+  EXPECT_EQ(b.take(a.frame()), AuthVerdict::accepted) << "it speaks so that the other understands";
+  EXPECT_EQ(a.take(b.frame()), AuthVerdict::accepted);
+  EXPECT_TRUE(a.session.seals_with_old_key()) << "the other has not shown the new key";
+  Frame probe = deletes_payload(0);
+  a.session.seal(probe, nullptr, true);
+  EXPECT_EQ(b.take(probe), AuthVerdict::bad_tag);
+
+  b.session.change_key(next);
+  a.session.seal(probe, nullptr, true);
+  EXPECT_EQ(b.take(probe), AuthVerdict::accepted);
+  EXPECT_FALSE(b.session.seals_with_old_key());
+  const Opened answer = a.session.open(b.frame());
+  EXPECT_EQ(answer.verdict, AuthVerdict::accepted);
+  EXPECT_FALSE(answer.old_key);
+  EXPECT_FALSE(a.session.seals_with_old_key());
+  a.session.forget_old_key();
+  EXPECT_EQ(b.take(a.frame()), AuthVerdict::accepted);
+  EXPECT_EQ(a.take(b.frame()), AuthVerdict::accepted);
+}
+
+TEST(PfsyncAuth, TheOldKeyIsNoGoodOnceItIsForgotten) {
+  AuthNode a(1), b(2);
+  AuthWire w;
+  introduce(a, b, w);
+  const std::vector<uint8_t> secret(32, 9);
+  const FrameKey next(secret);
+  a.session.change_key(next);
+  const Opened old = a.session.open(b.frame());
+  EXPECT_EQ(old.verdict, AuthVerdict::accepted);
+  EXPECT_TRUE(old.old_key);
+  a.session.forget_old_key();
+  EXPECT_EQ(a.take(b.frame()), AuthVerdict::bad_tag);
+  EXPECT_EQ(b.take(a.frame()), AuthVerdict::bad_tag);
+  EXPECT_FALSE(a.session.seals_with_old_key());
+}
+
+TEST(PfsyncAuth, NodeThatStartsWithTheNewKeyIsMet) {
+  const std::vector<uint8_t> secret(32, 9);
+  const FrameKey next(secret);
+  AuthNode a(1), b(2);
+  AuthWire w;
+  introduce(a, b, w);
+  a.session.change_key(next);
+  AuthNode again(3, secret);
+  AuthWire fresh;
+  introduce(again, a, fresh);
+  EXPECT_FALSE(a.session.seals_with_old_key());
+  EXPECT_EQ(again.take(a.frame()), AuthVerdict::accepted);
+}
+
 }  // namespace
 }  // namespace twinwall::pfsync
