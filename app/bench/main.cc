@@ -143,7 +143,9 @@ PairFigures measure_pair(const Row& row, const Options& o, double hz) {
     std::atomic<int> ready{0};
     const auto together = [&](Rig& rig, unsigned cpu) {
       pin(cpu);
-      for (++ready; ready.load() < 2;) {}
+      // Until it has pinned itself the other runs on this processor, and with the same real-time priority only if this
+      // one lets it.
+      for (++ready; ready.load() < 2;) std::this_thread::yield();
       return rig.run(o.bursts);
     };
     std::thread other([&] { beside = together(second, o.cpu == 0 ? 1 : o.cpu - 1); });
