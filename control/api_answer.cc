@@ -19,6 +19,16 @@ bool take_number(Words& words, const std::string& key, size_t max, size_t& out, 
   return true;
 }
 
+std::string take_word(Words& words, const std::string& key) {
+  for (auto it = words.begin(); it != words.end(); ++it) {
+    if (it->first != key) continue;
+    std::string value = std::move(it->second);
+    words.erase(it);
+    return value;
+  }
+  return {};
+}
+
 bool take_flag(Words& words, const std::string& key) {
   for (auto it = words.begin(); it != words.end(); ++it) {
     if (it->first != key) continue;

@@ -22,6 +22,8 @@ using Respond = std::function<void(Answer)>;
 
 // Takes a word out of the list. False, with what is wrong, when it is there but no number up to `max`.
 [[nodiscard]] bool take_number(Words& words, const std::string& key, size_t max, size_t& out, std::string& problem);
+// Takes a word out of the list; empty when it is not there.
+[[nodiscard]] std::string take_word(Words& words, const std::string& key);
 // True when the word is there and says neither 0 nor false.
 [[nodiscard]] bool take_flag(Words& words, const std::string& key);
 

@@ -101,16 +101,6 @@ class Asker : public std::enable_shared_from_this<Asker> {
   std::optional<Question> missing_;
 };
 
-std::string take_word(Words& words, const std::string& key) {
-  for (auto it = words.begin(); it != words.end(); ++it) {
-    if (it->first != key) continue;
-    std::string value = std::move(it->second);
-    words.erase(it);
-    return value;
-  }
-  return {};
-}
-
 }  // namespace
 
 void answer_explain(Node& node, Words words, const Respond& reply) {

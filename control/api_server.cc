@@ -15,6 +15,7 @@
 #include <filesystem>
 
 #include "control/api_anchors.h"
+#include "control/api_capture.h"
 #include "control/api_explain.h"
 #include "control/api_reload.h"
 #include "control/api_tables.h"
@@ -25,7 +26,7 @@
 namespace twinwall {
 namespace {
 
-constexpr size_t kThreads = 4;
+constexpr size_t kThreads = 4 + LogHub::kReaders + Dataplane::kCaptures;  // streams hold theirs
 constexpr size_t kBodyMax = 64 * 1024;
 constexpr size_t kTableMax = 32 * 1024 * 1024;  // a body of table entries: about two million; or of rules
 constexpr size_t kDefaultLimit = 10000;
@@ -281,6 +282,9 @@ void ApiServer::add_routes(Node& node) {
                    [&node, w = words_of(q)](const Respond& reply) { answer_anchor_flush(node, w, reply); }));
   });
   server_->Get("/v1/log", [&node](const Request& q, Response& r) { stream_log(node.logged(), q, r); });
+  server_->Get("/v1/capture", [this, &node](const Request& q, Response& r) {
+    if (const auto refusal = answer_capture(loop_, stopping_, node, words_of(q), r)) put(r, refusal);
+  });
   server_->Post("/v1/carp/demote", [in_loop, &node](const Request& q, Response& r) {
     put(r, in_loop(kAnswerPatience, [&node, w = words_of(q)](const Respond& reply) { demote(node, w, reply); }));
   });

@@ -9,6 +9,7 @@
 //   POST /v1/flush/counters     {flushed: true}
 //   /v1/table/NAME[/VERB]       api_tables.h
 //   GET  /v1/log?format=F       logged packets, F is pcap (LINKTYPE_PFLOG) or text; with `follow` without end
+//   GET  /v1/capture?…          frames of an interface, api_capture.h
 //   POST /v1/carp/demote?value=N
 //
 // Errors are {error: "…"} with 400 (a bad word), 404, or 503 (busy, or no answer in time).

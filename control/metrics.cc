@@ -197,6 +197,11 @@ void add_engine(Families& f, const Node& node) {
       .add({{"where", "worker"}}, d.logs_lost())
       .add({{"where", "lines"}}, node.logs_suppressed())
       .add({{"where", "readers"}}, node.logged().lost());
+  const CaptureStatus captures = d.captures();
+  f.gauge("captures", "Captures of interfaces that run.").add({}, uint64_t{captures.running});
+  f.counter("captured_packets_total", "Packets seen by captures.").add({}, captures.packets);
+  f.counter("capture_dropped_packets_total", "Packets that captures had no room for; they went their way all the same.")
+      .add({}, captures.dropped);
   f.counter("dropped_packets_total", "Packets dropped, by reason.");
   for (size_t r = 0; r < kDropReasons; ++r) {
     uint64_t total = 0;

@@ -2,7 +2,7 @@
 // frames, commands, deltas and counters. Nothing of DPDK shows here, so that control/ compiles and tests without it.
 //
 // Threads: every function is for the control core's thread, except that the sync_* ones are for the sync engine's
-// thread (the same thread unless a core of its own is configured) and the read-only ones (counters, port status) for
+// thread (the same thread unless a core of its own is configured) and the read-only ones (counters, status) for
 // anybody.
 #pragma once
 
@@ -16,6 +16,7 @@
 #include "lib/base/bytes.h"
 #include "lib/base/duration_histogram.h"
 #include "lib/base/time.h"
+#include "lib/capture/capture.h"
 #include "lib/config/schema.h"
 #include "lib/engine/commands.h"
 #include "lib/engine/counters.h"
@@ -80,6 +81,12 @@ struct BufferStatus {
   uint32_t all = 0, free = 0;
 };
 
+// Captures of interfaces: those that run, and what all together, also those that ended, have seen and lost.
+struct CaptureStatus {
+  unsigned running = 0;
+  uint64_t packets = 0, dropped = 0;
+};
+
 class Dataplane {
  public:
   virtual ~Dataplane() = default;
@@ -132,6 +139,12 @@ class Dataplane {
   // What rules with `log` said, oldest first per worker. What the rings had no room for is only counted.
   virtual size_t take_logs(size_t /*limit*/, const std::function<void(const LogRecord&)>& /*f*/) { return 0; }
   [[nodiscard]] virtual uint64_t logs_lost() const { return 0; }
+
+  // Shows it the frames that it wants, from now on until it is closed. It must have been made for workers + 1
+  // producers. False: kCaptures run already.
+  static constexpr unsigned kCaptures = 2;
+  virtual bool start_capture(std::shared_ptr<capture::Capture> /*capture*/) { return false; }
+  [[nodiscard]] virtual CaptureStatus captures() const { return {}; }
 
   // The sync engine's own side: its receive and transmit queue on the sync interface, deltas of all workers, and
   // command rings of its own (cookies and replies separate from the control core's).

@@ -252,6 +252,7 @@ void RunningDataplane::stop() {
   shared_->snapshot.clear();
   shared_->neighbors.clear();
   shared_->roles.clear();
+  shared_->captures.clear();
   retired_.clear();
   const std::lock_guard lock(ports_mutex_);
   shared_->ports.fill(nullptr);
@@ -325,6 +326,8 @@ void RunningDataplane::collect() {
   shared_->snapshot.collect(shared_->quiescent);
   shared_->neighbors.collect(shared_->quiescent);
   shared_->roles.collect(shared_->quiescent);
+  end_closed_captures();
+  shared_->captures.collect(shared_->quiescent);
 }
 
 void RunningDataplane::add_mac(InterfaceId interface, const Mac& mac) {
@@ -340,10 +343,11 @@ bool RunningDataplane::send(InterfaceId interface, Bytes frame) {
   Port* const p = port(interface);
   if (p == nullptr) return false;
   const uint16_t vlan = config_.interface(interface).vlan;
-  if (vlan == 0) return p->send_bytes(p->control_slot(), frame);
   std::array<uint8_t, kLargestFrame> tagged;
-  const size_t length = tagged_copy(frame, vlan, tagged);
-  return length != 0 && p->send_bytes(p->control_slot(), Bytes(tagged).first(length));
+  if (vlan != 0) frame = Bytes(tagged).first(tagged_copy(frame, vlan, tagged));
+  if (frame.empty()) return false;
+  show_captures(p->id(), Direction::out, frame);
+  return p->send_bytes(p->control_slot(), frame);
 }
 
 // Clears the signal first and looks at the rings then, so that what comes in between signals again.
@@ -404,6 +408,51 @@ uint64_t RunningDataplane::logs_lost() const {
   return lost;
 }
 
+bool RunningDataplane::start_capture(std::shared_ptr<capture::Capture> capture) {
+  end_closed_captures();
+  const std::lock_guard lock(captures_mutex_);
+  if (stopped_ || captures_.size() >= kCaptures) return false;
+  captures_.push_back(std::move(capture));
+  capturing_.store(true, std::memory_order_relaxed);
+  shared_->captures.publish(std::make_shared<const Captures>(captures_), shared_->quiescent);
+  return true;
+}
+
+void RunningDataplane::end_closed_captures() {
+  if (!capturing_.load(std::memory_order_relaxed)) return;
+  const std::lock_guard lock(captures_mutex_);
+  const size_t before = captures_.size();
+  std::erase_if(captures_, [this](const auto& c) {
+    if (!c->closed()) return false;
+    ended_captures_.packets += c->seen();
+    ended_captures_.dropped += c->dropped();
+    return true;
+  });
+  if (captures_.size() == before) return;
+  capturing_.store(!captures_.empty(), std::memory_order_relaxed);
+  auto left = captures_.empty() ? nullptr : std::make_shared<const Captures>(captures_);
+  shared_->captures.publish(std::move(left), shared_->quiescent);
+}
+
+CaptureStatus RunningDataplane::captures() const {
+  const std::lock_guard lock(captures_mutex_);
+  CaptureStatus status = ended_captures_;
+  status.running = static_cast<unsigned>(captures_.size());
+  for (const auto& c : captures_) {
+    status.packets += c->seen();
+    status.dropped += c->dropped();
+  }
+  return status;
+}
+
+void RunningDataplane::show_captures(InterfaceId port, Direction direction, Bytes frame) {
+  if (!capturing_.load(std::memory_order_relaxed)) return;
+  const std::lock_guard lock(captures_mutex_);
+  for (const auto& c : captures_)
+    if (c->wants(port, direction))
+      c->see(static_cast<unsigned>(shared_->workers.size()), direction, frame, monotonic_now());
+}
+
 void RunningDataplane::take_link_changes(const std::function<void(InterfaceId, bool)>& f) {
   const bool due = expired(timer_);
   std::vector<int> gone;
@@ -461,6 +510,7 @@ size_t RunningDataplane::sync_take_frames(size_t limit, const std::function<void
     const uint32_t length = p->receive_sync(room);
     if (length == 0) break;
     frame.frame = {room.data(), length};
+    show_captures(p->id(), Direction::in, frame.frame);
     f(frame);
     ++taken;
   }
@@ -470,7 +520,9 @@ size_t RunningDataplane::sync_take_frames(size_t limit, const std::function<void
 
 bool RunningDataplane::sync_send(Bytes frame) {
   Port* const p = port(options_.sync_interface);
-  return p != nullptr && options_.sync && p->send_bytes(p->sync_slot(), frame);
+  if (p == nullptr || !options_.sync) return false;
+  show_captures(p->id(), Direction::out, frame);
+  return p->send_bytes(p->sync_slot(), frame);
 }
 
 bool RunningDataplane::sync_command(unsigned worker, const Command& command) {

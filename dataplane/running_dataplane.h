@@ -56,6 +56,8 @@ class RunningDataplane final : public Dataplane {
   size_t take_replies(size_t limit, const std::function<void(const Reply&)>& f) override;
   size_t take_logs(size_t limit, const std::function<void(const LogRecord&)>& f) override;
   [[nodiscard]] uint64_t logs_lost() const override;
+  bool start_capture(std::shared_ptr<capture::Capture> capture) override;
+  [[nodiscard]] CaptureStatus captures() const override;
 
   [[nodiscard]] int sync_fd() const override { return sync_epoll_.get(); }
   size_t sync_take_deltas(size_t limit, const std::function<void(const Delta&)>& f) override;
@@ -80,6 +82,8 @@ class RunningDataplane final : public Dataplane {
   [[nodiscard]] uint64_t sum(Counter StateTableCounters::*counter) const;
   void hint_at_oversize();
   void collect();
+  void show_captures(InterfaceId port, Direction direction, Bytes frame);
+  void end_closed_captures();
   template <class T, class F>
   size_t take(Waker& waker, SpscRing<T> Worker::*ring, size_t limit, F&& f);
   size_t take_frames(Waker& waker, MbufRing Worker::*ring, size_t limit,
@@ -102,6 +106,11 @@ class RunningDataplane final : public Dataplane {
   FileDescriptor control_epoll_, sync_epoll_;
   bool logs_watched_ = false;
   RetireList retired_;
+  // What the control core and the sync engine send and receive themselves is shown here; they take turns by the lock.
+  mutable std::mutex captures_mutex_;
+  Captures captures_;                   // under captures_mutex_
+  CaptureStatus ended_captures_;        // likewise
+  std::atomic<bool> capturing_{false};  // captures_ has any
   std::vector<uint64_t> oversize_told_;
   Time next_hint_{};
   std::atomic<unsigned> next_worker_{0};  // where taking from the rings starts, so that no worker is always first

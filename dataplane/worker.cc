@@ -130,6 +130,7 @@ void Worker::run() {
       before = monotonic_now();
     }
   }
+  captures_ = nullptr;  // the last turn's may be gone
   engine_.release_deferred();
   flush_all();
   shared_.quiescent.offline(options_.index);
@@ -137,6 +138,7 @@ void Worker::run() {
 
 bool Worker::turn(Time now) {
   view_ = {shared_.snapshot.get(), shared_.neighbors.get(), shared_.roles.get()};
+  captures_ = shared_.captures.get();
   bool busy = take_handoffs(now);
   busy |= receive(now);
   busy |= take_commands(now);
@@ -156,6 +158,8 @@ bool Worker::receive(Time now) {
     if (n == 0) continue;
     any = true;
     rx_packets_.add(n);
+    if (captures_ != nullptr) [[unlikely]]
+      show_captures(s.port->id(), Direction::in, {mbufs.data(), n});
     std::array<Packet*, kBurst> packets;
     for (uint16_t i = 0; i < n; ++i) packets[i] = &packet_of(mbufs[i], s.port->id());
     process({packets.data(), n}, now);
@@ -223,6 +227,8 @@ void Worker::transmit(Packet& packet) {
 void Worker::flush(InterfaceId interface) {
   TxBuffer& buffer = tx_[interface];
   if (buffer.count == 0) return;
+  if (captures_ != nullptr) [[unlikely]]
+    show_captures(shared_.ports[interface]->id(), Direction::out, {buffer.mbufs.data(), buffer.count});
   const TxResult r = shared_.ports[interface]->send(options_.index, buffer.mbufs.data(), buffer.count);
   buffer.count = 0;
   auto& drops = engine_.counters().drops;
@@ -234,6 +240,15 @@ void Worker::flush(InterfaceId interface) {
 void Worker::flush_all() {
   for (const InterfaceId interface : dirty_) flush(interface);
   dirty_.clear();
+}
+
+[[gnu::noinline]] void Worker::show_captures(InterfaceId port, Direction direction, std::span<rte_mbuf* const> mbufs) {
+  const Time now = monotonic_now();  // more exact than the turn's, which a sent frame shares with the one received
+  for (const auto& c : *captures_) {
+    if (!c->wants(port, direction)) continue;
+    for (rte_mbuf* const m : mbufs)
+      c->see(options_.index, direction, {rte_pktmbuf_mtod(m, const uint8_t*), rte_pktmbuf_data_len(m)}, now);
+  }
 }
 
 void Worker::punt(Packet& packet) {

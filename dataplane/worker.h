@@ -42,6 +42,8 @@ inline constexpr uint64_t kSyncCookie = uint64_t{1} << 63;
 
 class Worker;
 
+using Captures = std::vector<std::shared_ptr<capture::Capture>>;
+
 // What all workers and the cores beside them share.
 struct Shared {
   explicit Shared(unsigned worker_count);
@@ -51,6 +53,7 @@ struct Shared {
   Published<Snapshot> snapshot;
   Published<NeighborTable> neighbors;
   Published<CarpRoles> roles;
+  Published<Captures> captures;                   // null where none runs
   std::array<Port*, kMaxInterfaces + 1> ports{};  // by interface id
   rte_mempool* pool = nullptr;
   std::atomic<bool> stop{false};
@@ -138,6 +141,7 @@ class Worker final : public EngineHost {
   void punt(Packet& packet);
   void hand_off(Packet& packet);
   void drop(Packet& packet, DropReason reason);
+  void show_captures(InterfaceId port, Direction direction, std::span<rte_mbuf* const> mbufs);
   void flush(InterfaceId interface);
   void flush_all();
   void wake_others();
@@ -150,6 +154,7 @@ class Worker final : public EngineHost {
   Shared& shared_;
   Engine engine_;
   View view_;
+  const Captures* captures_ = nullptr;  // of this turn
   Waker waker_;
   FileDescriptor epoll_;
   bool must_poll_ = false;  // a source without a descriptor

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "app/twinctl/anchor_command.h"
+#include "app/twinctl/capture_command.h"
 #include "app/twinctl/import_command.h"
 #include "app/twinctl/offline.h"
 #include "app/twinctl/online.h"
@@ -27,6 +28,7 @@ struct Arguments {
   ctl::ShowOptions show;
   ctl::TableOptions table;
   ctl::AnchorOptions anchor;
+  ctl::CaptureOptions capture;
   ctl::ReloadOptions reload;
   ctl::SimulateOptions simulate;
   unsigned steps = 1;
@@ -168,6 +170,15 @@ void add_commands(CLI::App& app, Arguments& a, int& status) {
     (void)std::signal(SIGPIPE, SIG_IGN);  // seen where it is written
     status = ctl::log(ctl::Client(a.socket), a.file, a.follow);
   });
+
+  CLI::App* capture = app.add_subcommand("capture", "Packets of an interface, received and sent, for tcpdump -r -");
+  capture->add_option("IF", a.capture.interface, "The interface, as the configuration names it")->required();
+  capture->add_option("-w,--write", a.capture.file, "Into this file (pcapng); without it, to standard output");
+  capture->add_option("-c,--count", a.capture.count, "End after so many packets")->check(CLI::PositiveNumber);
+  capture->add_option("-s,--snaplen", a.capture.snaplen, "At most so many bytes of each")->check(CLI::Range(1, 65535));
+  capture->add_option("-Q,--direction", a.capture.direction, "Only what is received, or sent")
+      ->check(CLI::IsMember({"in", "out"}));
+  capture->callback([&] { status = ctl::capture(ctl::Client(a.socket), a.capture); });
 
   CLI::App* carp = app.add_subcommand("carp", "Command the election");
   carp->require_subcommand(1);

@@ -12,6 +12,7 @@
 #include "control/metrics_server.h"
 #include "control/show.h"
 #include "fake_dataplane.h"
+#include "lib/capture/blocks.h"
 #include "sample_config.h"
 
 namespace twinwall {
@@ -265,6 +266,82 @@ TEST_F(ApiTest, ReloadTellsWhatIsWrong) {
   ASSERT_FALSE(body["diagnostics"].empty());
   EXPECT_EQ(body["diagnostics"][0]["line"], 1);
   EXPECT_EQ(body["generation"], 2);
+}
+
+// Shows it frames of one byte each, in the daemon's own thread.
+void feed(FakeDataplane& plane, EventLoop& loop, const std::string& letters) {
+  std::promise<void> done;
+  loop.post([&] {
+    for (const char c : letters) {
+      const auto byte = static_cast<uint8_t>(c);
+      plane.running_captures.back()->see(0, Direction::in, {&byte, 1}, EventLoop::now());
+    }
+    done.set_value();
+  });
+  done.get_future().wait();
+}
+
+TEST_F(ApiTest, ACaptureIsStreamedToItsEnd) {
+  std::string packets;
+  pcapng::Blocks blocks;
+  std::optional<pcapng::Statistics> last;
+  bool fed = false;
+  auto c = client();
+  const auto r = c.Get("/v1/capture?interface=wan&count=3&snaplen=96", [&](const char* data, size_t length) {
+    blocks.add({data, length});
+    while (const auto b = blocks.next()) {
+      last = pcapng::read_statistics(*b);
+      if (pcapng::type_of(*b) == pcapng::kPacket) packets += (*b)[28];
+    }
+    if (!std::exchange(fed, true)) feed(plane, loop, "abcd");
+    return true;
+  });
+  ASSERT_TRUE(r);
+  EXPECT_EQ(r->status, 200);
+  EXPECT_EQ(packets, "abc");
+  ASSERT_TRUE(last);  // the last of all
+  EXPECT_GE(last->received, 3u);
+  EXPECT_EQ(plane.running_captures.back()->wanted().snaplen, 96u);
+}
+
+TEST_F(ApiTest, ACaptureEndsWithItsReaderAndWithTheDaemon) {
+  auto c = client();
+  const auto cut = c.Get("/v1/capture?interface=lan", [](const char*, size_t) { return false; });
+  EXPECT_FALSE(cut);
+  const auto capture = plane.running_captures.back();
+  const auto deadline = EventLoop::now() + 30s;
+  while (!capture->closed() && EventLoop::now() < deadline) std::this_thread::yield();
+  EXPECT_TRUE(capture->closed());
+
+  std::thread stopper;
+  size_t packets = 0;
+  pcapng::Blocks blocks;
+  auto second = client();
+  const auto r = second.Get("/v1/capture?interface=lan&direction=in", [&](const char* data, size_t length) {
+    blocks.add({data, length});
+    while (const auto b = blocks.next()) packets += pcapng::type_of(*b) == pcapng::kPacket ? 1 : 0;
+    if (!stopper.joinable()) {
+      feed(plane, loop, "xy");
+      stopper = std::thread([this] { api->stop(); });
+    }
+    return true;
+  });
+  stopper.join();
+  ASSERT_TRUE(r);
+  EXPECT_EQ(packets, 2u);
+}
+
+TEST_F(ApiTest, CapturesThatCannotBeAreRefused) {
+  auto [status, body] = get("capture?interface=dmz");
+  EXPECT_EQ(status, 404);
+  EXPECT_NE(body["error"].get<std::string>().find("lan"), std::string::npos);
+  EXPECT_EQ(get("capture").first, 404);
+  EXPECT_EQ(get("capture?interface=lan&snaplen=70000").first, 400);
+  EXPECT_EQ(get("capture?interface=lan&direction=up").first, 400);
+  EXPECT_EQ(get("capture?interface=lan&filter=tcp").first, 400);
+  for (unsigned i = 0; i < Dataplane::kCaptures; ++i)
+    ASSERT_TRUE(plane.start_capture(std::make_shared<capture::Capture>(capture::Wanted{.port = 1}, 2, 64)));
+  EXPECT_EQ(get("capture?interface=lan").first, 503);
 }
 
 TEST_F(ApiTest, SocketBelongsToItsOwnerAloneAndGoesAway) {

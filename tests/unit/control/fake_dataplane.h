@@ -101,6 +101,13 @@ class FakeDataplane final : public Dataplane {
     return drain(replies, limit, f);
   }
 
+  bool start_capture(std::shared_ptr<capture::Capture> c) override {
+    std::erase_if(running_captures, [](const auto& old) { return old->closed(); });
+    if (running_captures.size() == kCaptures) return false;
+    running_captures.push_back(std::move(c));
+    return true;
+  }
+
   int sync_fd() const override { return sync_fd_; }
   size_t sync_take_deltas(size_t limit, const std::function<void(const Delta&)>& f) override {
     return drain(deltas, limit, f);
@@ -196,6 +203,7 @@ class FakeDataplane final : public Dataplane {
   std::shared_ptr<const CarpRoles> roles;
   std::set<std::pair<InterfaceId, Mac>> extra_macs;
   std::vector<SentFrame> sent;
+  std::vector<std::shared_ptr<capture::Capture>> running_captures;
   std::vector<pfsync::StateId> acknowledged;
   std::vector<std::string> log;  // "roles" and "send" in the order they came
   std::deque<HeldPunt> punts, sync_frames;

@@ -216,6 +216,55 @@ TEST_F(CoreTest, LoggedPacketsReachTheControlCore) {
   });
 }
 
+TEST_F(CoreTest, ACaptureSeesWhatAPortReceivesAndWhatAllItsSendersSend) {
+  in_child([] {
+    RunningLab lab;
+    ASSERT_TRUE(lab.ok());
+    const auto capture_of = [&](InterfaceId port) {
+      auto c = std::make_shared<capture::Capture>(capture::Wanted{.port = port}, 2);
+      EXPECT_TRUE(lab.dataplane->start_capture(c));
+      return c;
+    };
+    const auto on_lan = capture_of(kLan), on_wan = capture_of(kWan);
+    EXPECT_FALSE(lab.dataplane->start_capture(std::make_shared<capture::Capture>(capture::Wanted{.port = kLan}, 2)));
+    const Wire lan("far-lan"), wan("far-wan");
+    const Frame sent = udp_frame(lab.from_lan());
+    capture::FrameHeader h;
+    std::string received, forwarded, own;
+    ASSERT_TRUE(eventually([&] {  // whatever comes before the worker knows of the capture is not in it
+      lan.send(sent);
+      return on_lan->take(Time::max(), h, received);
+    }));
+    EXPECT_EQ(h.outgoing, 0);
+    EXPECT_EQ(received, std::string(sent.begin(), sent.end()));
+    ASSERT_TRUE(eventually([&] { return on_wan->take(Time::max(), h, forwarded); }));
+    EXPECT_EQ(h.outgoing, 1);
+    const auto on_the_wire = wan.receive(5000);
+    ASSERT_TRUE(on_the_wire);
+    EXPECT_EQ(forwarded, std::string(on_the_wire->begin(), on_the_wire->end()));
+
+    const Frame made_here = udp_frame({.src = "192.0.2.1"});
+    EXPECT_TRUE(lab.dataplane->send(kWan, made_here));
+    ASSERT_TRUE(eventually([&] {
+      own.clear();
+      return on_wan->take(Time::max(), h, own) && own == std::string(made_here.begin(), made_here.end());
+    }));
+    EXPECT_EQ(h.outgoing, 1);
+    EXPECT_EQ(lab.dataplane->captures().running, 2u);
+
+    on_lan->close();
+    on_wan->close();
+    EXPECT_TRUE(eventually([&] {
+      (void)lab.link_changes();  // ten times a second, as the control core does
+      return lab.dataplane->captures().running == 0;
+    }));
+    const CaptureStatus after = lab.dataplane->captures();
+    EXPECT_EQ(after.packets, on_lan->seen() + on_wan->seen());
+    EXPECT_EQ(after.dropped, 0u);
+    EXPECT_TRUE(lab.dataplane->start_capture(std::make_shared<capture::Capture>(capture::Wanted{.port = kLan}, 2)));
+  });
+}
+
 TEST_F(CoreTest, AFullPuntRingIsCountedAndHurtsNobodyElse) {
   in_child([] {
     RunningLab lab;
