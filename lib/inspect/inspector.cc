@@ -230,7 +230,7 @@ void Inspector::read_quic(Record& r, Bytes payload, Scan& scan) {
                         &into};
     const bool known = r.has_keys && quic_.read(payload, initial, r.keys, take);
     // The first packet, or the one after a Retry: it has a connection id of its own.
-    if (!known && quic_client_keys(initial.connection_id, r.keys))
+    if (!known && quic_client_keys(initial.version, initial.connection_id, r.keys))
       r.has_keys = quic_.read(payload, initial, r.keys, take) || r.has_keys;
     payload = payload.subspan(initial.length);
   }

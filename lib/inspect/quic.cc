@@ -9,9 +9,29 @@ namespace twinwall::inspect {
 
 namespace {
 
-constexpr std::array<uint8_t, 20> kSalt = {0x38, 0x76, 0x2c, 0xf7, 0xf5, 0x59, 0x34, 0xb3, 0x4d, 0x17,
-                                           0x9a, 0xe6, 0xa4, 0xc8, 0x0c, 0xad, 0xcc, 0xbb, 0x7f, 0x0a};
-constexpr uint32_t kVersion1 = 1;
+struct VersionFacts {
+  uint32_t number;
+  uint8_t initial;  // the first byte of an Initial, but for what is protected
+  std::array<uint8_t, 20> salt;
+  std::string_view key, iv, header;  // labels
+};
+// By QuicVersion.
+constexpr std::array<VersionFacts, 2> kVersions = {{
+    {0x00000001,
+     0xc0,
+     {0x38, 0x76, 0x2c, 0xf7, 0xf5, 0x59, 0x34, 0xb3, 0x4d, 0x17,
+      0x9a, 0xe6, 0xa4, 0xc8, 0x0c, 0xad, 0xcc, 0xbb, 0x7f, 0x0a},
+     "quic key",
+     "quic iv",
+     "quic hp"},
+    {0x6b3343cf,
+     0xd0,
+     {0x0d, 0xed, 0xe3, 0xde, 0xf7, 0x00, 0xa6, 0xdb, 0x81, 0x93,
+      0x81, 0xbe, 0x6e, 0x26, 0x9d, 0xcb, 0xf9, 0xbd, 0x2e, 0xd9},
+     "quicv2 key",
+     "quicv2 iv",
+     "quicv2 hp"},
+}};
 constexpr size_t kLongestId = 20, kTag = 16, kSample = 16, kMostNumber = 4;
 constexpr int kMostFrames = 512;
 constexpr uint64_t kFramePadding = 0x00, kFramePing = 0x01, kFrameAck = 0x02, kFrameAckEcn = 0x03, kFrameCrypto = 0x06;
@@ -83,18 +103,22 @@ void read_frames(Bytes plain, OnCrypto found) {
 
 }  // namespace
 
-bool quic_client_keys(Bytes connection_id, QuicKeys& out) {
+bool quic_client_keys(QuicVersion version, Bytes connection_id, QuicKeys& out) {
+  const VersionFacts& v = kVersions[static_cast<size_t>(version)];
   Secret initial, client;
-  return hmac(kSalt, connection_id, initial) && expand(initial, "client in", client) &&
-         expand(client, "quic key", out.key) && expand(client, "quic iv", out.iv) &&
-         expand(client, "quic hp", out.header);
+  return hmac(v.salt, connection_id, initial) && expand(initial, "client in", client) &&
+         expand(client, v.key, out.key) && expand(client, v.iv, out.iv) && expand(client, v.header, out.header);
 }
 
 bool quic_initial(Bytes datagram, QuicInitial& out) {
   Reader r(datagram);
   const uint8_t first = r.u8();
+  const uint32_t version = r.be32();
+  const auto* const v = std::find_if(kVersions.begin(), kVersions.end(),
+                                     [&](const VersionFacts& known) { return known.number == version; });
   // A long header with the fixed bit, of type Initial.
-  if ((first & 0xf0) != 0xc0 || r.be32() != kVersion1) return false;
+  if (v == kVersions.end() || (first & 0xf0) != v->initial) return false;
+  out.version = static_cast<QuicVersion>(v - kVersions.begin());
   const uint8_t to = r.u8();
   if (to > kLongestId) return false;
   out.connection_id = r.bytes(to);

@@ -1,8 +1,10 @@
-// The first packets of a QUIC version 1 client: their protection taken off, the handshake's bytes in them handed out.
+// The first packets of a client of QUIC version 1 or 2: their protection taken off, the handshake's bytes in them
+// handed out.
 //
 // The keys follow from the connection id that the client chose, so whoever sees the packets can read them (RFC 9001
 // section 5.2): HKDF, header protection (5.4) and AES-128-GCM (5.3), from libcrypto. Frames: RFC 9000 section 19.
-// Everything is bounded: the packets looked at in a datagram, the bytes of each.
+// Version 2 has another salt, other labels and other types of packets (RFC 9369 section 3). Everything is bounded: the
+// packets looked at in a datagram, the bytes of each.
 #pragma once
 
 #include <openssl/evp.h>
@@ -14,20 +16,23 @@
 
 namespace twinwall::inspect {
 
+enum class QuicVersion : uint8_t { v1, v2 };
+
 struct QuicKeys {
   std::array<uint8_t, 16> key{}, header{};
   std::array<uint8_t, 12> iv{};
 };
 // False: libcrypto could not.
-[[nodiscard]] bool quic_client_keys(Bytes connection_id, QuicKeys& out);
+[[nodiscard]] bool quic_client_keys(QuicVersion version, Bytes connection_id, QuicKeys& out);
 
 // The first packet of a datagram, as far as it can be read without keys.
 struct QuicInitial {
+  QuicVersion version = QuicVersion::v1;
   Bytes connection_id;
   size_t number_at = 0;  // where the protected packet number begins
   size_t length = 0;     // of the whole packet
 };
-// False: no version 1 Initial stands at the start of these bytes.
+// False: no Initial of a version that is known stands at the start of these bytes.
 [[nodiscard]] bool quic_initial(Bytes datagram, QuicInitial& out);
 
 struct OnCrypto {

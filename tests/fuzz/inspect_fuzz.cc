@@ -64,7 +64,7 @@ void quic(Bytes input) {
   while (quic_initial(input, initial)) {
     require(initial.length <= input.size() && initial.number_at < initial.length, "a packet lies in its datagram");
     QuicKeys keys;
-    require(quic_client_keys(initial.connection_id, keys), "keys can be made");
+    require(quic_client_keys(initial.version, initial.connection_id, keys), "keys can be made");
     (void)reader.read(input, initial, keys, {[](void*, uint64_t, Bytes) {}, nullptr});
     input = input.subspan(initial.length);
   }

@@ -30,16 +30,18 @@ inline std::string tls_record(std::string_view content) {
   return "\x16\x03\x01" + be16_text(content.size()) + std::string(content);
 }
 
-// A QUIC version 1 Initial packet with one CRYPTO frame, protected as a client does (RFC 9001 section 5), 1200 bytes.
-inline std::string quic_packet(std::string_view id, uint8_t number, size_t offset, std::string_view crypto) {
+// A QUIC Initial packet with one CRYPTO frame, protected as a client does (RFC 9001 section 5), 1200 bytes.
+inline std::string quic_packet(std::string_view id, uint8_t number, size_t offset, std::string_view crypto,
+                               QuicVersion version = QuicVersion::v1) {
   const auto varint = [](size_t n) { return be16_text(n | 0x4000); };
   std::string plain = "\x06" + varint(offset) + varint(crypto.size()) + std::string(crypto);
   const size_t head_length = 1 + 4 + 1 + id.size() + 1 + 1 + 2 + 1;
   plain.resize(1200 - head_length - 16, '\0');
-  std::string head = std::string("\xc0\0\0\0\1", 5) + static_cast<char>(id.size()) + std::string(id) +
-                     std::string("\0\0", 2) + varint(1 + plain.size() + 16) + static_cast<char>(number);
+  std::string head = (version == QuicVersion::v1 ? std::string("\xc0\0\0\0\1", 5) : "\xd0\x6b\x33\x43\xcf") +
+                     static_cast<char>(id.size()) + std::string(id) + std::string("\0\0", 2) +
+                     varint(1 + plain.size() + 16) + static_cast<char>(number);
   QuicKeys keys;
-  (void)quic_client_keys(bytes_of(id), keys);
+  (void)quic_client_keys(version, bytes_of(id), keys);
   auto nonce = keys.iv;
   nonce[11] ^= number;
   std::string sealed(plain.size() + 16, '\0');

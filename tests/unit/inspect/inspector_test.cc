@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tests/unit/inspect/hello.h"
+#include "tests/unit/inspect/quic_sample.h"
 
 namespace twinwall::inspect {
 namespace {
@@ -198,6 +199,23 @@ TEST(Inspector, NamesInQuic) {
   EXPECT_EQ(w.inspector.chunks(), 0u);
 }
 
+TEST(Inspector, NamesInQuicOfTheSecondVersion) {
+  const std::string hello = client_hello("www.ads.example");
+  Wire w(policy({}, {"*.ads.example"}), false);
+  EXPECT_EQ(w.datagram(quic_packet("12345678", 0, 0, hello, QuicVersion::v2)).verdict, Verdict::found);
+  EXPECT_EQ(w.hits, Hits{"tls-sni www.ads.example"});
+}
+
+TEST(Inspector, OtherVersionsOfQuicAreNotLookedAt) {
+  for (const char* const version : {"\xc0\0\0\0\2", "\xd0\0\0\0\1", "\xc0\x6b\x33\x43\xcf"}) {
+    std::string packet = quic_packet("12345678", 0, 0, client_hello("www.ads.example"));
+    packet.replace(0, 5, version, 5);
+    Wire w(policy({}, {"*.ads.example"}), false);
+    EXPECT_EQ(w.datagram(packet).verdict, Verdict::pass);
+    EXPECT_TRUE(w.hits.empty());
+  }
+}
+
 TEST(Inspector, AForgedInitialSaysNothing) {
   std::string packet = quic_packet("12345678", 0, 0, client_hello("www.ads.example"));
   packet[600] = static_cast<char>(packet[600] ^ 1);
@@ -299,12 +317,40 @@ TEST(Inspector, OtherPatternsBeginAnew) {
 TEST(Quic, KeysOfTheStandard) {
   QuicKeys keys;
   const uint8_t id[] = {0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08};
-  ASSERT_TRUE(quic_client_keys(id, keys));
+  ASSERT_TRUE(quic_client_keys(QuicVersion::v1, id, keys));
   EXPECT_EQ(keys.key, (std::array<uint8_t, 16>{0x1f, 0x36, 0x96, 0x13, 0xdd, 0x76, 0xd5, 0x46, 0x77, 0x30, 0xef, 0xcb,
                                                0xe3, 0xb1, 0xa2, 0x2d}));
   EXPECT_EQ(keys.iv, (std::array<uint8_t, 12>{0xfa, 0x04, 0x4b, 0x2f, 0x42, 0xa3, 0xfd, 0x3b, 0x46, 0xfb, 0x25, 0x5c}));
   EXPECT_EQ(keys.header, (std::array<uint8_t, 16>{0x9f, 0x50, 0x44, 0x9e, 0x04, 0xa0, 0xe8, 0x10, 0x28, 0x3a, 0x1e,
                                                   0x99, 0x33, 0xad, 0xed, 0xd2}));
+}
+
+// RFC 9369 appendix A.1 and A.2.
+TEST(Quic, TheSecondVersionsSampleOfTheStandard) {
+  QuicKeys keys;
+  const uint8_t id[] = {0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08};
+  ASSERT_TRUE(quic_client_keys(QuicVersion::v2, id, keys));
+  EXPECT_EQ(keys.key, (std::array<uint8_t, 16>{0x8b, 0x1a, 0x0b, 0xc1, 0x21, 0x28, 0x42, 0x90, 0xa2, 0x9e, 0x09, 0x71,
+                                               0xb5, 0xcd, 0x04, 0x5d}));
+  EXPECT_EQ(keys.iv, (std::array<uint8_t, 12>{0x91, 0xf7, 0x3e, 0x23, 0x51, 0xd8, 0xfa, 0x91, 0x66, 0x0e, 0x90, 0x9f}));
+  EXPECT_EQ(keys.header, (std::array<uint8_t, 16>{0x45, 0xb9, 0x5e, 0x15, 0x23, 0x5d, 0x6f, 0x45, 0xa6, 0xb1, 0x9c,
+                                                  0xbc, 0xb0, 0x29, 0x4b, 0xa9}));
+  const std::vector<uint8_t> packet = sample_of_version_2();
+  ASSERT_EQ(packet.size(), 1200u);
+  QuicInitial initial;
+  ASSERT_TRUE(quic_initial(packet, initial));
+  EXPECT_EQ(initial.version, QuicVersion::v2);
+  EXPECT_TRUE(std::equal(initial.connection_id.begin(), initial.connection_id.end(), std::begin(id), std::end(id)));
+  std::string crypto;
+  QuicReader reader;
+  EXPECT_TRUE(reader.read(packet, initial, keys,
+                          {[](void* to, uint64_t offset, Bytes bytes) {
+                             EXPECT_EQ(offset, 0u);
+                             static_cast<std::string*>(to)->assign(bytes.begin(), bytes.end());
+                           },
+                           &crypto}));
+  EXPECT_EQ(crypto.size(), 0xf1u);
+  EXPECT_NE(crypto.find("example.com"), std::string::npos);
 }
 
 TEST(Patterns, WhatCannotBeCompiledIsNamed) {
