@@ -11,19 +11,11 @@
 
 #include "app/twinctl/offline.h"
 #include "app/twinctl/online.h"
+#include "app/twinctl/signals.h"
 #include "lib/capture/blocks.h"
 
 namespace twinwall::ctl {
 namespace {
-
-volatile std::sig_atomic_t interrupted = 0;
-
-void end_at_signals() {
-  struct sigaction action {};
-  action.sa_handler = [](int) { interrupted = 1; };
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) (void)sigaction(signal, &action, nullptr);
-  (void)std::signal(SIGPIPE, SIG_IGN);  // seen where it is written
-}
 
 bool reader_is_gone(std::FILE* out) {
   pollfd fd{fileno(out), 0, 0};
@@ -49,7 +41,7 @@ class Sink {
       if (type == pcapng::kPacket) ++packets_;
     }
     if (std::fflush(out_) != 0) fault_ = errno;
-    return fault_ == 0 && !blocks_.broken() && interrupted == 0 && !reader_is_gone(out_);
+    return fault_ == 0 && !blocks_.broken() && !interrupted() && !reader_is_gone(out_);
   }
   void finish() {
     if (fault_ == 0 && write(last_) && std::fflush(out_) != 0) fault_ = errno;
@@ -92,7 +84,8 @@ int capture(const Client& client, const CaptureOptions& options) {
     fmt::print(stderr, "twinctl: {}: {}\n", options.file, std::strerror(errno));
     return kFailed;
   }
-  end_at_signals();
+  catch_interrupts();
+  (void)std::signal(SIGPIPE, SIG_IGN);  // seen where it is written
   Query query = {{"interface", options.interface}};
   for (const auto& [key, value] : {std::pair("direction", &options.direction), std::pair("count", &options.count),
                                    std::pair("snaplen", &options.snaplen)})

@@ -14,6 +14,7 @@
 #include "app/twinctl/reload_command.h"
 #include "app/twinctl/simulate_command.h"
 #include "app/twinctl/table_command.h"
+#include "app/twinctl/top_command.h"
 
 namespace {
 
@@ -29,6 +30,7 @@ struct Arguments {
   ctl::TableOptions table;
   ctl::AnchorOptions anchor;
   ctl::CaptureOptions capture;
+  ctl::TopOptions top;
   ctl::ReloadOptions reload;
   ctl::SimulateOptions simulate;
   unsigned steps = 1;
@@ -179,6 +181,14 @@ void add_commands(CLI::App& app, Arguments& a, int& status) {
   capture->add_option("-Q,--direction", a.capture.direction, "Only what is received, or sent")
       ->check(CLI::IsMember({"in", "out"}));
   capture->callback([&] { status = ctl::capture(ctl::Client(a.socket), a.capture); });
+
+  CLI::App* top = app.add_subcommand("top", "Watch states, packets, drops, workers, CARP and pfsync; q ends it");
+  top->add_option("--interval", a.top.interval, "Seconds between two looks")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
+  top->add_flag("--once", a.top.once, "One frame as plain text, after one interval");
+  top->add_flag("--json", a.top.json, "That frame for programs");
+  top->callback([&] { status = ctl::top(ctl::Client(a.socket), a.top); });
 
   CLI::App* carp = app.add_subcommand("carp", "Command the election");
   carp->require_subcommand(1);
