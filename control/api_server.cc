@@ -145,7 +145,7 @@ void stream_log(LogHub& hub, const httplib::Request& q, httplib::Response& r) {
 bool read_table_request(const httplib::Request& q, TableRequest& request, std::string& problem) {
   const auto verb = table_verb(q.matches[2].str());
   if (!verb) {
-    problem = q.matches[2].str() + ": write add, delete, replace, test, flush or expire";
+    problem = q.matches[2].str() + ": write add, delete, replace, test, flush, expire or zero";
     return false;
   }
   request.verb = *verb;

@@ -13,9 +13,9 @@ namespace {
 
 using Verb = TableRequest::Verb;
 
-constexpr std::pair<std::string_view, Verb> kVerbs[] = {{"add", Verb::add},         {"delete", Verb::remove},
-                                                        {"replace", Verb::replace}, {"test", Verb::test},
-                                                        {"flush", Verb::flush},     {"expire", Verb::expire}};
+constexpr std::pair<std::string_view, Verb> kVerbs[] = {
+    {"add", Verb::add},     {"delete", Verb::remove}, {"replace", Verb::replace}, {"test", Verb::test},
+    {"flush", Verb::flush}, {"expire", Verb::expire}, {"zero", Verb::zero}};
 
 TableAnswer refuse(int status, std::string text) { return {status, {{"error", std::move(text)}}}; }
 
@@ -84,6 +84,10 @@ TableAnswer change_table(Node& node, Time now, TableRequest request) {
   Table* const table = find_table(node, request.table);
   if (table == nullptr) return refuse(404, fmt::format("there is no table '{}'", request.table));
   if (request.verb == Verb::test) return test(*table, request.entries);
+  if (request.verb == Verb::zero) {
+    (void)node.zero_table(request.table);
+    return {200, {{"zeroed", 1}}};
+  }
   if (const std::string_view why = why_unchangeable(*table); !why.empty())
     return refuse(422, fmt::format("table {}: {}", request.table, why));
   const size_t limit = node.config().options.limit_table_entries, held = held_by_all(node);
@@ -96,7 +100,8 @@ TableAnswer change_table(Node& node, Time now, TableRequest request) {
     case Verb::remove: done.before = table_delete(*table, request.entries, done.change); break;
     case Verb::flush: done.before = table_flush(*table, done.change); break;
     case Verb::expire: done.before = table_expire(*table, request.age, now_s, done.change); break;
-    case Verb::test: break;
+    case Verb::test:
+    case Verb::zero: break;
   }
   if (done.full)
     return refuse(422, fmt::format("all tables together hold at most {} entries (options.limits.table-entries) and {} "
@@ -133,12 +138,30 @@ TableAnswer show_table(const Node& node, Time now, const std::string& name, size
   return {200, {{"table", name}, {"count", count}, {"complete", all.size() == count}, {"entries", entries}}};
 }
 
+namespace {
+
+Json traffic_json(const TableTotals& t, int direction) {
+  const auto fate = [&](TableTotals::Fate f) -> Json {
+    return {{"packets", t.packets[direction][f]}, {"bytes", t.bytes[direction][f]}};
+  };
+  return {{"pass", fate(TableTotals::pass)}, {"block", fate(TableTotals::block)}, {"match", fate(TableTotals::match)}};
+}
+
+}  // namespace
+
 Json show_tables(const Node& node) {
   Json out = Json::array();
+  const auto totals = node.table_totals();
   for (const auto& table : node.snapshot().rules.tables) {
-    if (table->name().starts_with('(')) continue;
+    const auto it = totals.find(table->name());
+    if (it == totals.end()) continue;
+    const TableTotals& t = it->second;
     out.push_back({{"table", table->name()},
                    {"entries", table->content()->size()},
+                   {"references", t.rules},
+                   {"evaluations", {{"match", t.evaluations.match}, {"nomatch", t.evaluations.nomatch}}},
+                   {"in", traffic_json(t, 0)},
+                   {"out", traffic_json(t, 1)},
                    {"persist", table->persist},
                    {"const", table->constant},
                    {"overload", table->overload},

@@ -1,8 +1,8 @@
 // The API's words about tables (pfctl -T).
 //
 //   GET  /v1/table/NAME           {table, entries: [{address, added}…], …}; limit=N
-//   POST /v1/table/NAME/VERB      add, delete, replace, test: the body holds one entry a line; flush;
-//   expire?age=SECONDS
+//   POST /v1/table/NAME/VERB      add, delete, replace, test: the body holds one entry a line; flush; zero (its
+//   counters); expire?age=SECONDS
 //
 // A body with one bad line changes nothing: 400 names the line.
 #pragma once
@@ -24,7 +24,7 @@ struct TableAnswer {
 };
 
 struct TableRequest {
-  enum class Verb : uint8_t { add, remove, replace, test, flush, expire };
+  enum class Verb : uint8_t { add, remove, replace, test, flush, expire, zero };
   Verb verb = Verb::add;
   std::string table;
   std::vector<TableEntry> entries;

@@ -171,6 +171,28 @@ void add_rules(Families& f, const Node& node) {
   for (const auto& r : rows) f.add(r.labels, r.totals.states);
 }
 
+void add_tables(Families& f, const Node& node) {
+  const auto tables = node.table_totals();
+  if (tables.empty()) return;
+  f.counter("table_evaluations_total", "How often a rule asked whether an address is in a table, by the answer.");
+  for (const auto& [name, t] : tables)
+    f.add({{"table", name}, {"result", "match"}}, t.evaluations.match)
+        .add({{"table", name}, {"result", "nomatch"}}, t.evaluations.nomatch);
+  const auto traffic = [&](const char* name, const char* help, auto value) {
+    f.counter(name, help);
+    for (const auto& [table, t] : tables)
+      for (const int d : {0, 1})
+        for (const auto& [fate, text_of] :
+             {std::pair(TableTotals::pass, "pass"), std::pair(TableTotals::block, "block"),
+              std::pair(TableTotals::match, "match")})
+          f.add({{"table", table}, {"direction", d == 0 ? "in" : "out"}, {"fate", text_of}}, value(t)[d][fate]);
+  };
+  traffic("table_packets_total", "Packets of the rules that name a table, by what these do.",
+          [](const TableTotals& t) { return t.packets; });
+  traffic("table_bytes_total", "Bytes of the rules that name a table, by what these do.",
+          [](const TableTotals& t) { return t.bytes; });
+}
+
 void add_engine(Families& f, const Node& node) {
   const Dataplane& d = node.dataplane();
   const auto each = [&](const char* name, const char* help, auto value) {
@@ -224,6 +246,7 @@ void add_engine(Families& f, const Node& node) {
     if (!table->name().starts_with('(')) tables[table->name()] = table->content()->size();
   if (!tables.empty()) f.gauge("table_entries", "Entries of a table of the ruleset.");
   for (const auto& [name, entries] : tables) f.add({{"table", name}}, entries);
+  add_tables(f, node);
   f.gauge("table_entries_limit", "Greatest number of entries of all tables together.")
       .add({}, uint64_t{node.config().options.limit_table_entries});
   const auto sum = [&](auto counter) {

@@ -24,6 +24,8 @@ Node::Node(TaskLoop& loop, Dataplane& dataplane, config::Config config, NodeOpti
       options_(std::move(options)),
       workers_(static_cast<unsigned>(config_.system.worker_cores.size())),
       registry_([this](RuleSlot slot) { return rule_totals(slot); }),
+      table_counts_([this](TableSlot slot) { return table_evaluations(slot); },
+                    [this](RuleSlot slot) { return registry_.since_assigned(slot); }),
       neighbors_(*this),
       carp_(*this, options_.random),
       bfd_(*this, options_.random),
@@ -53,12 +55,23 @@ RuleTotals Node::rule_totals(RuleSlot slot) const {
   return t;
 }
 
+TableEvaluations Node::table_evaluations(TableSlot slot) const {
+  TableEvaluations e;
+  for (unsigned w = 0; w < workers_; ++w) {
+    const TableCounters& c = dataplane_.counters(w).tables[slot];
+    e.match += c.match.get();
+    e.nomatch += c.nomatch.get();
+  }
+  return e;
+}
+
 bool Node::start(std::string& error) {
   Time now = now_ = started_ = options_.clock();
   if (!registry_.assign(config_.rules)) {
     error = "too many rules";
     return false;
   }
+  table_counts_.after_reload(config_.rules);
   const std::vector<Mac> macs = dataplane_.macs();
   config::Config config = config_;
   auto snapshot = make_snapshot(config, macs, dataplane_.route_factory());
@@ -139,6 +152,7 @@ Totals Node::totals() const { return since(add_up(dataplane_, workers_, config_.
 void Node::flush_counters() {
   flushed_ = add_up(dataplane_, workers_, config_.interfaces.size());
   registry_.reset();
+  table_counts_.zero_all(snapshot_->rules);
 }
 
 // What rules with `log` said. Lines cost more than packets, so they are limited: a scan must not fill the disk or hold

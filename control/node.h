@@ -31,6 +31,7 @@
 #include "control/rule_registry.h"
 #include "control/state_query.h"
 #include "control/sync_engine.h"
+#include "control/table_counts.h"
 #include "control/table_sync.h"
 #include "control/totals.h"
 #include "dataplane/dataplane.h"
@@ -151,6 +152,11 @@ class Node final : public LoopTask,
   [[nodiscard]] const SyncEngine* sync() const { return sync_.get(); }
   [[nodiscard]] const RuleRegistry& registry() const { return registry_; }
   [[nodiscard]] unsigned workers() const { return workers_; }
+  [[nodiscard]] std::map<std::string, TableTotals> table_totals() const {
+    return table_counts_.totals(snapshot_->rules);
+  }
+  // Counts of the table begin anew. False: there is none of that name.
+  bool zero_table(const std::string& name) { return table_counts_.zero(snapshot_->rules, name); }
   [[nodiscard]] Totals totals() const;  // since the counters were flushed
   // Logged packets; readers of it may be in other threads.
   [[nodiscard]] LogHub& logged() const { return logged_; }
@@ -225,6 +231,7 @@ class Node final : public LoopTask,
   template <class F>
   void from_sync(F f);
   [[nodiscard]] RuleTotals rule_totals(RuleSlot slot) const;
+  [[nodiscard]] TableEvaluations table_evaluations(TableSlot slot) const;
 
   TaskLoop& loop_;
   Dataplane& dataplane_;
@@ -236,6 +243,7 @@ class Node final : public LoopTask,
   uint64_t generation_ = 0;
   std::shared_ptr<const Snapshot> snapshot_;
   RuleRegistry registry_;
+  TableCounts table_counts_;
   KnownSignatures signatures_;
   std::vector<config::LoadedAnchor> anchors_;  // loaded at run time
   std::thread preparation_;

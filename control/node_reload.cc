@@ -191,7 +191,9 @@ ReloadResult Node::put_in_force(Time now, config::LoadResult&& loaded, const Rel
 }
 
 void Node::apply_config(config::Config&& config, std::shared_ptr<const config::StoredCopy> stored, bool keep_tables) {
+  table_counts_.before_reload(snapshot_->rules);
   (void)registry_.assign(config.rules, keep_tables);  // whether they fit was asked before
+  table_counts_.after_reload(config.rules);
   const std::vector<Mac> macs = dataplane_.macs();
   auto snapshot = make_snapshot(config, macs, dataplane_.route_factory());
   set_log_level(config.system.log_level);

@@ -204,15 +204,15 @@ void add_commands(CLI::App& app, Arguments& a, int& status) {
 void add_table(CLI::App& app, Arguments& a, int& status) {
   CLI::App* command = app.add_subcommand("table", "What a table holds, and changes of it, as pfctl -T");
   command->add_option("NAME", a.table.name, "The table")->required();
-  command->add_option("VERB", a.table.verb, "show, add, delete, replace, test, flush or expire")
+  command->add_option("VERB", a.table.verb, "show, add, delete, replace, test, flush, expire, or zero: its counters")
       ->required()
-      ->check(CLI::IsMember({"show", "add", "delete", "replace", "test", "flush", "expire"}));
+      ->check(CLI::IsMember({"show", "add", "delete", "replace", "test", "flush", "expire", "zero"}));
   command->add_option("ENTRY", a.table.entries, "Addresses and networks, negated with !; of expire the age in seconds");
   command->add_option("-f,--file", a.table.files, "Entries from a file, one a line; - is standard input");
   command->add_flag("--json", a.table.json, "The daemon's answer as it is");
   command->callback([&] {
     const bool none = a.table.entries.empty() && a.table.files.empty();
-    const bool bare = a.table.verb == "show" || a.table.verb == "flush";
+    const bool bare = a.table.verb == "show" || a.table.verb == "flush" || a.table.verb == "zero";
     if (bare && !none) throw CLI::ValidationError("table " + a.table.verb, "takes no entries");
     if (!bare && none) throw CLI::ValidationError("table " + a.table.verb, "entries or --file are needed");
     if (a.table.verb == "expire") {

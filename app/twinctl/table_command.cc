@@ -63,7 +63,7 @@ int table(const Client& client, const TableOptions& o) {
   }
   if (o.verb == "test") return report_test(r.body);
   std::string text;
-  for (const char* what : {"added", "deleted", "present", "conflicts", "missing"})
+  for (const char* what : {"added", "deleted", "present", "conflicts", "missing", "zeroed"})
     if (const auto n = r.body.value(what, uint64_t{0}); n != 0)
       text += fmt::format("{}{} {}", text.empty() ? "" : ", ", n, what);
   fmt::print("{}\n", text.empty() ? "nothing to do" : text);

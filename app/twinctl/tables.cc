@@ -163,6 +163,40 @@ std::string bfd_text(const Json& view, bool details) {
                  : out;
 }
 
+// pfctl -vvsTables.
+std::string tables_text(const Json& tables, bool details) {
+  if (!tables.is_array()) return "";
+  if (!details) {
+    Json rows = Json::array();
+    for (const Json& t : tables) {
+      Json& row = rows.emplace_back(t);
+      row["match"] = part(part(t, "evaluations"), "match");
+      row["nomatch"] = part(part(t, "evaluations"), "nomatch");
+    }
+    return table(rows, {{"TABLE", "table"},
+                        {"ENTRIES", "entries", true},
+                        {"MATCH", "match", true},
+                        {"NO MATCH", "nomatch", true},
+                        {"PERSIST", "persist"},
+                        {"CONST", "const"},
+                        {"OVERLOAD", "overload"}});
+  }
+  std::string out;
+  for (const Json& t : tables) {
+    const Json& asked = part(t, "evaluations");
+    out += fmt::format("{}\n   addresses {}, named by rules {} times\n   evaluations: match {}, no match {}\n",
+                       word(t, "table"), number(t, "entries"), number(t, "references"), number(asked, "match"),
+                       number(asked, "nomatch"));
+    for (const char* const direction : {"in", "out"})
+      for (const char* const fate : {"block", "match", "pass"}) {
+        const Json& traffic = part(part(t, direction), fate);
+        out += fmt::format("   {}/{}: packets {}, bytes {}\n", direction, fate, number(traffic, "packets"),
+                           number(traffic, "bytes"));
+      }
+  }
+  return out;
+}
+
 // pfctl -sS.
 std::string sources_text(const Json& view, bool details) {
   std::string out;
@@ -258,12 +292,7 @@ std::string view_text(const std::string& what, const Json& view, bool details) {
       out += fmt::format("the reload is taken back in {} s unless it is confirmed\n", left);
     return out;
   }
-  if (what == "tables")
-    return table(part(view, "tables"), {{"TABLE", "table"},
-                                        {"ENTRIES", "entries", true},
-                                        {"PERSIST", "persist"},
-                                        {"CONST", "const"},
-                                        {"OVERLOAD", "overload"}});
+  if (what == "tables") return tables_text(part(view, "tables"), details);
   if (what == "workers")
     return table(part(view, "workers"), {{"CPU", "cpu", true},
                                          {"LOOPS", "loops", true},

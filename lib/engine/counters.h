@@ -7,6 +7,7 @@
 #include "lib/base/zeroed.h"
 #include "lib/engine/reasons.h"
 #include "lib/filter/rule.h"
+#include "lib/filter/table.h"
 #include "lib/pfsync/slices.h"
 
 namespace twinwall {
@@ -37,6 +38,7 @@ struct EngineCounters {
   std::array<Counter, kLimitCounters> limits;
   std::array<InterfaceCounters, kMaxInterfaces> interfaces;
   ZeroedArray<RuleCounters> rules = make_zeroed<RuleCounters>(kMaxRuleSlots);
+  ZeroedArray<TableCounters> tables = make_zeroed<TableCounters>(kMaxTableSlots);
   Counter packets;  // taken into process()
   Counter forwarded;
   Counter fast;  // of them: those of established connections that took the fast path

@@ -78,6 +78,7 @@ Engine::Impl::Impl(const EngineOptions& o, StateTable& t, EngineHost& h)
     return static_cast<const Impl*>(self)->urpf_failed(af, source, in);
   };
   environment.random = &random;
+  environment.tables = counters.tables.get();
 }
 
 void Engine::Impl::set_time(const View& v, Time t) {

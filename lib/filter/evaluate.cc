@@ -16,12 +16,21 @@ bool same_prefix(const Address& a, const Address& b, unsigned length) noexcept {
   return high == 0 && (length == 128 ? low == 0 : (low >> (128 - length)) == 0);
 }
 
+bool in_table(const Table& table, const RuleInput& input, const Address& address) noexcept {
+  const bool found = table.contains(input.af, address);
+  if (const RuleEnvironment* const world = input.environment; world != nullptr && world->tables != nullptr) {
+    TableCounters& counters = world->tables[table.slot];
+    (found ? counters.match : counters.nomatch).add();
+  }
+  return found;
+}
+
 bool address_matches(const AddressMatch& match, const RuleInput& input, const Address& address) noexcept {
   if (match.kind == AddressKind::any) return !match.negate;
   const Af af = input.af;
   const RuleEnvironment* const world = input.environment;
   switch (match.kind) {
-    case AddressKind::table: return match.table->contains(af, address) != match.negate;
+    case AddressKind::table: return in_table(*match.table, input, address) != match.negate;
     case AddressKind::no_route:
       return world != nullptr && world->has_route(world->context, af, address) == match.negate;
     case AddressKind::urpf_failed:

@@ -24,9 +24,10 @@ struct RuleEnvironment {
   bool (*has_route)(const void* context, Af af, const Address& address) = nullptr;
   // The way back to `source` does not leave where the packet came in.
   bool (*urpf_failed)(const void* context, Af af, const Address& source, InterfaceId in) = nullptr;
-  Random* random = nullptr;  // of `probability`; null: it always matches
-  uint32_t now_s = 0;        // of `max-pkt-rate`
-  bool looking = false;      // nothing is claimed: `once` and `max-pkt-rate` match and stay as they are
+  Random* random = nullptr;         // of `probability`; null: it always matches
+  uint32_t now_s = 0;               // of `max-pkt-rate`
+  TableCounters* tables = nullptr;  // by slot, of whoever asks; null: look-ups are not counted
+  bool looking = false;             // nothing is claimed: `once` and `max-pkt-rate` match and stay as they are
 };
 
 // What rules can ask about a packet. Ports in host order, 0 where the protocol has none.

@@ -15,11 +15,22 @@
 #include <utility>
 #include <vector>
 
+#include "lib/base/counter.h"
 #include "lib/filter/host_set.h"
 #include "lib/filter/rank_tree.h"
 #include "lib/net/address.h"
 
 namespace twinwall {
+
+// Where workers count the evaluations of a table; 0: they are counted, but nobody looks.
+using TableSlot = uint16_t;
+inline constexpr TableSlot kNoTableSlot = 0;
+inline constexpr size_t kMaxTableSlots = 4096;
+
+// One worker's counts of one table.
+struct TableCounters {
+  Counter match, nomatch;
+};
 
 struct TableEntry {
   Prefix prefix;
@@ -120,6 +131,7 @@ class Table {
     return building_.empty() ? current_->entries() : building_;
   }
 
+  TableSlot slot = kNoTableSlot;  // given before the table is used
   bool persist = false;
   bool sync = false;  // the peer's is made equal
   bool constant = false;

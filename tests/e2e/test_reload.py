@@ -4,7 +4,8 @@ import os
 
 import harness
 from failover import Stream
-from lab import run, to_yaml, wait_for
+from lab import SERVER4, run, to_yaml, wait_for
+from talk import ping
 
 
 class Reload(harness.LabCase):
@@ -82,6 +83,25 @@ class Reload(harness.LabCase):
                 file.write(text)
             done = run([os.path.join(os.path.dirname(harness.twinwalld()), "twinctl"), "check", path], check=False)
             self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+
+    def test_tables_count_who_was_asked_about(self):
+        config = self.fw1.default_config()
+        config["tables"] = {"servers": {"addresses": [SERVER4]}, "unused": {"addresses": [SERVER4]}}
+        config["rules"].append({"action": "pass", "direction": "in", "interface": "lan", "to": "<servers>"})
+        self.fw1.write_config(config)
+        self.assertEqual(self.fw1.reload()[0], 200)
+
+        def table(name):
+            return next(t for t in self.fw1.api("show/tables")["tables"] if t["table"] == name)
+
+        self.assertEqual(ping(self.lab.client, SERVER4), SERVER4)
+        wait_for(lambda: table("servers")["evaluations"]["match"] > 0, "the first packet is counted")
+        self.assertGreater(table("servers")["in"]["pass"]["packets"], 0)
+        self.assertEqual(table("unused")["evaluations"], {"match": 0, "nomatch": 0})
+        metric = 'twinwall_table_evaluations_total{table="servers",result="match"}'
+        self.assertIn(metric, self.fw1.metrics())
+        self.fw1.ctl("table", "servers", "zero")
+        self.assertEqual(table("servers")["in"]["pass"]["packets"], 0)
 
     def test_anchor_is_loaded_at_run_time(self):
         config = self.fw1.default_config()

@@ -124,6 +124,34 @@ TEST_F(ApiTest, TablesAreShownAndChanged) {
   EXPECT_EQ(get("show/tables").second["tables"].size(), 2u);
 }
 
+TEST_F(ApiTest, TablesHaveCountersThatCanBeginAnew) {
+  text = sample_text(1, "  - {action: block, from: \"<bad>\"}\n") +
+         "\ntables: {bad: {const: true, addresses: [203.0.113.0/24]}}\n";
+  ASSERT_EQ(post("reload").first, 200);
+  const Rule& rule = plane.snapshot->rules.rules[0];
+  const TableSlot slot = rule.from.address.table->slot;
+  ASSERT_NE(slot, kNoTableSlot);
+  plane.counters(0).tables[slot].match.add(3);
+  plane.counters(0).tables[slot].nomatch.add(5);
+  plane.counters(0).rules[rule.slot].packets[0].add(2);
+  plane.counters(0).rules[rule.slot].bytes[0].add(120);
+  Json t = get("show/tables").second["tables"][0];
+  EXPECT_EQ(t["evaluations"]["match"], 3);
+  EXPECT_EQ(t["evaluations"]["nomatch"], 5);
+  EXPECT_EQ(t["references"], 1);
+  EXPECT_EQ(t["in"]["block"]["packets"], 2);
+  EXPECT_EQ(t["in"]["block"]["bytes"], 120);
+  EXPECT_EQ(t["in"]["pass"]["packets"], 0);
+  const auto [status, body] = post("table/bad/zero");  // of a constant table, too
+  EXPECT_EQ(status, 200);
+  EXPECT_EQ(body["zeroed"], 1);
+  t = get("show/tables").second["tables"][0];
+  EXPECT_EQ(t["evaluations"]["match"], 0);
+  EXPECT_EQ(t["in"]["block"]["packets"], 0);
+  EXPECT_EQ(get("show/rules").second["rules"][0]["packets"], 2);  // rules count on
+  EXPECT_EQ(post("table/none/zero").first, 404);
+}
+
 TEST_F(ApiTest, TheLogIsACaptureOrText) {
   node->logged().push({});
   auto c = client();

@@ -204,6 +204,32 @@ TEST(Conditions, TablesAndTheirNegation) {
   EXPECT_EQ(evaluate(rules, tcp("2001:db8::1", "2001:db8::2", 80)).rule->number, 1u);
 }
 
+TEST(Conditions, AsksOfTablesAreCountedWhereSomebodyCounts) {
+  auto table = std::make_shared<Table>("t");
+  table->add_entry({*parse_prefix("10.0.0.0/24"), false});
+  table->seal(false);
+  table->slot = 3;
+  Rule web = pass(), not_in = pass();
+  web.proto = kProtoTcp;
+  web.from.address.kind = not_in.to.address.kind = AddressKind::table;
+  web.from.address.table = not_in.to.address.table = table;
+  not_in.to.address.negate = true;
+  const Ruleset rules = ruleset({web, not_in});
+  std::array<TableCounters, 8> counters;
+  RuleEnvironment world;
+  world.tables = counters.data();
+  RuleInput input = tcp("10.0.0.6", "1.1.1.1", 80);
+  (void)evaluate(rules, input);  // nobody counts
+  input.environment = &world;
+  (void)evaluate(rules, input);
+  EXPECT_EQ(counters[3].match.get(), 1u);    // the source
+  EXPECT_EQ(counters[3].nomatch.get(), 1u);  // the destination: the negation is the rule's
+  input.proto = kProtoUdp;                   // the first rule does not come as far as its table
+  (void)evaluate(rules, input);
+  EXPECT_EQ(counters[3].match.get(), 1u);
+  EXPECT_EQ(counters[3].nomatch.get(), 2u);
+}
+
 TEST(Conditions, ActionsOfMatchRulesAddUp) {
   Rule a = match(), b = match(), last = pass();
   a.actions.no_df = true;

@@ -106,6 +106,20 @@ TEST(Tables, SourcesReadLikePfctl) {
       "10.0.0.6 rdr-to 192.0.2.21 ( states 0, connections 0, rate 0.0/0s )\n   age 00:00:05, expires in 00:00:07\n");
 }
 
+TEST(Tables, TablesReadLikePfctl) {
+  const Json view =
+      Json::parse(R"({"tables": [{"table": "bad", "entries": 2, "references": 1, "persist": true, "const": false,
+      "overload": false, "evaluations": {"match": 3, "nomatch": 5}, "in": {"block": {"packets": 2, "bytes": 120}}}]})");
+  EXPECT_EQ(view_text("tables", view, false),
+            "TABLE  ENTRIES  MATCH  NO MATCH  PERSIST  CONST  OVERLOAD\n"
+            "bad          2      3         5  yes      no     no\n");
+  const std::string details = view_text("tables", view, true);
+  EXPECT_TRUE(
+      details.starts_with("bad\n   addresses 2, named by rules 1 times\n   evaluations: match 3, no match 5\n"
+                          "   in/block: packets 2, bytes 120\n   in/match: packets 0, bytes 0\n"))
+      << details;
+}
+
 TEST(Tables, MissingOrOddFieldsDoNoHarm) {
   for (const char* what : {"info", "interfaces", "rules", "states", "carp", "pfsync", "routes", "neighbors", "timeouts",
                            "limits", "labels", "workers", "sources"})
