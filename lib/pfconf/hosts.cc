@@ -35,7 +35,7 @@ bool Reader::interfaces(config::RuleSpec& r) {
   return list([&] {
     config::InterfaceSpec spec;
     const bool negate = take("!");
-    if (!is_name(peek()) && !sees("any")) return wrong("an interface");
+    if (!names_interface(peek()) && !sees("any")) return wrong("an interface");
     const std::string name(next().text);
     if (name == "any") {
       for (const config::Interface& i : c_.config.interfaces) spec.set.set(i.id);

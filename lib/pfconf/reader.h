@@ -229,6 +229,12 @@ class Reader {
   return t.kind == Token::Kind::quoted || (t.kind == Token::Kind::word && !is_keyword(t.text));
 }
 
+// Of an interface or a group: quoted text that holds blanks or signs of the grammar is no such name.
+[[nodiscard]] inline bool names_interface(const Token& t) {
+  constexpr std::string_view kNoPart = " \t\r\n\"'{}(),=<>!#\\";
+  return is_name(t) && !t.text.empty() && t.text.find_first_of(kNoPart) == std::string_view::npos;
+}
+
 // "10.0.0.1", "10.0.0.0/8", also "10/8".
 [[nodiscard]] std::optional<Prefix> read_prefix(std::string_view text);
 

@@ -131,7 +131,7 @@ bool Reader::name_of(std::string& out, std::string_view what) {
 bool Reader::received_on(RuleSpec& r, bool negate) {
   config::InterfaceSpec spec;
   const std::string name(peek().text);
-  if (!is_name(peek()) && !sees("any")) return wrong("an interface");
+  if (!names_interface(peek()) && !sees("any")) return wrong("an interface");
   if (name == "any") {
     for (const config::Interface& i : c_.config.interfaces) spec.set.set(i.id);
   } else if (const config::Interface* i = c_.config.find_interface(name)) {

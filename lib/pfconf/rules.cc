@@ -160,6 +160,7 @@ bool Reader::anchor() {
   r.kind = RuleKind::anchor;
   const bool named = is_name(peek());
   if (named) {
+    if (peek().text.empty()) return wrong("the name of an anchor");
     r.anchor_name = std::string(next().text);
     r.anchor_path = config::resolve_anchor(path_, r.anchor_name);
     if (r.anchor_path.size() > kMaxAnchorPath) return wrong("a shorter name of the anchor before it");

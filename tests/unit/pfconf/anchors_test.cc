@@ -184,15 +184,19 @@ TEST(PfconfAnchors, RulesAreNumberedInTheirAnchor) {
 }
 
 TEST(PfconfAnchors, RefuseWhatPfRefuses) {
-  for (const char* text : {"anchor a keep state\n", "anchor a to port 80\n", "anchor\n", "anchor a {\n pass\n",
-                           "anchor a nat-to 10.0.0.1\n", "anchor a out nat-to 10.0.0.1\n", "anchor a once\n",
-                           "anchor a scrub (no-df)\n", "anchor a allow-opts\n", "anchor a in route-to 10.0.0.1\n"})
+  for (const char* text :
+       {"anchor a keep state\n", "anchor a to port 80\n", "anchor\n", "anchor \"\"\n", "anchor a {\n pass\n",
+        "anchor a nat-to 10.0.0.1\n", "anchor a out nat-to 10.0.0.1\n", "anchor a once\n", "anchor a scrub (no-df)\n",
+        "anchor a allow-opts\n", "anchor a in route-to 10.0.0.1\n"})
     EXPECT_FALSE(read(text).ok()) << text;
 }
 
 // Section by section what PF's own loader refuses.
 TEST(PfconfErrors, RefuseWhatDoesNotGoTogether) {
-  for (const char* text : {"pass proto tcp fragment port 80\n",
+  for (const char* text : {"pass on \"\"\n",
+                           "pass on \"a b\"\n",
+                           "pass received-on \"a\\nb {\"\n",
+                           "pass proto tcp fragment port 80\n",
                            "pass proto tcp to port 80 fragment\n",
                            "pass proto tcp flags S/SA fragment\n",
                            "pass proto icmp icmp-type echoreq fragment\n",
