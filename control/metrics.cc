@@ -205,6 +205,8 @@ void add_engine(Families& f, const Node& node) {
        [](const auto& c) { return c.forwarded.get(); });
   each("fast_path_packets_total", "Packets of established connections that took the short way, of those sent on.",
        [](const auto& c) { return c.fast.get(); });
+  each("first_path_packets_total", "First packets of connections that took the short way, of those sent on.",
+       [](const auto& c) { return c.first.get(); });
   each("punted_packets_total", "Packets passed to the control core.", [](const auto& c) { return c.punted.get(); });
   each("icmp_sent_total", "ICMP errors and resets made here.", [](const auto& c) { return c.icmp_sent.get(); });
   each("icmp_limited_total", "ICMP errors not sent because of the limit.",

@@ -41,7 +41,8 @@ struct EngineCounters {
   ZeroedArray<TableCounters> tables = make_zeroed<TableCounters>(kMaxTableSlots);
   Counter packets;  // taken into process()
   Counter forwarded;
-  Counter fast;  // of them: those of established connections that took the fast path
+  Counter fast;   // of them: those of established connections that took the fast path
+  Counter first;  // … those of which no hook knew anything, under rules that say no more than pass
   Counter punted;
   Counter handed_off;
   Counter half_open;     // TCP states whose handshake is not complete, created here

@@ -379,9 +379,16 @@ void Engine::Impl::prefetch_new(size_t n, size_t lane, Direction dir) const {
     return;
   table.prefetch_free(options.worker, kAhead);
   table.prefetch(table.hash_id(next_id + kAhead, options.hostid));
-  if (dir == Direction::in) return;
-  const FlowKey& k = next.key;
-  table.prefetch(table.hash_key(FlowKey::of(k.addr[1], k.addr[0], k.port[1], k.port[0], k.af, k.proto), Side::stack));
+}
+
+// The out hook's buckets, for packets of which the in hook knew nothing.
+void Engine::Impl::stage_look_ahead(size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    Lane& lane = lanes[i];
+    if (!lane.active || !lane.looked_up || lane.state != nullptr) continue;
+    lane.out_hash = table.hash_key(lane.key.mirrored(), Side::stack);
+    table.prefetch(lane.out_hash);
+  }
 }
 
 // Returns whether anything is left for the stages behind it.
@@ -400,6 +407,10 @@ bool Engine::Impl::stage_in_hook(size_t n) {
         continue;
       }
       long_way |= bit;
+    }
+    if (lane.ordinary && lane.looked_up && lane.state == nullptr && open_in(lane)) {
+      left = left || lane.active;
+      continue;
     }
     left = true;
     if (lane.ordinary && !lane.looked_up) continue;  // not filtered: see stage_out()
@@ -451,7 +462,7 @@ void Engine::Impl::stage_out(size_t n) {
     if (!lane.active) continue;
     Packet& p = *lane.packet;
     if (lane.ordinary) {
-      if (plain_path(p, lane.seen, lane.key, lane.hop)) continue;
+      if (lane.looked_up ? open_out(lane) : plain_path(p, lane.seen, lane.key, lane.hop)) continue;
       fill(lane);
     }
     if (is_multicast(p.af, p.dst) || (p.frame[0] & 1) != 0) {
@@ -461,6 +472,7 @@ void Engine::Impl::stage_out(size_t n) {
     }
     forward(p, lane.hop, lane.in_state);
   }
+  settle_tallies();
 }
 
 void Engine::Impl::process(std::span<Packet* const> burst, const View& v, Time t) {
@@ -471,6 +483,7 @@ void Engine::Impl::process(std::span<Packet* const> burst, const View& v, Time t
   stage_lookup(burst.size());
   if (!stage_in_hook(burst.size())) return;
   stage_route(burst.size());
+  if (new_flows) stage_look_ahead(burst.size());
   stage_out(burst.size());
 }
 

@@ -2,6 +2,7 @@
 //   engine.cc      bursts in stages, upkeep
 //   hook.cc        one hook of the filter: state, else rules
 //   fast_path.cc   the way of an established connection's packets, in one piece
+//   first_path.cc  the way of a connection's first packets, where rules are simple
 //   twins.cc       the two states of a connection as one
 //   make_state.cc  states made, removed, turned into records and back
 //   translate.cc   nat-to and rdr-to: choosing addresses and ports
@@ -65,6 +66,7 @@ struct Translation5 {
 
 // What the tracker wants to know of a whole TCP packet.
 [[nodiscard]] TcpSegment segment_of(const Packet& p);
+[[nodiscard]] TcpSegment segment_of(const uint8_t* header, uint8_t flags, uint32_t payload);
 
 class Engine::Impl {
  public:
@@ -155,6 +157,16 @@ class Engine::Impl {
   }
   const WayOut& find_way(uint32_t hop);
 
+  // first_path.cc
+  [[nodiscard]] bool open_in(Lane& lane);
+  [[nodiscard]] bool open_out(Lane& lane);
+  [[nodiscard]] const Rule* simple_rule(const RuleInput& input);
+  void fill_input(const Lane& lane, RuleInput& input) const;
+  [[nodiscard]] State* open_state(const Lane& lane, Direction dir, InterfaceId interface, const Rule& rule,
+                                  const FlowKey& key, uint64_t hash);
+  uint64_t first_tally = 0;
+  std::array<RuleInput, kBurst> inputs;  // of the burst's packets that open_in() has let in
+
   // twins.cc
   // From here on one of them stands for both, if they are alike. `leader` and `follower` are linked.
   void join(State& leader, State& follower) const;
@@ -170,6 +182,8 @@ class Engine::Impl {
   void part_twins(State& s) const;
   // fast_path(), of a state that has a twin.
   [[nodiscard]] bool twin_path(Packet& p, const Ordinary& seen, State& in_state);
+  // The TTL, and all of the way out but where to.
+  [[gnu::always_inline]] void put_on_way(Packet& p, const Ordinary& seen, const WayOut& way);
   // The changes of addresses and TTL, and the way out.
   [[gnu::always_inline]] void send_ordinary(Packet& p, const Ordinary& seen, const WayOut& way, const Mac* mac);
   [[gnu::always_inline]] void send_translated(Packet& p, const Ordinary& seen, const State& in_state,
@@ -518,8 +532,9 @@ class Engine::Impl {
     State* state = nullptr;
     FlowKey key;
     uint64_t hash = 0;
-    uint64_t hint = 0;    // of the state table
-    bool active = false;  // still on its way
+    uint64_t hint = 0;      // of the state table
+    uint64_t out_hash = 0;  // of the mirrored key, where the out hook will look for it first
+    bool active = false;    // still on its way
     bool looked_up = false;
     bool ordinary = false;  // the packet is not filled in: `seen` and `key` say what it is
     Ordinary seen;
@@ -534,6 +549,7 @@ class Engine::Impl {
   void stage_lookup(size_t n);
   bool stage_in_hook(size_t n);
   void stage_route(size_t n);
+  void stage_look_ahead(size_t n);
   void stage_out(size_t n);
   [[nodiscard]] bool receive_ordinary(const Packet& p, Ordinary& seen) const;
   static void reset(Packet& p);
@@ -582,7 +598,7 @@ inline const Mac* Engine::Impl::next_mac(const WayOut& way, Af af, const Address
   return view.neighbors != nullptr ? view.neighbors->find(way.interface, {af, destination}) : nullptr;
 }
 
-inline void Engine::Impl::send_ordinary(Packet& p, const Ordinary& seen, const WayOut& way, const Mac* mac) {
+inline void Engine::Impl::put_on_way(Packet& p, const Ordinary& seen, const WayOut& way) {
   uint8_t* const h = p.frame + kEthernetHeader;
   if (seen.af == Af::inet)
     decrement_v4_ttl(h);
@@ -592,8 +608,14 @@ inline void Engine::Impl::send_ordinary(Packet& p, const Ordinary& seen, const W
   p.fate = Fate::forward;
   p.length = static_cast<uint32_t>(kEthernetHeader) + seen.l3_length;  // padding of the frame it came in is gone
   std::memcpy(p.frame + 6, &way.source, 6);
-  if (mac == nullptr) [[unlikely]]
+}
+
+inline void Engine::Impl::send_ordinary(Packet& p, const Ordinary& seen, const WayOut& way, const Mac* mac) {
+  put_on_way(p, seen, way);
+  if (mac == nullptr) [[unlikely]] {
+    counters.fast.add();
     return leave_unresolved(p, seen, way);
+  }
   std::memcpy(p.frame, mac->bytes.data(), 6);
   ++fast_tally;
 }

@@ -77,8 +77,9 @@ void Engine::Impl::settle_tallies() {
     settle_hook_tally(direction);
   }
   counters.fast.add(fast_tally);
-  counters.forwarded.add(fast_tally);
-  fast_tally = 0;
+  counters.first.add(first_tally);
+  counters.forwarded.add(fast_tally + first_tally);
+  fast_tally = first_tally = 0;
 }
 
 const Engine::Impl::WayOut& Engine::Impl::find_way(uint32_t hop_index) {
@@ -102,7 +103,6 @@ void Engine::Impl::leave_unresolved(Packet& p, const Ordinary& seen, const WayOu
   std::memset(p.frame, 0, 6);
   p.fate = Fate::punt;
   p.punt = Punt::unresolved;
-  counters.fast.add();
   counters.punted.add();
 }
 

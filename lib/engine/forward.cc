@@ -66,8 +66,8 @@ void Engine::Impl::pair(State& a, State& b) const {
   const StateIndex ia = table.index_of(a), ib = table.index_of(b);
   if ((a.link == ib && b.link == ia) || ia == ib) [[likely]]
     return;
-  unpair(a);
-  unpair(b);
+  if (a.link != kNoState) unpair(a);
+  if (b.link != kNoState) unpair(b);
   a.link = ib;
   b.link = ia;
   a.log = static_cast<uint8_t>(b.translated ? a.log | kLinkTranslated : a.log & ~kLinkTranslated);

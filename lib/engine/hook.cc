@@ -11,16 +11,17 @@
 
 namespace twinwall {
 
-TcpSegment segment_of(const Packet& p) {
-  const uint8_t* t = p.transport();
+TcpSegment segment_of(const Packet& p) { return segment_of(p.transport(), p.tcp_flags, p.payload); }
+
+TcpSegment segment_of(const uint8_t* t, uint8_t flags, uint32_t payload) {
   TcpSegment s;
   s.seq = load_be32(t + 4);
   s.ack = load_be32(t + 8);
   s.win = load_be16(t + 14);
-  s.flags = p.tcp_flags;
-  s.payload = p.payload;
+  s.flags = flags;
+  s.payload = payload;
   s.wscale = -1;
-  if ((p.tcp_flags & kTcpSyn) == 0) return s;
+  if ((flags & kTcpSyn) == 0) return s;
   const size_t end = static_cast<size_t>(t[12] >> 4) * 4;
   for (size_t i = kTcpHeader; i < end;) {
     const uint8_t kind = t[i];

@@ -53,6 +53,10 @@ uint32_t Engine::Impl::deadline_of(const State& s, const Rule* rule) const {
   // Only rules with adaptive timeouts of their own ask; theirs are counted over all workers.
   const bool own = rule != nullptr && rule->timeouts[static_cast<size_t>(TimeoutClass::adaptive_start)] != 0;
   const bool adaptive = own || snapshot->timeouts[static_cast<size_t>(TimeoutClass::adaptive_end)] != 0;
+  if (const auto c = static_cast<size_t>(s.timeout); !adaptive && c < kTimeoutClasses) {
+    const uint32_t rules_own = rule != nullptr ? rule->timeouts[c] : 0;
+    return s.last_update + (rules_own != 0 ? rules_own : snapshot->timeouts[c]);
+  }
   return s.last_update + scaled_timeout(s.timeout, snapshot->timeouts, rule != nullptr ? &rule->timeouts : nullptr,
                                         adaptive && !own ? table.states() : 0, own ? sources.states_of(s.rule) : 0);
 }

@@ -27,6 +27,11 @@ struct Ordinary {
     return {load_raw<uint64_t>(h + 8), load_raw<uint64_t>(h + 16), load_raw<uint64_t>(h + 24),
             load_raw<uint64_t>(h + 32), rest};
   }
+  // The type of service without the ECN bits.
+  [[nodiscard]] uint8_t tos(const uint8_t* frame) const {
+    const uint8_t* const h = frame + kEthernetHeader;
+    return af == Af::inet ? h[1] & 0xfc : static_cast<uint8_t>(load_be16(h) >> 4) & 0xfc;
+  }
   // The TTL or hop limit.
   [[nodiscard, gnu::always_inline]] uint8_t ttl(const uint8_t* frame) const {
     return frame[kEthernetHeader + (af == Af::inet ? 8 : 7)];
@@ -102,12 +107,11 @@ inline void fill_ordinary(Packet& p, const Ordinary& o) {
   p.l4_length = o.l3_length + static_cast<uint32_t>(kEthernetHeader) - o.l4;
   p.payload = o.payload;
   p.ttl = o.ttl(p.frame);
+  p.tos = o.tos(p.frame);
   if (o.af == Af::inet) {
-    p.tos = h[1] & 0xfc;
     p.src = Address::v4_wire(h + 12);
     p.dst = Address::v4_wire(h + 16);
   } else {
-    p.tos = static_cast<uint8_t>(load_be16(h) >> 4) & 0xfc;
     p.src = Address::v6_wire(h + 8);
     p.dst = Address::v6_wire(h + 24);
   }

@@ -71,6 +71,27 @@ class Classifier {
     return decision;
   }
 
+  // As the function of this name in evaluate.h does; on_visit() as above.
+  template <class OnVisit>
+  [[nodiscard]] const Rule* decide_simply(const Ruleset& ruleset, const RuleInput& input,
+                                          OnVisit&& on_visit) const noexcept {
+    Candidates left;
+    collect(input, 0, left);
+    if (left.more) return nullptr;
+    const Rule* deciding = &ruleset.default_rule;
+    for (size_t i = 0; i < left.count; ++i) {
+      const uint32_t entry = left.rules[i];
+      if ((entry & kInside) != 0) continue;  // an anchor that matches ends this
+      const Rule& rule = ruleset.rules[position_of(entry)];
+      on_visit(rule);
+      if ((entry & kAsk) != 0 && !rule_matches(rule, input)) continue;
+      if ((entry & kPlain) == 0 && !rule.only_ends) return nullptr;
+      deciding = &rule;
+      if ((entry & kPlain) == 0) break;
+    }
+    return deciding;
+  }
+
   [[nodiscard]] size_t bytes() const;
 
  private:

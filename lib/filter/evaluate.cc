@@ -92,10 +92,27 @@ bool conditions_hold(const Rule& rule, const RuleInput& input) noexcept {
   return rule.prio < 0 || rule.prio == input.prio;
 }
 
-bool only_decides(const Rule& r) noexcept {
-  return (r.action == Action::pass || r.action == Action::block) && !r.quick && r.tag == 0 && r.probability == 0 &&
+namespace {
+
+bool decides_or_ends(const Rule& r) noexcept {
+  return (r.action == Action::pass || r.action == Action::block) && r.tag == 0 && r.probability == 0 &&
          r.runtime == nullptr;
 }
+
+Verdict verdict_of(const Rule& r) noexcept {
+  if (!r.only_says_so) return Verdict::more;
+  if (r.action == Action::block) return r.reply == BlockReply::drop ? Verdict::drops : Verdict::more;
+  const StateLimits& l = r.limits;
+  if (r.action != Action::pass || r.af_to != Af::none || r.route.kind != RouteKind::none || r.inspect != nullptr ||
+      l.track != SourceTrack::none || l.max != 0)
+    return Verdict::more;
+  if (r.state == StateMode::none) return Verdict::passes;
+  return r.state == StateMode::keep ? Verdict::keeps : Verdict::more;
+}
+
+}  // namespace
+
+bool only_decides(const Rule& r) noexcept { return decides_or_ends(r) && !r.quick; }
 
 void note_conditions(Rule& r) noexcept {
   const auto any = [](const AddressMatch& m) { return m.kind == AddressKind::any && !m.negate; };
@@ -111,7 +128,9 @@ void note_conditions(Rule& r) noexcept {
   note(r.fragment || r.names_ports() || tests_icmp(r), kOnTransport);
   note(r.tos >= 0 || r.tagged != 0 || !r.any_received_on || r.prio >= 0, kOnMore);
   r.only_decides = only_decides(r);
+  r.only_ends = decides_or_ends(r) && r.quick;
   r.only_says_so = !r.log && !r.log_all && !r.actions.any() && !r.nat_to.enabled && !r.rdr_to.enabled;
+  r.verdict = verdict_of(r);
 }
 
 bool rate_exceeded(std::atomic<uint64_t>& meter, const RateLimit& limit, uint32_t now_s) noexcept {

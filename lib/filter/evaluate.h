@@ -81,6 +81,11 @@ struct Decision {
 [[nodiscard]] inline bool rule_matches(const Rule& rule, const RuleInput& input) noexcept {
   return rule.conditions == 0 || conditions_hold(rule, input);
 }
+// Of RuleCondition what a packet of this kind can fail.
+[[nodiscard]] inline uint8_t conditions_for(const RuleInput& input) noexcept {
+  const bool icmp = input.proto == kProtoIcmp || input.proto == kProtoIcmp6;
+  return static_cast<uint8_t>(kOnAnything & ~(icmp ? 0 : kOnReplies) & ~(input.proto == kProtoTcp ? 0 : kOnFlags));
+}
 // It passes or blocks, and nothing else happens when it matches.
 [[nodiscard]] bool only_decides(const Rule& rule) noexcept;
 // Notes which conditions a finished rule has and whether it only decides: for speed, the answers stay what they are.
@@ -216,6 +221,27 @@ template <class OnMatch>
         if (evaluations != nullptr) ++evaluations[&rule - first];
       },
       [](const Rule&) {});
+}
+
+// The rule that evaluate_visiting() would come to, where every rule that matches does no more than decide; else null,
+// and nothing was claimed.
+template <class OnVisit>
+[[nodiscard]] const Rule* decide_simply(const Ruleset& ruleset, const RuleInput& input, OnVisit&& on_visit) noexcept {
+  const Rule* deciding = &ruleset.default_rule;
+  const auto count = static_cast<uint32_t>(ruleset.rules.size());
+  const uint8_t conditions = conditions_for(input);
+  for (uint32_t i = 0; i < count;) {
+    const Rule& rule = ruleset.rules[i++];
+    on_visit(rule);
+    if ((rule.conditions & conditions) != 0 && !conditions_hold(rule, input)) {
+      if (rule.action == Action::anchor) i = rule.anchor_end;
+      continue;
+    }
+    if (!rule.only_decides && !rule.only_ends) return nullptr;
+    deciding = &rule;
+    if (rule.only_ends) break;
+  }
+  return deciding;
 }
 
 // For callers without translation in `match` rules, and for displays: translations are noted, addresses stay.

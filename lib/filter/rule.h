@@ -169,10 +169,20 @@ enum RuleCondition : uint8_t {
   kOnAnything = 127,
 };
 
+// What becomes of a packet by a rule that holds and of which it is all there is to say (note_conditions()).
+enum class Verdict : uint8_t {
+  more,    // there is more to it
+  drops,   // without an answer
+  passes,  // without a state
+  keeps,   // with a state, on which there is no limit
+};
+
 struct Rule {
   uint8_t conditions = kOnAnything;  // RuleCondition: nothing else need be asked
   bool only_decides = false;         // it passes or blocks, and nothing else happens when it matches
+  bool only_ends = false;            // … but that evaluation ends with it (`quick`)
   bool only_says_so = false;         // … and when it is the one that holds: no log, no actions, no translation
+  Verdict verdict = Verdict::more;
   Action action = Action::pass;
   Direction direction = Direction::both;
   bool quick = false;

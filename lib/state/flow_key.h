@@ -27,6 +27,9 @@ struct FlowKey {
     return std::bit_cast<FlowKey>(Words{a0.words()[0], a0.words()[1], a1.words()[0], a1.words()[1], rest});
   }
 
+  // The key at the other hook of a packet that nobody translates.
+  [[nodiscard]] FlowKey mirrored() const { return of(addr[1], addr[0], port[1], port[0], af, proto); }
+
   // Word by word: what was stored in larger or smaller pieces is slow to load soon after.
   [[gnu::always_inline]] void set(const Words& words) {
     for (size_t i = 0; i < words.size(); ++i) store_raw(reinterpret_cast<char*>(this) + i * 8, words[i]);

@@ -110,7 +110,8 @@ class StateTable {
 
   // The stages of a burst: bring the bucket near, then the states that its tags name, then find.
   void prefetch(uint64_t hash) const { __builtin_prefetch(&buckets_[hash & bucket_mask_]); }
-  // What it returns makes find() short; 0: no tag of the home bucket fits.
+  // What it returns makes find() short; 0: no tag of the home bucket fits, kAbsent: none that such an entry can be in.
+  static constexpr uint64_t kAbsent = ~uint64_t{0};
   uint64_t prefetch_state(uint64_t hash, Side side) const;
   // What a packet will touch of a state that was found, and of its partner at the other hook.
   [[gnu::always_inline]] void prefetch_more(const State& state) const {
@@ -140,6 +141,7 @@ class StateTable {
   }
   // `hint`: what prefetch_state() returned for this hash and side.
   [[nodiscard]] State* find(const FlowKey& key, Side side, uint64_t hash, InterfaceId interface, uint64_t hint) const {
+    if (hint == kAbsent) return nullptr;
     if (hint != 0 && bound_.load(std::memory_order_relaxed) == 0) {
       State& s = states_[static_cast<StateIndex>(hint)];
       if ((side == Side::wire ? s.wire : s.stack) == key) return &s;
@@ -158,14 +160,24 @@ class StateTable {
     __builtin_prefetch(&owners_[index], 1);
   }
   // True when some state has `key` on either side, whatever its binding and direction (choice of a NAT port).
-  [[nodiscard]] bool key_in_use(const FlowKey& key) const;
+  [[nodiscard]] bool key_in_use(const FlowKey& key) const { return key_in_use(key, hash_flow(key)); }
+  [[nodiscard]] bool key_in_use(const FlowKey& key, uint64_t hash) const;
 
   // A reset state owned by `worker`, or kNoState when the limit is reached.
-  [[nodiscard]] StateIndex allocate(uint8_t worker);
+  [[nodiscard]] StateIndex allocate(uint8_t worker) {
+    const StateIndex index = try_allocate(worker);
+    if (index == kNoState) [[unlikely]]
+      workers_[worker].counters.exhausted.add();
+    return index;
+  }
+  // The same for whoever will ask again: a refusal is not counted.
+  [[nodiscard]] StateIndex try_allocate(uint8_t worker);
   // Publishes an allocated state: keys, id, creator, direction, interface, flags and peers are set, and the keys, id,
   // creator, direction and interface do not change from here on. `translated` is set here.
   // After a failure it may be tried again as it is, or discarded; its keys may no longer change, others may read them.
   [[nodiscard]] InsertResult insert(State& state);
+  // The same of a state with one key, whose hash is given, and which no state had when key_in_use() was asked last.
+  [[nodiscard]] InsertResult insert_absent(State& state, uint64_t hash);
   // Takes an inserted state out of the index. It keeps its contents until it is allocated again.
   void remove(State& state);
   // Gives back a state that was in the index. Others may still read it until a grace period is over.
@@ -279,6 +291,9 @@ class StateTable {
   bool publish(uint64_t hash, uint64_t entry);
   void withdraw(uint64_t hash, uint64_t entry);
   bool publish_all(const State& state, const Hashes& hashes);
+  [[nodiscard]] InsertResult insert(State& state, const Hashes& hashes);
+  // It is in the index.
+  InsertResult inserted(State& state);
   void withdraw_all(const State& state, const Hashes& hashes);
   template <class Visit>
   State* visit(uint64_t hash, uint64_t kinds, Visit&& visit) const;
