@@ -391,6 +391,12 @@ void Engine::Impl::stage_look_ahead(size_t n) {
   }
 }
 
+void Engine::Impl::hand_off(Packet& p, uint8_t worker) {
+  p.fate = Fate::handoff;
+  p.handoff_to = worker;
+  counters.handed_off.add();
+}
+
 // Returns whether anything is left for the stages behind it.
 bool Engine::Impl::stage_in_hook(size_t n) {
   long_way = 0;
@@ -415,9 +421,9 @@ bool Engine::Impl::stage_in_hook(size_t n) {
     left = true;
     if (lane.ordinary && !lane.looked_up) continue;  // not filtered: see stage_out()
     if (lane.ordinary) fill(lane);
-    if (snapshot->interface(p.in).skip) continue;
+    if (snapshot->interface(p.in).skip) continue;  // see stage_out()
     const HookResult r = filter(p, Direction::in, p.in, kNoState, lane.looked_up ? &lane : nullptr);
-    count_hook(p, Direction::in, p.in, r.fate == Fate::pending);
+    if (r.fate != Fate::handoff) count_hook(p, Direction::in, p.in, r.fate == Fate::pending);
     if (r.fate == Fate::pending) {
       lane.in_state = r.state;
       continue;
@@ -426,9 +432,7 @@ bool Engine::Impl::stage_in_hook(size_t n) {
     if (r.fate == Fate::held) {
       p.fate = Fate::held;
     } else if (r.fate == Fate::handoff) {
-      p.fate = Fate::handoff;
-      p.handoff_to = r.handoff_to;
-      counters.handed_off.add();
+      hand_off(p, r.handoff_to);
     } else {
       drop(p, r.reason);
     }
@@ -469,6 +473,16 @@ void Engine::Impl::stage_out(size_t n) {
       drop(p, DropReason::not_local);  // a router forwards neither multicast nor link-layer broadcasts (RFC
                                        // 1812 4.2.3, 5.3.4)
       continue;
+    }
+    if (table.workers() != 1 && snapshot->interface(p.in).skip) [[unlikely]] {
+      Quote quote;
+      const bool error = !p.is_fragment && is_icmp_error(p);
+      const bool quotes = error && parse_quote(p, quote) == kParsed && p.dst == quote.src;
+      const uint8_t to = error && !quotes ? options.worker : owner_ahead(p, quotes ? &quote : nullptr);
+      if (to != options.worker) {
+        hand_off(p, to);
+        continue;
+      }
     }
     forward(p, lane.hop, lane.in_state);
   }

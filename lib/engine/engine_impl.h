@@ -83,6 +83,7 @@ class Engine::Impl {
   // nothing.
   struct Lane;
   HookResult filter(Packet& p, Direction dir, InterfaceId interface, StateIndex hint, const Lane* seen = nullptr);
+  [[nodiscard]] uint8_t owner_ahead(const Packet& p, const Quote* quote) const;
   [[nodiscard]] State* find_state(const FlowKey& key, Side side, InterfaceId interface) const;
   HookResult pass_known(Packet& p, State& s, Direction dir, InterfaceId interface, bool& reuse);
   HookResult pass_error(Packet& p, Quote& quote, State& s, Direction dir, InterfaceId interface);
@@ -551,6 +552,7 @@ class Engine::Impl {
   void stage_route(size_t n);
   void stage_look_ahead(size_t n);
   void stage_out(size_t n);
+  void hand_off(Packet& p, uint8_t worker);
   [[nodiscard]] bool receive_ordinary(const Packet& p, Ordinary& seen) const;
   static void reset(Packet& p);
   bool receive_link(Packet& p, const CarpSharing*& sharing);

@@ -94,6 +94,7 @@ bool Engine::Impl::open_in(Lane& lane) {
   if (seen.proto == kProtoTcp && snapshot->syncookies != config::Syncookies::never) return false;
   // Packets before it may have made one.
   if (table.has_mixed_states() || table.key_in_use(lane.key, lane.hash)) return false;
+  if (table.workers() != 1 && table.key_in_use(lane.key.mirrored())) return false;  // it may be another worker's
   RuleInput& input = inputs[static_cast<size_t>(&lane - lanes.data())];
   fill_input(lane, input);
   const Rule* const rule = simple_rule(input);

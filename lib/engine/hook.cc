@@ -70,7 +70,29 @@ State* Engine::Impl::find_state(const FlowKey& key, Side side, InterfaceId inter
   return table.find(without_ports(key), side, interface);
 }
 
+// Where a packet that has no state at the in hook, or is not filtered there, will meet one of another worker at the out
+// hook: that worker. It must go there before anything here has worked on it. `options.worker` says that there is none.
+uint8_t Engine::Impl::owner_ahead(const Packet& p, const Quote* quote) const {
+  const uint8_t own = options.worker;
+  if (table.workers() == 1 || p.is_fragment || is_multicast(p.af, p.dst)) return own;
+  const NextHop& hop = snapshot->next_hops[lookup(p.af, p.dst)];
+  if (hop.kind != HopKind::connected && hop.kind != HopKind::gateway) return own;
+  if (snapshot->interface(hop.interface).skip) return own;
+  const FlowKey key = quote != nullptr ? quoted_key(p.af, *quote, Direction::out) : flow_key(p, Direction::out);
+  const State* s = table.find(key, Side::stack, hop.interface);
+  if (s == nullptr && key.proto == kProtoSctp) s = table.find(without_ports(key), Side::stack, hop.interface);
+  // The keys of an af-to state are those of answers.
+  return s == nullptr || s->wire.af != s->stack.af ? own : s->owner;
+}
+
 namespace {
+
+HookResult hand_to(uint8_t worker) {
+  HookResult r;
+  r.fate = Fate::handoff;
+  r.handoff_to = worker;
+  return r;
+}
 
 HookResult keep(State& s) { return HookResult::pass(&s); }
 
@@ -141,11 +163,10 @@ HookResult Engine::Impl::filter(Packet& p, Direction dir, InterfaceId interface,
     if (accept_cookie(p, interface, r)) return r;
   }
 
-  if (s != nullptr && s->owner != options.worker) {
-    HookResult r;
-    r.fate = Fate::handoff;
-    r.handoff_to = s->owner;
-    return r;
+  if (s != nullptr && s->owner != options.worker) return hand_to(s->owner);
+  if (s == nullptr && dir == Direction::in) {
+    if (const uint8_t to = owner_ahead(p, error ? &quote : nullptr); to != options.worker) [[unlikely]]
+      return hand_to(to);
   }
   if (s != nullptr) part(*s);
 

@@ -102,13 +102,13 @@ class Workers {
 };
 
 TEST(WorkersProperty, AnyNumberOfThemComesToTheSameVerdicts) {
-  const std::string owner_drop =
-      std::to_string(static_cast<int>(Fate::drop)) + " " + std::string(reason_name(DropReason::owner));
-  uint64_t packets = 0, passed = 0, handed = 0, known = 0, came_apart = 0;
+  uint64_t packets = 0, passed = 0, handed = 0, known = 0, stateless = 0;
   for (uint64_t seed = 1; seed <= test::rounds(60); ++seed) {
     std::string rules;
     for (uint64_t n = 0; rules.empty() || !leaves_nothing_to_chance(rules); ++n)
-      rules = RandomRules(seed + n * 1000003, {.translate = false, .proxies = false}).ruleset();
+      rules =
+          RandomRules(seed + n * 1000003, {.translate = false, .stateless = seed % 2 == 0, .proxies = false}).ruleset();
+    stateless += rules.find("no state") != std::string::npos ? 1 : 0;
     const auto node = make_node(rules);
     ASSERT_NE(node, nullptr);
     Capture capture;
@@ -121,23 +121,13 @@ TEST(WorkersProperty, AnyNumberOfThemComesToTheSameVerdicts) {
       });
     std::vector<std::unique_ptr<Workers>> all;
     for (const unsigned count : {1u, 2u, 4u}) all.push_back(std::make_unique<Workers>(*node, count, seed));
-    // A packet that the in hook passes without a state, while the out hook's belongs to another worker, is dropped and
-    // counted (forward.cc): what comes behind it is not the same any more.
-    bool apart = false;
-    for (size_t i = 0; i < capture.packets.size() && !apart; ++i) {
+    for (size_t i = 0; i < capture.packets.size(); ++i) {
       const std::string alone = all[0]->verdict(capture.packets[i]);
-      for (size_t w = 1; w < all.size(); ++w) {
-        const std::string verdict = all[w]->verdict(capture.packets[i]);
-        apart = apart || verdict == owner_drop;
-        if (apart) break;
-        ASSERT_EQ(verdict, alone) << "seed " << seed << ", packet " << i << '\n' << rules;
-      }
-      if (apart) break;
+      for (size_t w = 1; w < all.size(); ++w)
+        ASSERT_EQ(all[w]->verdict(capture.packets[i]), alone) << "seed " << seed << ", packet " << i << '\n' << rules;
       ++packets;
       passed += alone[0] != std::to_string(static_cast<int>(Fate::drop))[0] ? 1 : 0;
     }
-    came_apart += apart ? 1 : 0;
-    if (apart) continue;
     ASSERT_EQ(all[0]->states(), all[1]->states()) << "seed " << seed;
     ASSERT_EQ(all[0]->states(), all[2]->states()) << "seed " << seed;
     known += all[0]->states();
@@ -148,7 +138,7 @@ TEST(WorkersProperty, AnyNumberOfThemComesToTheSameVerdicts) {
   EXPECT_GE(passed, test::often(1000));
   EXPECT_GE(handed, test::often(500));
   EXPECT_GE(known, test::often(500));
-  EXPECT_LE(came_apart * 2, test::rounds(60)) << "most histories are the same to their end";
+  EXPECT_GE(stateless, test::often(10));
 }
 
 }  // namespace
