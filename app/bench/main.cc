@@ -89,10 +89,28 @@ struct Options {
   std::string json, compare;
 };
 
+// What a thread that does nothing is away for: as long as a row ran, cut into pieces as long as a burst. What this
+// shows as its own nobody's work explains.
+AwayMeter& do_nothing(AwayMeter& away, double seconds, double hz) {
+  constexpr double kPiece = 20e-6;
+  const auto in_time = [hz](uint64_t ticks) {
+    return Duration(static_cast<int64_t>(static_cast<double>(ticks) / hz * 1e9));
+  };
+  away.begin();
+  const Time began = away.since();
+  const uint64_t start = __rdtsc();
+  for (uint64_t t = start; static_cast<double>(t - start) < seconds * hz;) {
+    const uint64_t from = t;
+    while (static_cast<double>(t - from) < kPiece * hz) t = __rdtsc();
+    (void)away.note(in_time(t - from), began + in_time(t - start));
+  }
+  return away;
+}
+
 struct Figures {
   double median = 0, low = 0, high = 0, generator = 0, bytes_per_state = 0;
   uint64_t disturbed = 0, states = 0;
-  DurationHistogram::View own, taken;
+  DurationHistogram::View own, taken, idle;
 };
 
 // Throws std::runtime_error when a packet was lost.
@@ -124,6 +142,9 @@ Figures measure(const Row& row, const Options& o, double hz) {
   f.bytes_per_state = rig.bytes_per_state();
   f.own = rig.away().own().view();
   f.taken = rig.away().taken().view();
+  AwayMeter idle;
+  const double ran = f.median * static_cast<double>(kBurst * bursts * o.repeats) / hz;
+  f.idle = do_nothing(idle, ran, hz).own().view();
   return f;
 }
 
@@ -252,16 +273,16 @@ int run_all(const Options& o) {
   }
   const double hz = tsc_hz();
   nlohmann::json report{{"tsc_hz", hz}, {"burst", kBurst}, {"repeats", o.repeats}, {"rows", nlohmann::json::array()}};
-  fmt::print("{:<32}{:>12}{:>8}{:>8}{:>8}{:>8}{:>11}{:>12}{:>9}{:>11}{:>12}{}\n", "path", "connections", "ticks", "min",
-             "max", "Mpps", "generator", "longest us", ">100 us", "disturbed", "longest us",
+  fmt::print("{:<32}{:>12}{:>8}{:>8}{:>8}{:>8}{:>11}{:>12}{:>9}{:>9}{:>11}{:>12}{}\n", "path", "connections", "ticks",
+             "min", "max", "Mpps", "generator", "longest us", ">100 us", "idle", "disturbed", "longest us",
              before.is_null() ? "" : "  against");
   for (const Row& row : all_rows(o.counts, o.rules)) {
     if (row.name.find(o.rows) == std::string::npos) continue;
     const Figures f = measure(row, o, hz);
     const double then = earlier(before, row);
-    fmt::print("{:<32}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}{:>11.1f}{:>12.1f}{:>9}{:>11}{:>12.1f}{}\n", row.name,
+    fmt::print("{:<32}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}{:>11.1f}{:>12.1f}{:>9}{:>9}{:>11}{:>12.1f}{}\n", row.name,
                row.connections, f.median, f.low, f.high, hz / f.median / 1e6, f.generator, seconds(f.own.longest) * 1e6,
-               too_long(f.own), f.disturbed, seconds(f.taken.longest) * 1e6,
+               too_long(f.own), too_long(f.idle), f.disturbed, seconds(f.taken.longest) * 1e6,
                then == 0 ? "" : fmt::format("{:>8.0f} %", f.median / then * 100));
     report["rows"].push_back({{"path", row.name},
                               {"connections", row.connections},
@@ -274,6 +295,7 @@ int run_all(const Options& o) {
                               {"bytes_per_state", f.bytes_per_state},
                               {"away_own", to_json(f.own)},
                               {"away_taken", to_json(f.taken)},
+                              {"away_idle", to_json(f.idle)},
                               {"disturbed_bursts", f.disturbed}});
   }
   pair_rows(o, hz, report);

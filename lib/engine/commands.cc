@@ -181,11 +181,15 @@ bool Engine::Impl::walk_step(Walk& w, ReplyFn reply, void* context) {
   return false;
 }
 
+// One of the walks a call, in turn: however many are under way, a worker is not away for longer.
 bool Engine::Impl::continue_commands(ReplyFn reply, void* context) {
-  bool running = false;
-  for (Walk& w : walks)
-    if (w.active) running |= walk_step(w, reply, context);
-  return running;
+  for (size_t i = 0; i < walks.size(); ++i) {
+    Walk& w = walks[walk_turn++ % walks.size()];
+    if (!w.active) continue;
+    (void)walk_step(w, reply, context);
+    break;
+  }
+  return std::any_of(walks.begin(), walks.end(), [](const Walk& w) { return w.active; });
 }
 
 void Engine::Impl::execute(const Command& c, ReplyFn reply, void* context) {

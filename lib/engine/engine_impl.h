@@ -516,6 +516,7 @@ class Engine::Impl {
     Reply reply;
   };
   std::array<Walk, 8> walks;  // an operator's, and those of the sync engine
+  size_t walk_turn = 0;       // the one that is next
   [[nodiscard]] bool walk_step(Walk& walk, ReplyFn reply, void* context);
   void take_new(const pfsync::StateRecord& record);
   void tell_whole(State& s);  // to a peer that lacks it, or something of it

@@ -9,6 +9,8 @@ namespace {
 
 constexpr size_t kExpireLimit = 128;     // states looked at at once, so that a mass expiry never stalls a burst
 constexpr StateIndex kWalkLimit = 1024;  // indices passed in one tick by each of the walks
+constexpr size_t kEndLimit = 128;        // states that each of the walks ends in one tick
+constexpr StateIndex kWalkAhead = 8;     // fetched before a walk comes to them
 constexpr uint32_t kPurgeBuckets = 128;
 
 }  // namespace
@@ -47,13 +49,15 @@ void Engine::Impl::flush_some() {
     return s.wire.af == r.af && s.wire.addr[r.slot] == r.source && (r.any_rule || s.rule == r.rule);
   };
   const StateIndex end = std::min<StateIndex>(flush_next + kWalkLimit, table.capacity());
-  for (; flush_next < end; ++flush_next) {
+  for (size_t ended = 0; flush_next < end && ended < kEndLimit; ++flush_next) {
+    table.prefetch_owned(flush_next + kWalkAhead, options.worker);
     State* const s = table.owned(flush_next, options.worker);
     if (s == nullptr || s->timeout == TimeoutClass::purge) continue;
     for (const FlushRequest& r : flushing)
       if (wanted(*s, r)) {
         kill(*s);
         counters.killed.add();
+        ++ended;
         break;
       }
   }
@@ -76,17 +80,21 @@ void Engine::Impl::sweep() {
     const uint32_t interval = std::max(snapshot->timeouts[static_cast<size_t>(TimeoutClass::interval)], 1u);
     sweep_left = active ? table.capacity() / interval + 1 : 0;
   }
-  for (StateIndex n = std::min<StateIndex>(sweep_left, kWalkLimit); n > 0; --n, --sweep_left) {
+  size_t ended = 0;
+  for (StateIndex n = std::min<StateIndex>(sweep_left, kWalkLimit); n > 0 && ended < kEndLimit; --n, --sweep_left) {
     if (sweep_next >= table.capacity()) sweep_next = 0;
+    table.prefetch_owned(sweep_next + kWalkAhead, options.worker);
     const StateIndex index = sweep_next++;
     State* const s = table.owned(index, options.worker);
     if (s == nullptr || !wheel.contains(index)) continue;
     part_follower(*s);
     const uint32_t deadline = deadline_of(*s);
-    if (static_cast<int32_t>(deadline - now_s) <= 0)
+    if (static_cast<int32_t>(deadline - now_s) <= 0) {
       expire(*s);
-    else if (deadline < s->wheel_slot)
+      ++ended;
+    } else if (deadline < s->wheel_slot) {
       wheel.insert(index, deadline);
+    }
   }
 }
 

@@ -207,6 +207,13 @@ class StateTable {
     if (index >= capacity_ || owners_[index].load(std::memory_order_acquire) != worker + 1) return nullptr;
     return &states_[index];
   }
+  // What a walk over the worker's own states will read of this one.
+  void prefetch_owned(StateIndex index, uint8_t worker) const {
+    if (index >= capacity_ || owners_[index].load(std::memory_order_relaxed) != worker + 1) return;
+    const auto* const line = reinterpret_cast<const char*>(&states_[index]);
+    for (const size_t at : {size_t{0}, offsetof(State, src), offsetof(State, creator)})
+      __builtin_prefetch(line + at, 1);
+  }
   // Calls fn(State&) for the worker's states that are in the index, from index `from` on, looking at no more than
   // `limit` indices. Returns where to go on; capacity() when through. fn may remove and release the state.
   template <class Fn>

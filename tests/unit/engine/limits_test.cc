@@ -167,6 +167,25 @@ TEST(Limits, OverloadFlushesBothHooksStatesOfTheSource) {
   EXPECT_EQ(b.node.engine().sources().size(), 1u);
 }
 
+// A source may have any number of connections, and they all go at once: not in one piece of work.
+TEST(Limits, AFlushIsCutIntoPieces) {
+  constexpr uint16_t kConnections = 300;
+  constexpr uint64_t kAtOnce = 128;
+  Box b(
+      "table <bad> persist\nblock in quick from <bad>\nset skip on out0\n"
+      "pass in on in0 proto tcp keep state (max-src-conn 300, overload <bad> flush)\n");
+  for (uint16_t i = 1; i <= kConnections; ++i) EXPECT_TRUE(b.connect("10.0.0.5", i));
+  EXPECT_FALSE(b.connect("10.0.0.5", kConnections + 1));
+  const Counter& killed = b.node.engine().counters().killed;
+  unsigned ticks = 0;
+  for (uint64_t before = killed.get(); ticks < 100 && killed.get() < kConnections; ++ticks, before = killed.get()) {
+    b.node.engine().tick(b.node.view(), b.node.now());
+    EXPECT_LE(killed.get() - before, kAtOnce);
+  }
+  EXPECT_GE(ticks, kConnections / kAtOnce);
+  EXPECT_EQ(b.live(), 0u);
+}
+
 class NoHost final : public EngineHost {
   Packet* allocate(uint32_t) override { return nullptr; }
   void submit(Packet*) override {}
