@@ -94,10 +94,14 @@ void Engine::Impl::set_time(const View& v, Time t) {
 }
 
 // True: ordinary, and for this node to forward.
-[[gnu::always_inline]] inline bool Engine::Impl::receive_ordinary(const Packet& p, Ordinary& seen) const {
-  if ((p.frame[0] & 1) != 0 || !look_ordinary(p.frame, p.length, seen)) return false;
-  const CarpSharing* sharing = nullptr;
-  if (addressee(p, snapshot->interface(p.in), view.carp, sharing) != Addressee::here) return false;
+[[gnu::always_inline]] inline bool Engine::Impl::receive_ordinary(const Packet& p, const WayIn& way,
+                                                                  Ordinary& seen) const {
+  if (!look_ordinary(p.frame, p.length, seen)) return false;
+  if ((load_raw<uint64_t>(p.frame) & kMacInWord) != way.mac) [[unlikely]] {
+    const CarpSharing* sharing = nullptr;
+    if ((p.frame[0] & 1) != 0 || addressee(p, snapshot->interface(p.in), view.carp, sharing) != Addressee::here)
+      return false;
+  }
   return !snapshot->bfd || seen.proto != kProtoUdp || load_be16(p.frame + seen.l4 + 2) != bfd::kPort;
 }
 
@@ -315,11 +319,22 @@ void Engine::Impl::fill(Lane& lane) {
   lane.ordinary = false;
 }
 
+// What is asked of the interface that a packet came in on.
+Engine::Impl::WayIn Engine::Impl::way_in(InterfaceId id) const {
+  const InterfaceInfo& i = snapshot->interface(id);
+  WayIn way{id, i.skip, 0};
+  std::memcpy(&way.mac, i.mac.bytes.data(), i.mac.bytes.size());
+  return way;
+}
+
 // Ends with each packet's bucket of the state table on its way.
-void Engine::Impl::stage_parse(std::span<Packet* const> burst) {
+// Returns whether nothing of it is filtered as it comes in, or for anybody to look at but stage_out().
+bool Engine::Impl::stage_parse(std::span<Packet* const> burst) {
   constexpr size_t kAhead = 4;
   const size_t n = burst.size();
   for (size_t i = 0; i < std::min(kAhead, n); ++i) __builtin_prefetch(burst[i]->frame);
+  WayIn way;
+  bool all_plain = true;
   for (size_t i = 0; i < n; ++i) {
     if (i + kAhead < n) __builtin_prefetch(burst[i + kAhead]->frame);
     Lane& lane = lanes[i];
@@ -328,10 +343,11 @@ void Engine::Impl::stage_parse(std::span<Packet* const> burst) {
     lane.state = lane.in_state = nullptr;
     lane.hop = kNoNextHop;
     p.fate = Fate::pending;
-    lane.ordinary = options.fast_path && receive_ordinary(p, lane.seen);
+    if (p.in != way.id) way = way_in(p.in);
+    lane.ordinary = options.fast_path && receive_ordinary(p, way, lane.seen);
     if (lane.ordinary) [[likely]] {
       lane.active = true;
-      lane.looked_up = !snapshot->interface(p.in).skip;
+      lane.looked_up = !way.skip;
       const FlowKey::Words words = lane.seen.key(p.frame);
       lane.key.set(words);
       if (!lane.looked_up) continue;
@@ -341,13 +357,16 @@ void Engine::Impl::stage_parse(std::span<Packet* const> burst) {
       (void)take_tag(p, *snapshot);
       const CarpSharing* sharing = nullptr;
       lane.active = receive_link(p, sharing) && receive_ip(p, sharing);
+      all_plain = all_plain && !lane.active;
       lane.looked_up = lane.active && !p.is_fragment && !snapshot->interface(p.in).skip && !is_icmp_error(p);
       if (!lane.looked_up) continue;
       lane.key = flow_key(p, Direction::in);
       lane.hash = table.hash_key(lane.key, Side::wire);
     }
+    all_plain = false;
     table.prefetch(lane.hash);
   }
+  return all_plain;
 }
 
 void Engine::Impl::stage_lookup(size_t n) {
@@ -442,20 +461,25 @@ bool Engine::Impl::stage_in_hook(size_t n) {
 }
 
 void Engine::Impl::stage_route(size_t n) {
-  for (const Af af : {Af::inet, Af::inet6}) {
+  struct Questions {
     std::array<const Address*, kBurst> addresses;
-    std::array<NextHopIndex, kBurst> hops;
-    std::array<size_t, kBurst> which;
+    std::array<uint8_t, kBurst> lanes;
     size_t count = 0;
-    for (size_t i = 0; i < n; ++i) {
-      const Lane& lane = lanes[i];
-      if (!lane.active || (lane.ordinary ? lane.seen.af : lane.packet->af) != af) continue;
-      which[count] = i;
-      addresses[count++] = lane.ordinary ? &lane.key.addr[1] : &lane.packet->dst;
-    }
-    if (count == 0) continue;
-    snapshot->routes->lookup(af, {addresses.data(), count}, hops.data());
-    for (size_t k = 0; k < count; ++k) lanes[which[k]].hop = hops[k];
+  };
+  Questions of_family[2];
+  for (size_t i = 0; i < n; ++i) {
+    const Lane& lane = lanes[i];
+    if (!lane.active) continue;
+    Questions& q = of_family[(lane.ordinary ? lane.seen.af : lane.packet->af) == Af::inet ? 0 : 1];
+    q.lanes[q.count] = static_cast<uint8_t>(i);
+    q.addresses[q.count++] = lane.ordinary ? &lane.key.addr[1] : &lane.packet->dst;
+  }
+  for (const unsigned six : {0u, 1u}) {
+    const Questions& q = of_family[six];
+    if (q.count == 0) continue;
+    std::array<NextHopIndex, kBurst> hops;
+    snapshot->routes->lookup(six == 0 ? Af::inet : Af::inet6, {q.addresses.data(), q.count}, hops.data());
+    for (size_t k = 0; k < q.count; ++k) lanes[q.lanes[k]].hop = hops[k];
   }
 }
 
@@ -493,9 +517,12 @@ void Engine::Impl::process(std::span<Packet* const> burst, const View& v, Time t
   set_time(v, t);
   counters.packets.add(burst.size());
   ways_known = 0;
-  stage_parse(burst);
-  stage_lookup(burst.size());
-  if (!stage_in_hook(burst.size())) return;
+  if (stage_parse(burst)) {
+    new_flows = false;
+  } else {
+    stage_lookup(burst.size());
+    if (!stage_in_hook(burst.size())) return;
+  }
   stage_route(burst.size());
   if (new_flows) stage_look_ahead(burst.size());
   stage_out(burst.size());

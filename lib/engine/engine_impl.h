@@ -146,6 +146,7 @@ class Engine::Impl {
     InterfaceId interface = kNoInterface;
     uint16_t mtu = 0;
     bool gateway = false;
+    bool onward = false;       // to a gateway or a neighbour; without it nothing else here counts
     bool skip = false;         // nothing is filtered there
     const Mac* mac = nullptr;  // of a gateway; null: not known
     uint64_t source = 0;       // the interface's MAC, in the low six bytes as they are in memory
@@ -547,14 +548,21 @@ class Engine::Impl {
   static void fill(Lane& lane);
   bool new_flows = false;  // the burst has packets of which no state is known
   void prefetch_new(size_t n, size_t lane, Direction dir) const;
-  void stage_parse(std::span<Packet* const> burst);
+  [[nodiscard]] bool stage_parse(std::span<Packet* const> burst);
   void stage_lookup(size_t n);
   bool stage_in_hook(size_t n);
   void stage_route(size_t n);
   void stage_look_ahead(size_t n);
   void stage_out(size_t n);
   void hand_off(Packet& p, uint8_t worker);
-  [[nodiscard]] bool receive_ordinary(const Packet& p, Ordinary& seen) const;
+  struct WayIn {
+    InterfaceId id = kNoInterface;
+    bool skip = false;  // nothing is filtered there
+    uint64_t mac = 0;   // in the low six bytes as they are in memory
+  };
+  static constexpr uint64_t kMacInWord = bswap(uint64_t{0xffffffffffff} << 16);
+  [[nodiscard]] WayIn way_in(InterfaceId id) const;
+  [[nodiscard]] bool receive_ordinary(const Packet& p, const WayIn& way, Ordinary& seen) const;
   static void reset(Packet& p);
   bool receive_link(Packet& p, const CarpSharing*& sharing);
   bool receive_ip(Packet& p, const CarpSharing* sharing);

@@ -85,13 +85,16 @@ void Engine::Impl::settle_tallies() {
 const Engine::Impl::WayOut& Engine::Impl::find_way(uint32_t hop_index) {
   WayOut& way = ways[hop_index % ways.size()];
   const NextHop& hop = snapshot->next_hops[hop_index];
+  ways_known |= uint64_t{1} << (hop_index % ways.size());
+  way = {};
+  way.hop = hop_index;
+  if (hop.kind != HopKind::gateway && hop.kind != HopKind::connected) return way;
   const InterfaceInfo& out = snapshot->interface(hop.interface);
   // Nothing fits through to a VLAN here: the long way puts the tag on.
   const uint16_t mtu = out.vlan != 0 ? uint16_t{0} : out.mtu;
-  way = {hop_index, out.id, mtu, hop.kind == HopKind::gateway, out.skip, nullptr, 0};
+  way = {hop_index, out.id, mtu, hop.kind == HopKind::gateway, true, out.skip, nullptr, 0};
   if (way.gateway && view.neighbors != nullptr) way.mac = view.neighbors->find(out.id, hop.gateway);
   std::memcpy(&way.source, out.mac.bytes.data(), 6);
-  ways_known |= uint64_t{1} << (hop_index % ways.size());
   return way;
 }
 
@@ -147,11 +150,9 @@ void Engine::Impl::rewrite_ordinary(Packet& p, const Ordinary& seen, const State
 }
 
 bool Engine::Impl::plain_path(Packet& p, const Ordinary& seen, const FlowKey& key, NextHopIndex hop) {
-  const HopKind kind = snapshot->next_hops[hop].kind;
-  if (kind != HopKind::gateway && kind != HopKind::connected) return false;
   const WayOut& way = way_out(hop);
-  if (!way.skip || seen.ttl(p.frame) <= 1 || seen.l3_length > way.mtu) return false;
-  if (!forwardable(seen.af, key.addr[0], key.addr[1]) || is_multicast(seen.af, key.addr[1])) return false;
+  if (!way.onward || !way.skip || seen.ttl(p.frame) <= 1 || seen.l3_length > way.mtu) return false;
+  if (!between_hosts(seen.af, key.addr[0], key.addr[1])) return false;
   send_ordinary(p, seen, way, next_mac(way, seen.af, key.addr[1]));
   return true;
 }

@@ -124,13 +124,12 @@ bool Engine::Impl::open_in(Lane& lane) {
 bool Engine::Impl::open_out(Lane& lane) {
   Packet& p = *lane.packet;
   const Ordinary& seen = lane.seen;
-  const HopKind kind = snapshot->next_hops[lane.hop].kind;
-  if (kind != HopKind::gateway && kind != HopKind::connected) return false;
   const WayOut& way = way_out(lane.hop);
+  if (!way.onward) return false;
   if (way.skip) return plain_path(p, seen, lane.key, lane.hop);
   if (seen.ttl(p.frame) <= 1 || seen.l3_length > way.mtu) return false;
-  const Address &src = lane.key.addr[0], &dst = lane.key.addr[1];
-  if (!forwardable(seen.af, src, dst) || is_multicast(seen.af, dst)) return false;
+  const Address& dst = lane.key.addr[1];
+  if (!between_hosts(seen.af, lane.key.addr[0], dst)) return false;
   if (options.sync && options.defer) return false;
   const Mac* const mac = next_mac(way, seen.af, dst);
   const FlowKey key = lane.key.mirrored();

@@ -26,4 +26,13 @@ namespace twinwall {
   return !is_link_local(af, src) && !is_link_local(af, dst);
 }
 
+// forwardable(), and not to a group.
+[[nodiscard]] inline bool between_hosts(Af af, const Address& src, const Address& dst) {
+  if (af != Af::inet) return forwardable(af, src, dst) && !is_multicast(af, dst);
+  constexpr uint32_t kGroup = 0xe, kLoopback = 127, kEverybody = 0xffffffff;
+  const uint32_t s = src.v4_host(), d = dst.v4_host();
+  const bool either = s >> 28 == kGroup || d >> 28 == kGroup || s >> 24 == kLoopback || d >> 24 == kLoopback;
+  return !either && s - 1 < kEverybody - 1 && d != kEverybody;
+}
+
 }  // namespace twinwall

@@ -23,9 +23,9 @@ void patch_tcp(Packet& p, size_t offset, const void* value, size_t length);
 // The TTL of an IPv4 header minus one.
 inline void decrement_v4_ttl(uint8_t* h) {
   --h[8];
-  // RFC 1624 equation 3 for a word that is one less: ~m + m' is 0xfffe.
-  store_raw(h + 10,
-            static_cast<uint16_t>(~checksum_fold(static_cast<uint16_t>(~load_raw<uint16_t>(h + 10)) + 0xfffeu)));
+  // What RFC 1624 equation 3 comes to for a word that is one less: the sum is one more, in ones' complement.
+  const uint32_t sum = load_raw<uint16_t>(h + 10) + 1u;
+  store_raw(h + 10, static_cast<uint16_t>(sum + (sum >= 0xffff ? 1 : 0)));
 }
 
 // TTL or hop limit minus one.
