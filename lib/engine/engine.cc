@@ -388,8 +388,7 @@ void Engine::Impl::stage_lookup(size_t n) {
 }
 
 // A packet for which no state was found will mostly make one at each hook. Where they will be is known a few packets
-// ahead, if nothing comes between: the next free states, the next numbers, and for the out hook the mirrored key. The
-// first of them would each be waited for in turn.
+// ahead, if nothing comes between: the next free states, the next numbers. They would each be waited for in turn.
 void Engine::Impl::prefetch_new(size_t n, size_t lane, Direction dir) const {
   constexpr size_t kAhead = 3;
   if (lane + kAhead >= n) return;
