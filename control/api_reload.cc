@@ -52,18 +52,33 @@ Answer reload_answer(const Node& node, const ReloadResult& result) {
       {{"ok", result.ok}, {"generation", node.snapshot().generation}, {"diagnostics", to_json(result.diagnostics)}}};
 }
 
+void answer_reload_both(Node& node, const ReloadOrder& order, bool dry_run, const Respond& reply) {
+  node.reload_both(EventLoop::now(), order, dry_run, [&node, order, dry_run, reply](ReloadResult&& result) {
+    Answer answer = reload_answer(node, result);
+    answer.body["dry_run"] = dry_run;
+    answer.body["partly"] = result.partly;
+    if (result.ok && order.confirm.count() != 0) answer.body["confirm_within"] = order.confirm.count();
+    if (result.changes) answer.body["changes"] = changes_json(*result.changes);
+    reply(std::move(answer));
+  });
+}
+
 void answer_reload(Node& node, Words words, const Respond& reply) {
-  const bool dry_run = take_flag(words, "dry-run"), kill = take_flag(words, "kill-affected");
+  const bool dry_run = take_flag(words, "dry-run"), kill = take_flag(words, "kill-affected"),
+             both = take_flag(words, "both");
   size_t confirm = 0;
   std::string problem;
   if (!take_number(words, "confirm", kLongestWait, confirm, problem)) return reply(error_answer(400, problem));
   if (!words.empty())
-    return reply(error_answer(400, words[0].first + ": reload knows dry-run, kill-affected and confirm"));
+    return reply(error_answer(400, words[0].first + ": reload knows dry-run, kill-affected, confirm and both"));
   if (confirm != 0 && (dry_run || kill))
     return reply(error_answer(400,
                               "confirm goes neither with dry-run nor with kill-affected: killed states do not come "
                               "back"));
+  if (both && kill)
+    return reply(error_answer(400, "both does not go with kill-affected: reload first, and then kill states here"));
   const ReloadOrder order{kill, std::chrono::seconds(confirm)};
+  if (both) return answer_reload_both(node, order, dry_run, reply);
   ReloadResult result = dry_run ? node.rehearse_reload() : node.reload(EventLoop::now(), order);
   Answer answer = reload_answer(node, result);
   answer.body["dry_run"] = dry_run;
@@ -82,8 +97,10 @@ void answer_reload(Node& node, Words words, const Respond& reply) {
 }
 
 void answer_confirm(Node& node, const Respond& reply) {
-  if (!node.confirm()) return reply(error_answer(404, "no reload waits to be confirmed"));
-  reply({200, {{"confirmed", true}}});
+  const auto confirmed = [reply](const std::vector<config::Diagnostic>& problems) {
+    reply({200, {{"confirmed", true}, {"diagnostics", to_json(problems)}}});
+  };
+  if (!node.confirm(confirmed)) reply(error_answer(404, "no reload waits to be confirmed"));
 }
 
 void answer_rollback(Node& node, Words words, const Respond& reply) {

@@ -34,6 +34,8 @@ constexpr size_t kMaxLimit = 100000;
 constexpr size_t kTableRows = 10'000'000;
 constexpr std::chrono::milliseconds kAnswerPatience{5000};
 constexpr std::chrono::milliseconds kWalkPatience{15000};
+constexpr auto kPairPatience =
+    std::chrono::duration_cast<std::chrono::milliseconds>(PairReload::kAnswerWithin + PairReload::kKeptWithin + 10s);
 constexpr size_t kLogBatch = 64;
 constexpr std::chrono::seconds kLookAgain{1};  // whether whoever reads the log is still there
 
@@ -224,13 +226,14 @@ void ApiServer::add_routes(Node& node) {
   });
   server_->Post("/v1/reload", [in_loop, &node](const Request& q, Response& r) {
     node.prepare_reload();  // in this thread
-    put(r, in_loop(kWalkPatience, [&node, w = words_of(q)](const Respond& reply) { answer_reload(node, w, reply); }));
+    put(r, in_loop(q.has_param("both") ? kPairPatience : kWalkPatience,
+                   [&node, w = words_of(q)](const Respond& reply) { answer_reload(node, w, reply); }));
   });
   server_->Post("/v1/explain", [in_loop, &node](const Request& q, Response& r) {
     put(r, in_loop(kWalkPatience, [&node, w = words_of(q)](const Respond& reply) { answer_explain(node, w, reply); }));
   });
   server_->Post("/v1/confirm", [in_loop, &node](const Request&, Response& r) {
-    put(r, in_loop(kAnswerPatience, [&node](const Respond& reply) { answer_confirm(node, reply); }));
+    put(r, in_loop(kWalkPatience, [&node](const Respond& reply) { answer_confirm(node, reply); }));
   });
   server_->Post("/v1/rollback", [in_loop, &node](const Request& q, Response& r) {
     put(r, in_loop(kWalkPatience, [&node, w = words_of(q)](const Respond& reply) { answer_rollback(node, w, reply); }));

@@ -1,6 +1,5 @@
 #include "control/history.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
@@ -16,6 +15,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "control/durable_file.h"
 #include "lib/config/stored.h"
 
 namespace twinwall {
@@ -26,37 +26,6 @@ using Json = nlohmann::json;
 
 constexpr const char* kAbout = "about.json";
 constexpr std::string_view kUnfinished = ".new-";
-
-// A descriptor that is closed however a function ends.
-class File {
- public:
-  File(const std::string& path, int flags) : fd_(open(path.c_str(), flags | O_CLOEXEC, 0600)) {}
-  ~File() {
-    if (fd_ >= 0) close(fd_);
-  }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  [[nodiscard]] bool write_all(std::string_view text) const {
-    while (fd_ >= 0 && !text.empty()) {
-      const ssize_t n = write(fd_, text.data(), text.size());
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return false;
-      text.remove_prefix(static_cast<size_t>(n));
-    }
-    return fd_ >= 0;
-  }
-  [[nodiscard]] bool sync() const { return fd_ >= 0 && fsync(fd_) == 0; }
-
- private:
-  int fd_;
-};
-
-bool sync_directory(const std::string& path) { return File(path, O_RDONLY | O_DIRECTORY).sync(); }
-
-bool write_file(const std::string& path, std::string_view text) {
-  const File file(path, O_WRONLY | O_CREAT | O_EXCL);
-  return file.write_all(text) && file.sync();
-}
 
 std::optional<std::string> read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -135,8 +104,8 @@ bool History::add(const config::StoredCopy& copy, std::string_view by, uint64_t 
   };
   const Json about = {{"time", time}, {"by", by}, {"rules", rules}};
   for (const config::StoredFile& file : copy.files)
-    if (!write_file(work + "/" + file.name, file.text)) return give_up(directory_ + "/" + file.name);
-  if (!write_file(work + "/" + kAbout, about.dump() + "\n") || !sync_directory(work)) return give_up(directory_);
+    if (!write_durably(work + "/" + file.name, file.text)) return give_up(directory_ + "/" + file.name);
+  if (!write_durably(work + "/" + kAbout, about.dump() + "\n") || !sync_directory(work)) return give_up(directory_);
   if (rename(work.c_str(), path_of(id).c_str()) != 0) return give_up(path_of(id));
   (void)sync_directory(directory_);
   prune();

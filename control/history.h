@@ -18,7 +18,7 @@ namespace twinwall {
 struct HistoryEntry {
   uint64_t id = 0;
   int64_t time = 0;  // seconds since 1970
-  std::string by;    // start, reload, rollback or expiry
+  std::string by;    // start, reload, peer (its reload of both), anchor NAME, rollback or expiry
   uint64_t rules = 0;
   std::string configuration;  // the file to load
 };

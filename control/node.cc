@@ -135,6 +135,7 @@ void Node::poll(Time now) {
   neighbors_.poll(now);
   queries_.poll(now);
   table_sync_.poll(now);
+  pair_.poll(now);
   if (stage_ != Stage::running && stage_ != Stage::done) hand_over(now);
 }
 
@@ -182,8 +183,8 @@ void Node::take_logs(Time now) {
 
 Time Node::next_deadline() const {
   return std::min({carp_.next_deadline(), bfd_.next_deadline(), neighbors_.next_deadline(), queries_.next_deadline(),
-                   table_sync_.next_deadline(), next_peer_check_, readiness_deadline(), stage_deadline_, next_step_,
-                   unconfirmed_ ? unconfirmed_->until : Time::max()});
+                   table_sync_.next_deadline(), pair_.next_deadline(), next_peer_check_, readiness_deadline(),
+                   stage_deadline_, next_step_, unconfirmed_ ? unconfirmed_->until : Time::max()});
 }
 
 void Node::punted(Time now, const PuntedFrame& f) {

@@ -28,7 +28,9 @@
 #include "control/known_signatures.h"
 #include "control/log_hub.h"
 #include "control/neighbors.h"
+#include "control/pair_reload.h"
 #include "control/rule_registry.h"
+#include "control/shared_store.h"
 #include "control/state_query.h"
 #include "control/sync_engine.h"
 #include "control/table_counts.h"
@@ -72,6 +74,7 @@ struct ReloadResult {
   // the file can be read at all.
   std::optional<config::Difference> changes;
   std::shared_ptr<const AffectedStates> affected;
+  bool partly = false;  // in force here; a peer that accepted it may have gone back
 };
 
 class Node final : public LoopTask,
@@ -79,7 +82,8 @@ class Node final : public LoopTask,
                    private CarpOutput,
                    private BfdOutput,
                    private SyncHost,
-                   private TableSyncOutput {
+                   private TableSyncOutput,
+                   private PairReloadHost {
  public:
   Node(TaskLoop& loop, Dataplane& dataplane, config::Config config, NodeOptions options);
   ~Node() override;
@@ -90,7 +94,7 @@ class Node final : public LoopTask,
   [[nodiscard]] bool start(std::string& error);
   ReloadResult reload(Time now, const ReloadOrder& order = {});
   // Compiles what a reload will need, so that it costs the loop no time. From any thread but the loop's.
-  void prepare_reload();
+  void prepare_reload(const config::SharedFiles* shared = nullptr);
   // Does so in a thread, then reloads; `done` is called in the loop's thread.
   void reload_prepared(std::function<void()> done);
   // What reload() would do, applying nothing.
@@ -99,8 +103,12 @@ class Node final : public LoopTask,
   // Reloads keep it, a restart does not.
   ReloadResult load_anchor(Time now, config::LoadedAnchor anchor);
   [[nodiscard]] const std::vector<config::LoadedAnchor>& loaded_anchors() const { return anchors_; }
-  // The last reload, which waits for it, is for good. False: none waits.
-  bool confirm();
+  // A reload here and at every peer, or nowhere (control/pair_reload.h): each with a main file of its own, and with the
+  // files that this node's includes. With `dry_run` nothing is applied. `done` is called in the loop's thread.
+  void reload_both(Time now, const ReloadOrder& order, bool dry_run, std::function<void(ReloadResult&&)> done);
+  // The last reload, which waits for it, is for good. False: none waits. `done` hears of peers that took the same and
+  // did not say that they keep it; it is called once if the answer is true.
+  bool confirm(const std::function<void(std::vector<config::Diagnostic>)>& done = {});
   // Back to the configuration in force `steps` changes ago; an unconfirmed reload counts as one.
   ReloadResult rollback(Time now, size_t steps);
   // How long the last reload still waits to be confirmed; none: it is for good.
@@ -188,16 +196,37 @@ class Node final : public LoopTask,
   void tell_peers(std::vector<uint8_t> message) override;
   [[nodiscard]] size_t table_room() const override;
   void retire_content(std::shared_ptr<const TableContent> content) override;
+  void tell_peer(size_t peer, std::vector<uint8_t> message) override;
+  void try_files(size_t peer, uint64_t id, config::SharedFiles files, bool dry_run,
+                 std::chrono::seconds within) override;
+  [[nodiscard]] std::string keep_files(size_t peer, uint64_t id) override;
+  void drop_files(size_t peer, uint64_t id) override;
 
   // What a reload that waits for its confirmation would go back to.
   struct Unconfirmed {
     Time until{};
     config::Config before;
     std::shared_ptr<const config::StoredCopy> stored;
+    bool both = false;                              // peers have taken the same
+    std::optional<std::pair<size_t, uint64_t>> by;  // the peer that wished it, and its number for it
+    std::unique_ptr<SharedStore> files{};           // the peer's, not in place yet
   };
+  // A peer's wish, prepared: what it gave, and which files are on the disk.
+  struct Tried {
+    size_t peer = 0;
+    uint64_t id = 0;
+    bool dry_run = false;
+    std::chrono::seconds within{};
+    config::SharedFiles given, there;
+  };
+  void in_preparation(std::function<void()> work, std::function<void()> then);
+  void decide(const Tried& tried);
+  [[nodiscard]] bool tried_by(size_t peer, uint64_t id) const;
+  [[nodiscard]] std::vector<config::Diagnostic> of_peers(const PairReload::Problems& problems) const;
+  [[nodiscard]] std::string no_pair() const;
   [[nodiscard]] ReloadResult check_reload(config::LoadResult& loaded) const;
   [[nodiscard]] std::optional<ReloadResult> waits_for_confirmation(Time now) const;
-  [[nodiscard]] config::LoadResult load(const std::string& path) const;
+  [[nodiscard]] config::LoadResult load(const std::string& path, const config::SharedFiles* shared = nullptr) const;
   ReloadResult put_in_force(Time now, config::LoadResult&& loaded, const ReloadOrder& order, std::string_view by);
   [[nodiscard]] bool remember(const std::shared_ptr<const config::StoredCopy>& stored, std::string_view by,
                               size_t rules, std::string& error);
@@ -247,13 +276,15 @@ class Node final : public LoopTask,
   KnownSignatures signatures_;
   std::vector<config::LoadedAnchor> anchors_;  // loaded at run time
   std::thread preparation_;
-  bool preparing_ = false, prepare_again_ = false;
+  bool preparing_ = false;
+  std::function<void()> prepare_again_;  // with this at its end; the file may have changed
   Neighbors neighbors_;
   CarpRunner carp_;
   BfdRunner bfd_;
   StateQueries queries_;
 
   TableSync table_sync_{*this};
+  PairReload pair_{*this};
   std::unique_ptr<SyncEngine> sync_;
   std::unique_ptr<EventLoop> sync_loop_;  // only with a core of its own
   std::thread sync_thread_;

@@ -26,9 +26,11 @@ bool readable(const std::vector<config::Diagnostic>& diagnostics) {
 
 }  // namespace
 
-config::LoadResult Node::load(const std::string& path) const {
+config::LoadResult Node::load(const std::string& path, const config::SharedFiles* shared) const {
   config::LoadOptions options;
   options.keep = history_.has_value();
+  options.keep_shared = true;
+  options.shared = shared;
   options.anchors = anchors_;
   options.withheld_key = [this](const std::string& of) {
     const auto settings = config::settings_of(config_);
@@ -41,27 +43,37 @@ config::LoadResult Node::load(const std::string& path) const {
   return options_.load(path, options);
 }
 
-void Node::prepare_reload() {
+void Node::prepare_reload(const config::SharedFiles* shared) {
   const inspect::Inspection known = signatures_.all();
   config::LoadOptions options;
   options.running = &known;
+  options.shared = shared;
   signatures_.prepared(options_.load(options_.config_path, options).config.inspection);
 }
 
 void Node::reload_prepared(std::function<void()> done) {
-  if (preparing_) {  // the file may have changed since that one has read it
-    prepare_again_ = true;
+  if (preparing_) {
+    prepare_again_ = std::move(done);
     return;
   }
+  in_preparation([this] { prepare_reload(); },
+                 [this, done = std::move(done)] {
+                   if (prepare_again_) return;
+                   (void)reload(options_.clock());
+                   done();
+                 });
+}
+
+// What takes long in a thread of its own, and then the rest in the loop's.
+void Node::in_preparation(std::function<void()> work, std::function<void()> then) {
   preparing_ = true;
   if (preparation_.joinable()) preparation_.join();
-  preparation_ = std::thread([this, done = std::move(done)] {
-    prepare_reload();
-    const auto finish = [this, done] {
+  preparation_ = std::thread([this, work = std::move(work), then = std::move(then)] {
+    work();
+    const auto finish = [this, then] {
       preparing_ = false;
-      if (std::exchange(prepare_again_, false)) return reload_prepared(done);
-      (void)reload(options_.clock());
-      done();
+      then();
+      if (prepare_again_) reload_prepared(std::exchange(prepare_again_, nullptr));
     };
     constexpr int kTries = 200;
     for (int i = 0; i < kTries && !loop_.post(finish); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -112,6 +124,12 @@ ReloadResult Node::refuse(ReloadResult result) {
 }
 
 std::optional<ReloadResult> Node::waits_for_confirmation(Time now) const {
+  if (pair_.busy()) {
+    ReloadResult result;
+    result.diagnostics.push_back(
+        whole_file(options_.config_path, "a reload of both nodes is under way: wait until it is over"));
+    return result;
+  }
   if (!unconfirmed_) return std::nullopt;
   const auto left = std::chrono::ceil<std::chrono::seconds>(unconfirmed_->until - now);
   ReloadResult result;
@@ -177,7 +195,7 @@ ReloadResult Node::put_in_force(Time now, config::LoadResult&& loaded, const Rel
   for (const auto& d : result.diagnostics) spdlog::warn("{}", config::to_string(d));
   if (order.compare) result.changes = config::compare(config_, loaded.config);
   std::optional<Unconfirmed> before;
-  if (order.confirm.count() != 0) before = Unconfirmed{{}, config_, stored_};
+  if (order.confirm.count() != 0) before = Unconfirmed{{}, config_, stored_, false, {}};
   apply_config(std::move(loaded.config), std::move(loaded.stored), order.keep_tables);
   if (before) {
     before->until = now_ + order.confirm;
@@ -211,11 +229,27 @@ bool Node::remember(const std::shared_ptr<const config::StoredCopy>& stored, std
 
 // --- the way back --------------------------------------------------------------------------------------------------
 
-bool Node::confirm() {
+bool Node::confirm(const std::function<void(std::vector<config::Diagnostic>)>& done) {
   if (!unconfirmed_) return false;
+  const Unconfirmed last = std::move(*unconfirmed_);
   unconfirmed_.reset();
   ++reloads_.confirmed;
   spdlog::info("reload: confirmed");
+  const auto told = [done](std::vector<config::Diagnostic> problems) {
+    for (const auto& d : problems) spdlog::warn("{}", config::to_string(d));
+    if (done) done(std::move(problems));
+  };
+  if (last.files != nullptr) {
+    std::vector<config::Diagnostic> problems;
+    if (const std::string problem = last.files->put_in_place(); !problem.empty())
+      problems.push_back(
+          whole_file(options_.config_path, "the peer's rules are in force, but not on the disk: " + problem));
+    told(std::move(problems));
+  } else if (last.both) {
+    pair_.keep(now_, [this, told](const PairReload::Problems& problems) { told(of_peers(problems)); });
+  } else {
+    told({});
+  }
   return true;
 }
 
@@ -223,6 +257,7 @@ bool Node::confirm() {
 ReloadResult Node::take_back(std::string_view by) {
   Unconfirmed last = std::move(*unconfirmed_);
   unconfirmed_.reset();
+  if (last.both) pair_.take_back();
   std::string error;
   if (!remember(last.stored, by, last.before.rules.rules.size(), error)) spdlog::error("history: {}", error);
   apply_config(std::move(last.before), std::move(last.stored));
@@ -248,6 +283,7 @@ ReloadResult Node::rollback(Time now, size_t steps) {
   }
   result = put_in_force(now, load(entries[steps].configuration), {}, "rollback");
   if (!result.ok) return result;
+  if (unconfirmed_ && unconfirmed_->both) pair_.take_back();
   unconfirmed_.reset();
   ++reloads_.rolled_back;
   reloads_.last_refused = false;

@@ -109,14 +109,22 @@ void Node::peer_met(size_t) {
   from_sync([this] { table_sync_.peer_met(now_); });
 }
 
-void Node::peer_message(size_t, std::vector<uint8_t> message) {
-  from_sync([this, message = std::move(message)] { (void)table_sync_.take(now_, message); });
+void Node::peer_message(size_t peer, std::vector<uint8_t> message) {
+  from_sync([this, peer, message = std::move(message)] {
+    if (!pair_.take(peer, message)) (void)table_sync_.take(now_, message);
+  });
 }
 
 void Node::tell_peers(std::vector<uint8_t> message) {
   if (sync_ == nullptr) return;
   in_sync([this, message = std::move(message), peers = config_.pfsync->peers.size()](Time t) {
     for (size_t i = 0; i < peers; ++i) (void)sync_->send_message(t, i, message);
+  });
+}
+
+void Node::tell_peer(size_t peer, std::vector<uint8_t> message) {
+  in_sync([this, peer, message = std::move(message)](Time t) {
+    if (!sync_->send_message(t, peer, message)) from_sync([this, peer] { pair_.unsent(peer); });
   });
 }
 

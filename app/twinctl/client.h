@@ -16,7 +16,7 @@ namespace twinwall::ctl {
 using Json = nlohmann::json;
 using Query = std::vector<std::pair<std::string, std::string>>;
 
-inline constexpr std::chrono::seconds kPatience{30};
+inline constexpr std::chrono::seconds kPatience{75};  // a reload of both nodes may take a minute
 
 struct Response {
   int status = 0;     // of HTTP; 0: nobody answered

@@ -114,6 +114,7 @@ void add_commands(CLI::App& app, Arguments& a, int& status) {
   reload->add_flag("--dry-run", a.reload.dry_run, "Say what would change, and change nothing");
   reload->add_flag("--kill-affected", a.reload.kill_affected,
                    "Forget the connections that the new rules would not pass; with --dry-run say which");
+  reload->add_flag("--both", a.reload.both, "At the peer as well, or nowhere: what the configuration file includes");
   reload->add_flag("--json", a.reload.json, "The daemon's answer as it is");
   const std::map<std::string, unsigned> units = {{"s", 1}, {"m", 60}, {"h", 3600}};
   reload

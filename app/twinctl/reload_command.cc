@@ -82,6 +82,7 @@ int reload(const Client& client, const ReloadOptions& options) {
   Query query;
   if (options.dry_run) query.emplace_back("dry-run", "1");
   if (options.kill_affected) query.emplace_back("kill-affected", "1");
+  if (options.both) query.emplace_back("both", "1");
   if (options.confirm != 0) query.emplace_back("confirm", std::to_string(options.confirm));
   const Response r = client.post("/v1/reload", query);
   if (!answered(r)) return failed(r);
@@ -97,6 +98,10 @@ int reload(const Client& client, const ReloadOptions& options) {
     return kBadUsage;
   }
   fmt::print("{}\n", options.dry_run ? "nothing was changed: a dry run" : "reloaded");
+  if (r.body.value("partly", false)) {
+    fmt::print(stderr, "twinctl: the peer may not have kept it\n");
+    return kFailed;
+  }
   if (options.confirm != 0) fmt::print("taken back in {} s unless 'twinctl confirm' comes\n", options.confirm);
   const auto affected = r.body.find("affected");
   if (affected == r.body.end() || affected->value("complete", true)) return kOk;
@@ -107,8 +112,10 @@ int reload(const Client& client, const ReloadOptions& options) {
 int confirm(const Client& client) {
   const Response r = client.post("/v1/confirm");
   if (!r.error.empty()) return failed(r);
+  print_diagnostics(r.body);
   fmt::print("confirmed\n");
-  return kOk;
+  const auto problems = r.body.find("diagnostics");
+  return problems == r.body.end() || problems->empty() ? kOk : kFailed;
 }
 
 int report_reload(const Response& r, bool json, const char* done) {

@@ -10,6 +10,7 @@ namespace twinwall::ctl {
 struct ReloadOptions {
   bool dry_run = false;
   bool kill_affected = false;
+  bool both = false;     // at the peer as well, or nowhere
   bool json = false;     // the daemon's answer as it is
   unsigned confirm = 0;  // seconds, after which it is taken back; 0: for good
 };

@@ -15,8 +15,8 @@ std::string to_string(const Diagnostic& d) {
   return out + (d.severity == Severity::warning ? ": warning: " : ": ") + d.message;
 }
 
-uint32_t Context::add_file(std::string name, std::string directory) {
-  files_.push_back({std::move(name), std::move(directory)});
+uint32_t Context::add_file(std::string name, std::string directory, bool included) {
+  files_.push_back({std::move(name), std::move(directory), included});
   return static_cast<uint32_t>(files_.size() - 1);
 }
 

@@ -21,10 +21,11 @@ class Describer;
 
 class Context {
  public:
-  // `directory` is where the file's relative paths start.
-  uint32_t add_file(std::string name, std::string directory);
+  // `directory` is where the file's relative paths start. `included`: the main file includes it.
+  uint32_t add_file(std::string name, std::string directory, bool included = false);
   [[nodiscard]] const std::string& file_name(uint32_t file) const { return files_[file].name; }
   [[nodiscard]] const std::string& directory(uint32_t file) const { return files_[file].directory; }
+  [[nodiscard]] bool included(uint32_t file) const { return files_[file].included; }
   // A path as written at `at`, made usable from the working directory.
   [[nodiscard]] std::string resolve_path(const Node& at, const std::string& path) const;
   // Such a path as the reader of a message knows it: relative to the file that names it.
@@ -49,6 +50,7 @@ class Context {
     std::string text;
   };
   std::vector<KeptFile> kept_files;
+  SharedFiles shared;                                       // those read so far, when they are wanted or given
   std::vector<const Node*> secrets;                         // every value that was read as one
   std::map<std::string, InterfaceSet, std::less<>> groups;  // interface groups
 
@@ -75,6 +77,7 @@ class Context {
  private:
   struct File {
     std::string name, directory;
+    bool included = false;
   };
   struct Entry {
     uint32_t file;

@@ -1,6 +1,7 @@
 #include "lib/config/document.h"
 
 #include <fmt/format.h>
+#include <fnmatch.h>
 #include <glob.h>
 
 #include <cerrno>
@@ -43,12 +44,31 @@ bool read_whole_file(const std::string& path, std::string& out, std::string& pro
 
 namespace {
 
+// A file that the main one includes, or that such a one names: where the pair's files are given, from there.
+bool read_included(Context& c, const std::string& path, std::string& text, std::string& problem) {
+  const std::string name = shared_name(c.directory(0), path);
+  const SharedFiles* const given = c.options != nullptr && !name.empty() ? c.options->shared : nullptr;
+  if (given != nullptr) {
+    const auto it = given->find(name);
+    if (it == given->end()) {
+      problem = "no such file";
+      return false;
+    }
+    text = it->second;
+  } else if (!read_whole_file(path, text, problem)) {
+    return false;
+  }
+  if (!name.empty() && c.options != nullptr && (given != nullptr || c.options->keep_shared)) c.shared[name] = text;
+  return true;
+}
+
 class Includer {
  public:
   explicit Includer(Context& context) : c_(context) {}
 
   Node read(const std::string& text, const std::string& name, const std::string& directory, size_t depth) {
-    const uint32_t file = c_.add_file(name, directory);
+    const uint32_t file = c_.add_file(name, directory, depth != 0 && of_main_);
+    if (depth == 0) of_main_ = file == 0;
     Node root = read_yaml(c_, file, text);
     if (root.is_null()) return root;
     if (!root.is_mapping()) {
@@ -76,11 +96,19 @@ class Includer {
   // The files a pattern stands for, sorted.
   std::vector<std::string> matches(const Node& at, const std::string& pattern) {
     std::vector<std::string> out;
-    glob_t found{};
     const std::string path = c_.resolve_path(at, pattern);
-    if (glob(path.c_str(), 0, nullptr, &found) == 0)
-      for (size_t i = 0; i < found.gl_pathc; ++i) out.emplace_back(found.gl_pathv[i]);
-    globfree(&found);
+    const std::string& directory = c_.directory(0);
+    const std::string name = of_main_ ? shared_name(directory, path) : "";
+    if (!name.empty() && c_.options != nullptr && c_.options->shared != nullptr) {
+      for (const auto& [file, text] : *c_.options->shared)
+        if (fnmatch(name.c_str(), file.c_str(), FNM_PATHNAME | FNM_PERIOD) == 0)
+          out.push_back(directory.empty() ? file : directory + "/" + file);
+    } else {
+      glob_t found{};
+      if (glob(path.c_str(), 0, nullptr, &found) == 0)
+        for (size_t i = 0; i < found.gl_pathc; ++i) out.emplace_back(found.gl_pathv[i]);
+      globfree(&found);
+    }
     if (out.empty() && pattern.find_first_of("*?[") == std::string::npos) out.push_back(path);
     return out;
   }
@@ -101,7 +129,7 @@ class Includer {
         return;
       }
       std::string text, problem;
-      if (!read_whole_file(path, text, problem)) {
+      if (!(of_main_ ? read_included(c_, path, text, problem) : read_whole_file(path, text, problem))) {
         c_.error(at, fmt::format("cannot include '{}': {}", c_.display_path(at, path), problem));
         continue;
       }
@@ -136,9 +164,21 @@ class Includer {
 
   Context& c_;
   std::set<std::string> seen_;
+  bool of_main_ = false;  // the document is the main one, no anchor's
 };
 
 }  // namespace
+
+bool read_list_file(Context& c, const Node& item, std::string& text, std::string& shown) {
+  const auto name = read_text(c, item, "file");
+  if (!name) return false;
+  const std::string path = c.resolve_path(item, *name);
+  shown = c.display_path(item, path);
+  std::string problem;
+  if (c.included(item.file) ? read_included(c, path, text, problem) : read_whole_file(path, text, problem)) return true;
+  c.error(item, fmt::format("cannot read '{}': {}", shown, problem));
+  return false;
+}
 
 Node read_document(Context& context, const std::string& text, const std::string& name, const std::string& directory) {
   Includer includer(context);

@@ -17,6 +17,10 @@ inline constexpr size_t kMaxFiles = 1000;
 // The whole text of a file. Reports to `at` and returns false when it cannot be read.
 [[nodiscard]] bool read_whole_file(const std::string& path, std::string& out, std::string& problem);
 
+// The text of a list that a table or a group of signatures names at `item`, and how messages call that file. Reports
+// what is wrong and returns false.
+[[nodiscard]] bool read_list_file(Context& context, const Node& item, std::string& text, std::string& shown);
+
 // The document of `text` with everything it includes. Null after a problem that leaves nothing to look at.
 [[nodiscard]] Node read_document(Context& context, const std::string& text, const std::string& name,
                                  const std::string& directory);

@@ -1,5 +1,7 @@
 #include "lib/config/load.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <map>
 
@@ -74,7 +76,15 @@ LoadResult load_text(const std::string& text, const std::string& name, const std
   c.options = &options;
   Node root = read_document(c, text, name, base_dir);
   if (root.is_mapping()) read_all(c, root);
+  if (options.shared != nullptr && c.errors() == 0)
+    for (const auto& [file, content] : *options.shared)
+      if (!c.shared.contains(file))
+        c.error_in_file(0, 0, 0,
+                        fmt::format("the pair's '{}' is not part of this configuration: let both nodes include the "
+                                    "same files",
+                                    file));
   LoadResult result;
+  result.shared = std::move(c.shared);
   if (options.keep && c.errors() == 0) result.stored = std::make_shared<StoredCopy>(stored_copy(c, root));
   result.diagnostics = c.take_diagnostics();
   result.config = std::move(c.config);

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "lib/base/time.h"
+#include "lib/config/shared_files.h"
 #include "lib/filter/rule.h"
 #include "lib/inspect/signatures.h"
 #include "lib/net/address.h"
@@ -230,6 +231,9 @@ struct LoadOptions {
   // Groups of signatures that are compiled already, those in force first: what stays the same is taken from there. May
   // be null.
   const inspect::Inspection* running = nullptr;
+  bool keep_shared = false;  // LoadResult::shared is wanted
+  // Not null: these take the place of the files that the pair has alike.
+  const SharedFiles* shared = nullptr;
 };
 
 // A configuration as files that need nothing else (lib/config/stored.h); the main one first.
@@ -244,6 +248,7 @@ struct LoadResult {
   Config config;                             // meaningful only when ok()
   std::vector<Diagnostic> diagnostics;       // errors and warnings in file order
   std::shared_ptr<const StoredCopy> stored;  // when it was asked for and there is no error
+  SharedFiles shared;                        // when they were asked for: those that were read
   [[nodiscard]] bool ok() const {
     for (const auto& d : diagnostics)
       if (d.severity == Severity::error) return false;

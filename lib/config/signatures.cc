@@ -101,15 +101,9 @@ constexpr Key<DomainReading> kDomainKeys[] = {
     {"file",
      [](Context& c, const Node& n, DomainReading& r) {
        for_each_item(c, n, "file", [&](const Node& item) {
-         const auto name = read_text(c, item, "file");
-         if (!name) return;
-         const std::string path = c.resolve_path(item, *name);
-         std::string text, problem;
-         if (!read_whole_file(path, text, problem)) {
-           c.error(item, fmt::format("cannot read '{}': {}", c.display_path(item, path), problem));
-           return;
-         }
-         read_domain_lines(c, c.add_file(c.display_path(item, path), ""), text, r);
+         std::string text, shown;
+         if (!read_list_file(c, item, text, shown)) return;
+         read_domain_lines(c, c.add_file(std::move(shown), ""), text, r);
          if (c.options != nullptr && c.options->keep) c.kept_files.push_back({&item, std::move(text)});
        });
      },
