@@ -357,6 +357,7 @@ class SyncEngine final : public LoopTask {
   void tell_digests(Time now, Peer& peer);
   void take_digests(Time now, Peer& peer, Bytes data);
   void check_proof(Time now);
+  void tell_unproven() const;
   void start_inventory(Time now, size_t peer);
   void take_inventory(Time now, size_t peer, Bytes data);
   void inventory_entry(const Reply& reply);

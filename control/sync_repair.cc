@@ -92,12 +92,31 @@ void SyncEngine::check_proof(Time now) {
   proving_ = false;
   next_proof_ = Time::max();
   if (!proven)
-    spdlog::warn("pfsync: the states here are not proven to be the peer's; going on");
+    tell_unproven();
   else if (all_live())
     spdlog::info("pfsync: the states here are the peer's, by their digests");
   publish_sums_at_ = now;
   status_.bulk = BulkState::complete;
   step(now, requester_.handle(BulkEvent::bus_end, now));
+}
+
+// States that come and go all the time, as under a flood, keep their slices from being equal at the moment of a look;
+// that is no lack. What differs in the same way at every look is one.
+void SyncEngine::tell_unproven() const {
+  size_t differing = 0, unequal = 0;
+  for (const Peer& p : peers_) {
+    if (!p.twin.live) continue;
+    differing = std::max(differing, p.twin.slices.differing());
+    unequal = std::max(unequal, pfsync::kSlices - p.twin.slices.seen_equal());
+  }
+  if (differing != 0)
+    spdlog::warn(
+        "pfsync: {} of {} slices of the states here differ from the peer's: going on, and making them good; if it stays "
+        "so, the table may be full (options.limits.states; 'twinctl show pfsync' counts what was refused)",
+        differing, pfsync::kSlices);
+  else
+    spdlog::info("pfsync: {} of {} slices of the states change too fast to be compared, none is known to differ; going on",
+                 unequal, pfsync::kSlices);
 }
 
 void SyncEngine::start_inventory(Time now, size_t peer) {
