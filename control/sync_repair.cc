@@ -111,12 +111,14 @@ void SyncEngine::tell_unproven() const {
   }
   if (differing != 0)
     spdlog::warn(
-        "pfsync: {} of {} slices of the states here differ from the peer's: going on, and making them good; if it stays "
+        "pfsync: {} of {} slices of the states here differ from the peer's: going on, and making them good; if it "
+        "stays "
         "so, the table may be full (options.limits.states; 'twinctl show pfsync' counts what was refused)",
         differing, pfsync::kSlices);
   else
-    spdlog::info("pfsync: {} of {} slices of the states change too fast to be compared, none is known to differ; going on",
-                 unequal, pfsync::kSlices);
+    spdlog::info(
+        "pfsync: {} of {} slices of the states change too fast to be compared, none is known to differ; going on",
+        unequal, pfsync::kSlices);
 }
 
 void SyncEngine::start_inventory(Time now, size_t peer) {

@@ -31,7 +31,7 @@ std::vector<TableEntry> sorted_entries(const TableContent& content) {
       out.push_back({{af, a, static_cast<uint8_t>(address_bits(af))}, false, added});
     });
   std::ranges::sort(out, entry_before);
-  out.erase(std::ranges::unique(out).begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
   return out;
 }
 

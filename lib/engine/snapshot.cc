@@ -1,6 +1,7 @@
 #include "lib/engine/snapshot.h"
 
 #include <algorithm>
+#include <iterator>
 #include <new>
 
 #include "lib/engine/rule_input.h"
@@ -246,8 +247,13 @@ RuleEnvironment looking_at(const Snapshot& snapshot) {
 }
 
 const Rule* Snapshot::rule_that_says(uint32_t content) const {
-  const auto found = std::ranges::equal_range(by_content, content, {}, &ByContent::content);
-  return found.size() == 1 ? &rules.rules[found.begin()->position] : nullptr;
+  const auto first = std::ranges::lower_bound(by_content, content, {}, &ByContent::content);
+  if (first == by_content.end() || first->content != content) {
+    return nullptr;
+  }
+  const auto second = std::next(first);
+  const bool several = second != by_content.end() && second->content == content;
+  return several ? nullptr : &rules.rules[first->position];
 }
 
 }  // namespace twinwall

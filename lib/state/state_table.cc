@@ -2,7 +2,9 @@
 
 #include <sys/mman.h>
 
-#if defined(__AVX2__) && !defined(__SANITIZE_THREAD__)
+#include "lib/base/sanitized.h"
+
+#if defined(__AVX2__) && !TWINWALL_THREAD_SANITIZER
 #include <immintrin.h>
 #endif
 
@@ -230,7 +232,7 @@ namespace {
 // compared without branches, and at once where the machine can. There, too, each is read whole, as an aligned word
 // inside of a line is; only the language does not know it.
 constexpr size_t kEntries = 7;
-#if defined(__AVX2__) && !defined(__SANITIZE_THREAD__)
+#if defined(__AVX2__) && !TWINWALL_THREAD_SANITIZER
 uint32_t entries_with(const std::atomic<uint64_t>* entries, uint64_t bits, uint64_t mask) {
   std::atomic_signal_fence(std::memory_order_seq_cst);  // not before what was published; see the header
   const __m256i wanted = _mm256_set1_epi64x(static_cast<long long>(bits & mask));

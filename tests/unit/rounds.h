@@ -4,10 +4,12 @@
 
 #include <cstdint>
 
+#include "lib/base/sanitized.h"
+
 namespace twinwall::test {
 
 constexpr uint64_t rounds(uint64_t n) {
-#ifdef __SANITIZE_ADDRESS__
+#if TWINWALL_ADDRESS_SANITIZER
   return n < 10 ? 1 : n / 10;
 #else
   return n;
@@ -17,7 +19,7 @@ constexpr uint64_t rounds(uint64_t n) {
 // How often all rounds together must have met something that a full run meets n times at least. What is rare need not
 // happen in few rounds.
 constexpr uint64_t often(uint64_t n) {
-#ifdef __SANITIZE_ADDRESS__
+#if TWINWALL_ADDRESS_SANITIZER
   return n < 1000 ? 0 : n / 20;
 #else
   return n;
