@@ -246,6 +246,7 @@ class SyncEngine final : public LoopTask {
     bool window_shut = false;  // it was told so
     Time answered{};
     pfsync::SliceComparison slices;
+    bool difference_told = false;  // one that lasts
     Time digest_at{};
     uint16_t next_slice = 0;  // to be told
     pfsync::MessageOutbox messages;
@@ -358,6 +359,7 @@ class SyncEngine final : public LoopTask {
   void take_digests(Time now, Peer& peer, Bytes data);
   void check_proof(Time now);
   void tell_unproven() const;
+  void tell_lasting_difference(Time now, Peer& p);
   void start_inventory(Time now, size_t peer);
   void take_inventory(Time now, size_t peer, Bytes data);
   void inventory_entry(const Reply& reply);

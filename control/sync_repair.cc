@@ -9,6 +9,8 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <chrono>
+#include <utility>
 
 #include "control/sync_engine.h"
 #include "lib/net/headers.h"
@@ -29,6 +31,7 @@ constexpr Duration kInventoryPatience = 3s;
 // With more than this share of the slices different the whole table is asked for.
 constexpr size_t kHopeless = pfsync::kSlices / 4;
 constexpr Duration kAskWholeAgain = 60s;
+constexpr Duration kLastingDifference = 60s;
 
 }  // namespace
 
@@ -68,6 +71,7 @@ void SyncEngine::take_digests(Time now, Peer& p, Bytes data) {
   add_slices(&EngineCounters::slice_sums, first, std::span(ours).first(n));
   for (size_t i = 0; i < n; ++i)
     p.twin.slices.look(now, static_cast<uint16_t>(first + i), ours[i], load_be64(&data[4 + 8 * i]));
+  tell_lasting_difference(now, p);
   if (p.twin.slices.differing() == 0) return;
   if (p.twin.slices.differing() > kHopeless && !transfer_running_ && !answerer_.active() && now >= ask_whole_at_) {
     ask_whole_at_ = now + kAskWholeAgain;
@@ -100,8 +104,8 @@ void SyncEngine::check_proof(Time now) {
   step(now, requester_.handle(BulkEvent::bus_end, now));
 }
 
-// States that come and go all the time, as under a flood, keep their slices from being equal at the moment of a look;
-// that is no lack. What differs in the same way at every look is one.
+// States that come and go all the time, as under a flood or with a full table, keep slices from being equal at the
+// moment of a look; that is no lack that anybody could mend. What stays is told by tell_lasting_difference().
 void SyncEngine::tell_unproven() const {
   size_t differing = 0, unequal = 0;
   for (const Peer& p : peers_) {
@@ -109,16 +113,25 @@ void SyncEngine::tell_unproven() const {
     differing = std::max(differing, p.twin.slices.differing());
     unequal = std::max(unequal, pfsync::kSlices - p.twin.slices.seen_equal());
   }
-  if (differing != 0)
-    spdlog::warn(
-        "pfsync: {} of {} slices of the states here differ from the peer's: going on, and making them good; if it "
-        "stays "
-        "so, the table may be full (options.limits.states; 'twinctl show pfsync' counts what was refused)",
-        differing, pfsync::kSlices);
-  else
-    spdlog::info(
-        "pfsync: {} of {} slices of the states change too fast to be compared, none is known to differ; going on",
-        unequal, pfsync::kSlices);
+  spdlog::info(
+      "pfsync: {} of {} slices of the states were not equal to the peer's yet, {} are known to differ; going on",
+      unequal, pfsync::kSlices, differing);
+}
+
+void SyncEngine::tell_lasting_difference(Time now, Peer& p) {
+  const auto since = p.twin.slices.differs_since();
+  if (!since) {
+    if (std::exchange(p.twin.difference_told, false))
+      spdlog::info("pfsync: no slice of the states differs from {}'s any more", to_string(p.at.address));
+    return;
+  }
+  if (p.twin.difference_told || now - *since < kLastingDifference) return;
+  p.twin.difference_told = true;
+  spdlog::warn(
+      "pfsync: {} of {} slices of the states have differed from {}'s for {} s: what the peer lacks would break in a "
+      "takeover; 'twinctl show pfsync' on both counts what was lost and refused (a full table: options.limits.states)",
+      p.twin.slices.differing(), pfsync::kSlices, to_string(p.at.address),
+      std::chrono::duration_cast<std::chrono::seconds>(now - *since).count());
 }
 
 void SyncEngine::start_inventory(Time now, size_t peer) {

@@ -16,6 +16,7 @@
 #include <chrono>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -23,6 +24,7 @@
 #include "app/bench/inspect_rows.h"
 #include "app/bench/rig.h"
 #include "app/bench/rule_rows.h"
+#include "app/bench/still.h"
 
 namespace twinwall::bench {
 namespace {
@@ -89,28 +91,11 @@ struct Options {
   std::string json, compare;
 };
 
-// What a thread that does nothing is away for: as long as a row ran, cut into pieces as long as a burst. What this
-// shows as its own nobody's work explains.
-AwayMeter& do_nothing(AwayMeter& away, double seconds, double hz) {
-  constexpr double kPiece = 20e-6;
-  const auto in_time = [hz](uint64_t ticks) {
-    return Duration(static_cast<int64_t>(static_cast<double>(ticks) / hz * 1e9));
-  };
-  away.begin();
-  const Time began = away.since();
-  const uint64_t start = __rdtsc();
-  for (uint64_t t = start; static_cast<double>(t - start) < seconds * hz;) {
-    const uint64_t from = t;
-    while (static_cast<double>(t - from) < kPiece * hz) t = __rdtsc();
-    (void)away.note(in_time(t - from), began + in_time(t - start));
-  }
-  return away;
-}
-
 struct Figures {
   double median = 0, low = 0, high = 0, generator = 0, bytes_per_state = 0;
   uint64_t disturbed = 0, states = 0;
-  DurationHistogram::View own, taken, idle;
+  std::optional<double> instructions;  // a packet; none where the machine does not count them
+  DurationHistogram::View own, taken, idle, same;
 };
 
 // Throws std::runtime_error when a packet was lost.
@@ -131,6 +116,7 @@ Figures measure(const Row& row, const Options& o, double hz) {
     packets.push_back(s.packet);
     f.generator = s.generator;
     f.disturbed += s.disturbed;
+    if (s.instructions) f.instructions = s.instructions;
   }
   if (rig.lost() != 0)
     throw std::runtime_error(fmt::format("{} packets of '{}' were not sent on", rig.lost(), row.name));
@@ -142,9 +128,10 @@ Figures measure(const Row& row, const Options& o, double hz) {
   f.bytes_per_state = rig.bytes_per_state();
   f.own = rig.away().own().view();
   f.taken = rig.away().taken().view();
-  AwayMeter idle;
-  const double ran = f.median * static_cast<double>(kBurst * bursts * o.repeats) / hz;
-  f.idle = do_nothing(idle, ran, hz).own().view();
+  const double burst = f.median * kBurst / hz;
+  const double ran = burst * static_cast<double>(bursts * o.repeats);
+  f.idle = do_nothing(ran, hz);
+  f.same = do_the_same(ran, hz, static_cast<size_t>(static_cast<double>(f.states) * f.bytes_per_state), burst);
   return f;
 }
 
@@ -273,16 +260,17 @@ int run_all(const Options& o) {
   }
   const double hz = tsc_hz();
   nlohmann::json report{{"tsc_hz", hz}, {"burst", kBurst}, {"repeats", o.repeats}, {"rows", nlohmann::json::array()}};
-  fmt::print("{:<32}{:>12}{:>8}{:>8}{:>8}{:>8}{:>11}{:>12}{:>9}{:>9}{:>11}{:>12}{}\n", "path", "connections", "ticks",
-             "min", "max", "Mpps", "generator", "longest us", ">100 us", "idle", "disturbed", "longest us",
-             before.is_null() ? "" : "  against");
+  fmt::print("{:<32}{:>12}{:>8}{:>8}{:>8}{:>8}{:>11}{:>12}{:>9}{:>9}{:>9}{:>11}{:>12}{:>8}{}\n", "path", "connections",
+             "ticks", "min", "max", "Mpps", "generator", "longest us", ">100 us", "idle", "same", "disturbed",
+             "longest us", "instr", before.is_null() ? "" : "  against");
   for (const Row& row : all_rows(o.counts, o.rules)) {
     if (row.name.find(o.rows) == std::string::npos) continue;
     const Figures f = measure(row, o, hz);
     const double then = earlier(before, row);
-    fmt::print("{:<32}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}{:>11.1f}{:>12.1f}{:>9}{:>9}{:>11}{:>12.1f}{}\n", row.name,
-               row.connections, f.median, f.low, f.high, hz / f.median / 1e6, f.generator, seconds(f.own.longest) * 1e6,
-               too_long(f.own), too_long(f.idle), f.disturbed, seconds(f.taken.longest) * 1e6,
+    fmt::print("{:<32}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}{:>11.1f}{:>12.1f}{:>9}{:>9}{:>9}{:>11}{:>12.1f}{:>8}{}\n",
+               row.name, row.connections, f.median, f.low, f.high, hz / f.median / 1e6, f.generator,
+               seconds(f.own.longest) * 1e6, too_long(f.own), too_long(f.idle), too_long(f.same), f.disturbed,
+               seconds(f.taken.longest) * 1e6, f.instructions ? fmt::format("{:.0f}", *f.instructions) : "-",
                then == 0 ? "" : fmt::format("{:>8.0f} %", f.median / then * 100));
     report["rows"].push_back({{"path", row.name},
                               {"connections", row.connections},
@@ -296,6 +284,8 @@ int run_all(const Options& o) {
                               {"away_own", to_json(f.own)},
                               {"away_taken", to_json(f.taken)},
                               {"away_idle", to_json(f.idle)},
+                              {"away_same_work", to_json(f.same)},
+                              {"instructions", f.instructions ? nlohmann::json(*f.instructions) : nlohmann::json()},
                               {"disturbed_bursts", f.disturbed}});
   }
   pair_rows(o, hz, report);

@@ -195,8 +195,9 @@ bool Rig::is_lost(size_t i) const {
 
 Sample Rig::run(size_t bursts) {
   Sample out;
-  uint64_t spent = 0, made = 0;
-  size_t counted = 0;
+  constexpr size_t kAsked = 64;  // every so many bursts the instructions are counted, which costs two system calls
+  uint64_t spent = 0, made = 0, executed = 0;
+  size_t counted = 0, asked = 0;
   const auto duration = [this](uint64_t ticks) {
     return Duration(static_cast<int64_t>(static_cast<double>(ticks) / tsc_hz_ * 1e9));
   };
@@ -206,9 +207,15 @@ Sample Rig::run(size_t bursts) {
   for (size_t b = 0; b < bursts; ++b) {
     const uint64_t t0 = __rdtsc();
     make(kBurst);
+    const bool asks = instructions_.available() && b % kAsked == 0;
+    const uint64_t before = asks ? instructions_.now() : 0;
     const uint64_t t1 = __rdtsc();
     turn();
     const uint64_t t2 = __rdtsc();
+    if (asks) {
+      executed += instructions_.now() - before;
+      ++asked;
+    }
     for (size_t i = 0; i < kBurst; ++i) lost_ += is_lost(i) ? 1 : 0;
     const Duration away = duration(t2 - t1);
     if (away_.note(away, began + duration(t2 - start)) < away) {
@@ -222,6 +229,7 @@ Sample Rig::run(size_t bursts) {
   const auto packets = static_cast<double>(std::max<size_t>(counted, 1) * kBurst);
   out.generator = static_cast<double>(made) / packets;
   out.packet = static_cast<double>(spent) / packets;
+  if (asked != 0) out.instructions = static_cast<double>(executed) / static_cast<double>(asked * kBurst);
   return out;
 }
 

@@ -5,9 +5,11 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "app/bench/instructions.h"
 #include "app/bench/traffic.h"
 #include "dataplane/away.h"
 #include "lib/base/random.h"
@@ -48,6 +50,7 @@ struct Sample {
   double packet = 0;       // the path, a packet
   double generator = 0;    // making a packet
   uint32_t disturbed = 0;  // bursts during which the system took the processor away: left out of everything above
+  std::optional<double> instructions;  // the path, a packet; none where the machine does not count them
 };
 
 class Rig final : public EngineHost {
@@ -92,6 +95,7 @@ class Rig final : public EngineHost {
   unsigned since_tick_ = 0;
   Time last_tick_{};
   AwayMeter away_;
+  InstructionCounter instructions_;
   Traffic traffic_;
   std::shared_ptr<Snapshot> snapshot_;
   std::shared_ptr<NeighborTable> neighbors_;

@@ -8,6 +8,8 @@ import statistics
 import sys
 import time
 
+from prometheus_client.parser import text_string_to_metric_families
+
 import lab as lab_module
 import large_table
 import talk
@@ -165,6 +167,20 @@ def many_rules(config, node):
     ]
 
 
+def away_long(node, by):
+    """How often the node's workers were away from their queues for more than 100 µs so far, by themselves or by the system."""
+    counts = {"all": 0.0, "short": 0.0}
+    for family in text_string_to_metric_families(node.metrics()):
+        for sample in family.samples:
+            if sample.labels.get("by") != by:
+                continue
+            if sample.name == "twinwall_worker_away_seconds_count":
+                counts["all"] += sample.value
+            elif sample.name == "twinwall_worker_away_seconds_bucket" and float(sample.labels["le"]) == 0.0001:
+                counts["short"] += sample.value
+    return counts["all"] - counts["short"]
+
+
 def reload_under_load(lab):
     """A ruleset of 10,000 rules is replaced under a large table, a paced download and 1000 datagrams a second."""
     node = lab.fw1
@@ -177,15 +193,20 @@ def reload_under_load(lab):
     with WebServer(lab, 800 * MEGABYTE, RATE, PORT) as server, Stream(lab, STREAM_PORT) as stream:
         download = Download(lab, server)
         download.wait_share(0.05)
+        before = away_long(node, "own")
+        time.sleep(1)
+        usual = away_long(node, "own") - before
         began = time.monotonic()
         node.ctl("reload")
         until = time.monotonic()
+        during = away_long(node, "own") - before - usual
         stream.wait_more(500)
         download.stop()
         result = stream.result()
     return {
         "reload s": until - began, "lost packets": result["lost"], "silence s": stream.silence(began, until + AROUND),
         "silence otherwise s": max(stream.silence(0, began), stream.silence(until + AROUND, float("inf"))),
+        "away >100 us by its own doing": during, "in a second before": usual,
     }
 
 

@@ -1,12 +1,14 @@
 // Two twinwall nodes: what they do beyond pfsync, and what of it a BSD gets to see.
 #include <gtest/gtest.h>
 
+#include "log_capture.h"
 #include "sync_pair.h"
 
 namespace twinwall {
 namespace {
 
 using test::Frame;
+using test::LogCapture;
 using test::record;
 using test::SyncPair;
 
@@ -225,6 +227,25 @@ TEST_P(TwinPair, DifferenceIsShownWhileItLasts) {
   EXPECT_FALSE(peer_of(b).proven);
   EXPECT_GT(peer_of(b).oldest, 500ms);
   EXPECT_FALSE(alike(a, b));
+}
+
+TEST_P(TwinPair, DifferenceThatLastsIsSaidOnceAndItsEndToo) {
+  both();
+  fill(a, 50);
+  run(1s);
+  lose = [](const Frame& f) { return f.size() < 1000; };  // digests pass, inventories and repairs do not
+  a.plane.put(0, record(60, 1, 60));
+  LogCapture log;
+  run(50s);
+  EXPECT_EQ(log.count("have differed"), 0u);
+  run(100s);
+  EXPECT_GE(log.count("have differed"), 1u);
+  EXPECT_LE(log.count("have differed"), 2u) << "one line a node";
+  EXPECT_EQ(log.count("differs from"), 0u);
+  lose = {};
+  run(90s);
+  EXPECT_GE(log.count("no slice of the states differs from"), 1u);
+  EXPECT_TRUE(alike(a, b));
 }
 
 TEST_P(TwinPair, PeerThatRestartsIsMetAnewAndGetsTheTable) {
