@@ -462,6 +462,9 @@ void add_pfsync(Families& f, const Node& node) {
   each("pfsync_unbound_total", "Of them: those of no rule here, which belong to the default rule.",
        &EngineCounters::imported_unbound);
   each("pfsync_refused_total", "States of the peer not taken.", &EngineCounters::import_refused);
+  each("pfsync_evicted_total",
+       "States here that were opening or over and gave way to the peer's that are in use, for want of room.",
+       &EngineCounters::import_evicted);
   each("pfsync_displaced_total", "States here that gave way to the peer's of the same connection.",
        &EngineCounters::rivals_displaced);
   each("pfsync_merged_total", "Updates of the peer applied.", &EngineCounters::updates_merged);

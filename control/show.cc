@@ -346,6 +346,7 @@ Json show_pfsync(const Node& node) {
            {{"imported", sum(node, &EngineCounters::imported)},
             {"unbound", sum(node, &EngineCounters::imported_unbound)},
             {"refused", sum(node, &EngineCounters::import_refused)},
+            {"evicted", sum(node, &EngineCounters::import_evicted)},
             {"displaced", sum(node, &EngineCounters::rivals_displaced)},
             {"merged", sum(node, &EngineCounters::updates_merged)},
             {"stale", sum(node, &EngineCounters::updates_stale)},

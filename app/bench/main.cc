@@ -66,6 +66,7 @@ std::vector<Row> all_rows(const std::vector<uint32_t>& counts, const std::vector
   for (const auto& [proto, name] : {std::pair{Proto::udp, "udp"}, std::pair{Proto::tcp, "tcp"}})
     for (const uint32_t n : counts) out.push_back({fmt::format("{} established", name), Path::established, proto, n});
   const uint32_t middle = counts[counts.size() / 2];
+  out.push_back({"tcp established, others inspected", Path::uninspected, Proto::tcp, middle});
   out.push_back({"tcp established, synchronised", Path::sync, Proto::tcp, middle});
   out.push_back({"tcp established, source nat", Path::nat, Proto::tcp, middle});
   if (middle < kManyTranslated) out.push_back({"tcp established, source nat", Path::nat, Proto::tcp, kManyTranslated});
@@ -175,7 +176,7 @@ void pair_rows(const Options& o, double hz, nlohmann::json& report) {
   if (row.name.find(o.rows) == std::string::npos || std::thread::hardware_concurrency() < 2) return;
   const PairFigures f = measure_pair(row, o, hz);
   fmt::print("\n{:<32}{:>12}{:>8}{:>8}{:>8}{:>8}\n", "workers", "connections", "alone", "first", "second", "gain");
-  fmt::print("{:<32}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}\n", row.name, row.connections, f.alone, f.first, f.second,
+  fmt::print("{:<34}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}\n", row.name, row.connections, f.alone, f.first, f.second,
              f.gain());
   report["workers"].push_back({{"path", row.name},
                                {"connections", row.connections},
@@ -260,14 +261,14 @@ int run_all(const Options& o) {
   }
   const double hz = tsc_hz();
   nlohmann::json report{{"tsc_hz", hz}, {"burst", kBurst}, {"repeats", o.repeats}, {"rows", nlohmann::json::array()}};
-  fmt::print("{:<32}{:>12}{:>8}{:>8}{:>8}{:>8}{:>11}{:>12}{:>9}{:>9}{:>9}{:>11}{:>12}{:>8}{}\n", "path", "connections",
+  fmt::print("{:<34}{:>12}{:>8}{:>8}{:>8}{:>8}{:>11}{:>12}{:>9}{:>9}{:>9}{:>11}{:>12}{:>8}{}\n", "path", "connections",
              "ticks", "min", "max", "Mpps", "generator", "longest us", ">100 us", "idle", "same", "disturbed",
              "longest us", "instr", before.is_null() ? "" : "  against");
   for (const Row& row : all_rows(o.counts, o.rules)) {
     if (row.name.find(o.rows) == std::string::npos) continue;
     const Figures f = measure(row, o, hz);
     const double then = earlier(before, row);
-    fmt::print("{:<32}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}{:>11.1f}{:>12.1f}{:>9}{:>9}{:>9}{:>11}{:>12.1f}{:>8}{}\n",
+    fmt::print("{:<34}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}{:>11.1f}{:>12.1f}{:>9}{:>9}{:>9}{:>11}{:>12.1f}{:>8}{}\n",
                row.name, row.connections, f.median, f.low, f.high, hz / f.median / 1e6, f.generator,
                seconds(f.own.longest) * 1e6, too_long(f.own), too_long(f.idle), too_long(f.same), f.disturbed,
                seconds(f.taken.longest) * 1e6, f.instructions ? fmt::format("{:.0f}", *f.instructions) : "-",

@@ -37,9 +37,13 @@ std::string config_text(const Row& row) {
       udp_seconds);
   if (path == Path::plain) out += "  skip: [lan, wan]\n";
   if (path == Path::opening) return out + mixed_rules(row.rules);
+  if (path == Path::uninspected)
+    out += "signatures:\n  bench:\n    - {id: 1, pattern: \"cmd=[0-9]{40}\", message: long}\n";
   out += "rules:\n  - {action: block}\n";
   if (path == Path::nat) out += "  - {action: match, direction: out, interface: wan, nat-to: 192.0.2.2}\n";
   out += path == Path::stateless ? "  - {action: pass, state: none}\n" : "  - {action: pass, state: keep}\n";
+  if (path == Path::uninspected)
+    out += "  - {action: pass, proto: tcp, to: {port: 1}, inspect: {signatures: [bench], on-match: drop}}\n";
   return out;
 }
 

@@ -28,6 +28,7 @@ enum class Path : uint8_t {
   stateless,    // rules that keep no state, evaluated at both hooks
   established,  // connections with a state at each hook
   nat,          // the same, behind a translated source
+  uninspected,  // the same as `established`, while connections to another port are looked into
   sync,         // the same as `established`, their states told to a peer that is not there
   opening,      // every packet is the first of a connection
   churn,        // the same, and as many run out meanwhile

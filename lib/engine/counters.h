@@ -54,6 +54,7 @@ struct EngineCounters {
   Counter killed;
   Counter imported;
   Counter import_refused;
+  Counter import_evicted;    // states that were opening or over and gave way to the peer's that are in use
   Counter rivals_displaced;  // states of the same connection that gave way to those of the peer
   Counter imported_unbound;  // states of the peer that belong to no rule here, so to the default rule
   Counter updates_merged;

@@ -226,6 +226,12 @@ class Engine::Impl {
   // itself.
   void to_record(const State& s, pfsync::StateRecord& record, bool for_peer) const;
   State* import_record(const pfsync::StateRecord& record);
+
+  // import_room.cc
+  // Whether what the peer tells may be taken; where the table is all but full, room is made for what is in use.
+  bool has_room_for(TimeoutClass coming);
+  StateIndex room_cursor = 0;
+
   void note_timeout(State& s);
   // `displaces` says of a state in the way whether it goes; without one only what is finished does.
   bool insert(State& s, bool (*displaces)(const State& coming, const State& held) = nullptr);

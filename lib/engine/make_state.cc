@@ -317,7 +317,7 @@ State* Engine::Impl::import_record(const pfsync::StateRecord& record) {
       return nullptr;
     }
   }
-  const StateIndex index = table.allocate(options.worker);
+  const StateIndex index = has_room_for(in.timeout) ? table.allocate(options.worker) : kNoState;
   if (index == kNoState) {
     counters.import_refused.add();
     return nullptr;

@@ -50,6 +50,44 @@ TEST(Told, SumsAgreeWhenEverythingWasTakenAndOnlyThen) {
   EXPECT_TRUE(b.all_states().empty());
 }
 
+// A connection over which both ends have spoken more than once.
+void talk(ToldNode& n, uint16_t port) {
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(n.send(kLanSide, datagram(port)), Fate::forward);
+    test::Datagram answer = datagram(port);
+    std::swap(answer.src, answer.dst);
+    answer.set_word(0, 53);
+    answer.set_word(2, port);
+    test::put_sum(answer);
+    EXPECT_EQ(n.send(kWanSide, answer), Fate::forward);
+  }
+}
+
+TEST(Told, FullTableTakesConnectionsInUseInPlaceOfThoseThatOnlyOpen) {
+  ToldNode flooded(1, "pass\n"), talking(2, "pass\n"), standby(3, "pass\n");
+  for (uint16_t port = 1000; port < 1500; ++port) EXPECT_EQ(flooded.send(kLanSide, datagram(port)), Fate::forward);
+  standby.take(flooded.deltas());
+  EXPECT_EQ(standby.all_states().size(), 985u) << "the last are for others";
+  EXPECT_EQ(standby.counters().import_refused.get(), 15u);
+
+  for (uint16_t port = 2000; port < 2100; ++port) talk(talking, port);
+  standby.take(talking.deltas());
+  size_t in_use = 0;
+  for (const Reply& r : standby.all_states()) in_use += r.record.creator == 2 ? 1 : 0;
+  EXPECT_EQ(in_use, 200u);
+  EXPECT_EQ(standby.counters().import_refused.get(), 15u);
+  EXPECT_GE(standby.counters().import_evicted.get(), 185u);
+  EXPECT_TRUE(standby.deltas().empty()) << "the peer keeps what made way here";
+
+  // What is in use makes no way for more of its kind.
+  ToldNode more(4, "pass\n");
+  for (uint16_t port = 3000; port < 3500; ++port) talk(more, port);
+  standby.take(more.deltas());
+  in_use = 0;
+  for (const Reply& r : standby.all_states()) in_use += r.record.creator == 2 ? 1 : 0;
+  EXPECT_EQ(in_use, 200u);
+}
+
 TEST(Told, StatesOfSomeSlicesAreFound) {
   ToldNode a(1, "pass\n");
   for (uint16_t port = 1000; port < 1200; ++port) (void)a.send(kLanSide, datagram(port));
