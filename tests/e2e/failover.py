@@ -208,5 +208,5 @@ def rolling_restart(lab, change=lambda node: None, say=lambda text: None):
 def states_with_port(node, port):
     """How many of a node's states belong to a service port."""
     with contextlib.suppress(LabError, OSError):
-        return node.api(f"show/states?port={port}")["count"]
+        return node.api(f"show/states?port={port}&limit=1")["count"]
     return 0
