@@ -55,6 +55,8 @@ bool RuleRegistry::assign(Ruleset& rules, bool keep_tables) {
   if (!has_room(rules, sorted.fresh.size(), reusable.size())) return false;
   assign_tags(rules, tags_, tag_names_);
   carry_tables(rules, keep_tables);
+  for (const auto& table : rules.tables)
+    if (const auto before = tables_.find(table->name()); before != tables_.end()) table->keep_counts(*before->second);
   tables_.clear();
   for (const auto& table : rules.tables) tables_[table->name()] = table;
 

@@ -118,6 +118,7 @@ std::string words_of(const Table& table) {
   std::string out;
   if (table.persist) out += " persist";
   if (table.constant) out += " const";
+  if (table.counters) out += " counters";
   if (table.sync) out += " sync";
   return out.empty() ? "plain" : out.substr(1);
 }

@@ -332,6 +332,7 @@ Node tables_tree(const Ruleset& rules, const EmitNames& names) {
     Node body = mapping();
     put_true(body, "persist", table->persist);
     put_true(body, "const", table->constant);
+    put_true(body, "counters", table->counters);
     put_true(body, "sync", table->sync);
     Node entries = sequence();
     for (const TableEntry& e : table->entries()) entries.items.push_back(scalar(to_string(e)));

@@ -17,10 +17,14 @@ constexpr size_t kMaxTableName = 31;       // as PF's
 constexpr size_t kMaxTables = 1000;        // as PF's
 constexpr size_t kMaxBadLines = 20;        // of one file that are told apart
 constexpr size_t kMaxEntries = 5'000'000;  // of one table
+constexpr size_t kMaxCounted = 65536;      // … that counts by entry: as many again may come at run time
+constexpr size_t kMaxCounting = 64;        // tables that do
+static_assert(2 * kMaxCounted <= EntryCounts::kNumbers);
 
 struct TableReading {
   std::shared_ptr<Table> table;
   const Node* sync_at = nullptr;
+  const Node* counters_at = nullptr;
   std::map<std::tuple<Af, uint8_t, Address>, bool> signs;  // what the table says of each prefix so far
 };
 
@@ -127,7 +131,11 @@ constexpr Key<TableReading> kTableKeys[] = {
     {"persist",
      [](Context& c, const Node& n, TableReading& r) { assign(r.table->persist, read_bool(c, n, "persist")); }},
     {"const", [](Context& c, const Node& n, TableReading& r) { assign(r.table->constant, read_bool(c, n, "const")); }},
-    {"counters", nullptr, false, "false"},
+    {"counters",
+     [](Context& c, const Node& n, TableReading& r) {
+       assign(r.table->counters, read_bool(c, n, "counters"));
+       if (r.table->counters) r.counters_at = &n;
+     }},
     {"addresses",
      [](Context& c, const Node& n, TableReading& r) {
        r.table->addressed = true;
@@ -156,6 +164,24 @@ void check_sync(Context& c, const TableReading& r) {
   }
 }
 
+// Every worker has room for the counts of all of them.
+void check_counters(Context& c, const TableReading& r) {
+  if (r.counters_at == nullptr) return;
+  if (r.table->entries().size() > kMaxCounted) {
+    c.error(*r.counters_at,
+            fmt::format("a table that counts by entry holds at most {} of them, this one has {}: split it, or do "
+                        "without 'counters'",
+                        kMaxCounted, r.table->entries().size()));
+    return;
+  }
+  const auto& tables = c.config.rules.tables;
+  const auto counting =
+      static_cast<size_t>(std::count_if(tables.begin(), tables.end(), [](const auto& t) { return t->counters; }));
+  if (counting == kMaxCounting + 1)
+    c.error(*r.counters_at,
+            fmt::format("at most {} tables can count by entry: remove 'counters' from some", kMaxCounting));
+}
+
 }  // namespace
 
 void read_tables(Context& c, const Node& node) {
@@ -180,6 +206,7 @@ void read_tables(Context& c, const Node& node) {
     r.table->declared = true;
     read_mapping(c, node.items[i], "a table", kTableKeys, r);
     check_sync(c, r);
+    check_counters(c, r);
   }
 }
 

@@ -5,6 +5,7 @@
 //   first_path.cc  the way of a connection's first packets, where rules are simple
 //   twins.cc       the two states of a connection as one
 //   make_state.cc  states made, removed, turned into records and back
+//   count_entries.cc  what is counted by entry of a table
 //   translate.cc   nat-to and rdr-to: choosing addresses and ports
 //   modulate.cc    sequence numbers nobody can guess
 //   synproxy.cc    handshakes on behalf of the server
@@ -92,12 +93,18 @@ class Engine::Impl {
   HookResult filter_by_rules(Packet& p, Direction dir, InterfaceId interface, const FlowKey& key, bool error);
   HookResult decide(Packet& p, Direction dir, InterfaceId interface, const FlowKey& key, bool error);
   void count_matches(const State& s, Direction dir, uint32_t length);
-  void count_stateless(const Rule& rule, Direction dir, uint32_t length);
+  void count_stateless(const Rule& rule, const Packet& p, Direction dir);
   [[nodiscard]] bool over_rate(const State& s) const;
   void apply_state_actions(Packet& p, const State& s, Direction dir);
   void start_tracking(State& s, const Packet& p);
   HookResult drop_options(const Packet& p, Direction dir, InterfaceId interface, const Rule& rule);
   void log_known(const Packet& p, const State& s, Direction dir, InterfaceId interface);
+
+  // count_entries.cc
+  void count_entries(const Rule& rule, Af af, const Address& src, const Address& dst, Direction dir, uint32_t length);
+  // By the rules of the state, the `match` rules among them.
+  void count_entries(const State& s, Direction dir, uint32_t length);
+  [[nodiscard]] bool counts_entries(const State& s) const;
 
   // log.cc
   [[nodiscard]] LogRecord log_record(const Packet& p, Direction dir, InterfaceId interface, const Rule& rule,

@@ -50,6 +50,10 @@ void Engine::Impl::new_ways() {
 
 void Engine::Impl::note_way(const Packet& p, State& in_state, NextHopIndex hop) const {
   if (hop > 0xffff || p.proto != in_state.wire.proto) return;
+  if (snapshot->counts_entries) [[unlikely]] {
+    in_state.way = 0;
+    if (counts_entries(in_state) || (in_state.link != kNoState && counts_entries(table.state(in_state.link)))) return;
+  }
   in_state.way = uint32_t{way_epoch} << 16 | hop;
 }
 

@@ -153,7 +153,8 @@ bool Engine::Impl::open_out(Lane& lane) {
     if (s == nullptr) return false;
     if (State* const in = lane.in_state; in != nullptr && in->in_use) {
       pair(*in, *s);
-      if (lane.hop <= 0xffff) in->way = uint32_t{way_epoch} << 16 | lane.hop;
+      if (lane.hop <= 0xffff && !(snapshot->counts_entries && counts_entries(*in)))
+        in->way = uint32_t{way_epoch} << 16 | lane.hop;
     }
   }
   table.counters(options.worker).searches.add();

@@ -240,6 +240,8 @@ HookResult Engine::Impl::pass_error(Packet& p, Quote& quote, State& s, Direction
   s.count(slot, length);
   counters.rules[s.rule].count(dir, length);
   if (s.match_set != 0) count_matches(s, dir, length);
+  if (snapshot->counts_entries) [[unlikely]]
+    count_entries(s, dir, length);
   if (quote.proto == kProtoTcp) {
     const uint32_t drawn = (quoted_forward ? s.src : s.dst).seqdiff;
     if (drawn != 0) shift_quoted_sequence(p, quote, drawn);
@@ -332,6 +334,8 @@ HookResult Engine::Impl::pass_known(Packet& p, State& s, Direction dir, Interfac
   s.count(slot, p.l3_length);
   counters.rules[s.rule].count(dir, p.l3_length);
   if (s.match_set != 0) count_matches(s, dir, p.l3_length);
+  if (snapshot->counts_entries) [[unlikely]]
+    count_entries(s, dir, p.l3_length);
   if (options.sync) touched(s, pfsync::SyncEvent::packet, urgent);
   const bool crosses = (s.flags & kStateAfTo) != 0;
   if ((s.log & kLogAll) != 0) [[unlikely]]
@@ -351,9 +355,11 @@ HookResult Engine::Impl::drop_options(const Packet& p, Direction dir, InterfaceI
   return HookResult::drop(DropReason::ip_option);
 }
 
-void Engine::Impl::count_stateless(const Rule& rule, Direction dir, uint32_t length) {
-  counters.rules[rule.slot].count(dir, length);
-  if (rule.anchor != kNoRuleNumber) counters.rules[snapshot->rules.rules[rule.anchor].slot].count(dir, length);
+void Engine::Impl::count_stateless(const Rule& rule, const Packet& p, Direction dir) {
+  counters.rules[rule.slot].count(dir, p.l3_length);
+  if (rule.anchor != kNoRuleNumber) counters.rules[snapshot->rules.rules[rule.anchor].slot].count(dir, p.l3_length);
+  if (rule.counts_entries) [[unlikely]]
+    count_entries(rule, p.af, p.src, p.dst, dir, p.l3_length);
 }
 
 HookResult Engine::Impl::filter_by_rules(Packet& p, Direction dir, InterfaceId interface, const FlowKey& key,
@@ -386,7 +392,7 @@ HookResult Engine::Impl::decide(Packet& p, Direction dir, InterfaceId interface,
 
   if (rule.action == Action::block) {
     if (d.log_now) log_packet(p, dir, interface, rule, to);
-    count_stateless(rule, dir, p.l3_length);
+    count_stateless(rule, p, dir);
     answer_block(p, rule);
     return HookResult::drop(p.is_fragment ? DropReason::fragment : DropReason::match);
   }
@@ -399,7 +405,7 @@ HookResult Engine::Impl::decide(Packet& p, Direction dir, InterfaceId interface,
   if (rule.state == StateMode::none || p.is_fragment || error || reply) {
     // It leaves as it came, whatever `match` rules translated for later rules to see.
     if (d.log_now) log_packet(p, dir, interface, rule, {p.src, p.dst, p.sport, p.dport, p.icmp_id});
-    count_stateless(rule, dir, p.l3_length);
+    count_stateless(rule, p, dir);
     if (rule.actions.any()) apply_actions(p, rule.actions, static_cast<uint16_t>(random.next32()));
     return HookResult::pass(nullptr);
   }

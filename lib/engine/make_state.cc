@@ -175,6 +175,8 @@ HookResult Engine::Impl::make_state(Packet& p, Direction dir, InterfaceId interf
     rc.packets[dir == Direction::in ? 0 : 1].add();
     rc.bytes[dir == Direction::in ? 0 : 1].add(p.l3_length);
     if (s.match_set != 0) count_matches(s, dir, p.l3_length);
+    if (snapshot->counts_entries) [[unlikely]]
+      count_entries(s, dir, p.l3_length);
   }
   if (pending.any) attach_pending(s);
   wheel.insert(index, deadline_of(s, &rule));

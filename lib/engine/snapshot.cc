@@ -121,6 +121,8 @@ std::shared_ptr<Snapshot> make_snapshot(const config::Config& config, std::span<
   out->rules = config.rules;
   for (Rule& r : out->rules.rules) note_conditions(r);
   note_conditions(out->rules.default_rule);
+  for (const auto& table : out->rules.tables) table->begin_counts(config.system.worker_cores.size());
+  out->counts_entries = std::ranges::any_of(out->rules.rules, &Rule::counts_entries);
   for (const Rule& r : out->rules.rules)
     if (!r.repeated()) out->by_content.push_back({rule_content(r), r.position});
   std::ranges::sort(out->by_content, {}, &Snapshot::ByContent::content);

@@ -63,7 +63,8 @@ struct Snapshot {
   bool reanchor = true;  // imported windows; see lib/state/tcp_reanchor.h
   bool reassemble = true;
   bool reassemble_no_df = false;
-  bool bfd = false;  // BFD to own addresses is for the control core
+  bool counts_entries = false;  // a rule names a table that counts by entry
+  bool bfd = false;             // BFD to own addresses is for the control core
   uint32_t state_limit = 0;
   config::Syncookies syncookies = config::Syncookies::never;
   uint64_t syncookies_start = 0, syncookies_end = 0;  // half-open connections

@@ -100,7 +100,7 @@ bool decides_or_ends(const Rule& r) noexcept {
 }
 
 Verdict verdict_of(const Rule& r) noexcept {
-  if (!r.only_says_so) return Verdict::more;
+  if (!r.only_says_so || r.counts_entries) return Verdict::more;
   if (r.action == Action::block) return r.reply == BlockReply::drop ? Verdict::drops : Verdict::more;
   const StateLimits& l = r.limits;
   if (r.action != Action::pass || r.af_to != Af::none || r.route.kind != RouteKind::none || r.inspect != nullptr ||
@@ -130,6 +130,8 @@ void note_conditions(Rule& r) noexcept {
   r.only_decides = only_decides(r);
   r.only_ends = decides_or_ends(r) && r.quick;
   r.only_says_so = !r.log && !r.log_all && !r.actions.any() && !r.nat_to.enabled && !r.rdr_to.enabled;
+  const auto counts = [](const AddressMatch& m) { return m.kind == AddressKind::table && m.table->counters; };
+  r.counts_entries = counts(r.from.address) || counts(r.to.address);
   r.verdict = verdict_of(r);
 }
 

@@ -15,8 +15,13 @@ uint32_t slots_for(uint32_t capacity) {
 
 }  // namespace
 
-HostSet::HostSet(uint32_t capacity)
-    : capacity_(capacity), mask_(slots_for(capacity) - 1), slots_(std::make_unique<Slot[]>(mask_ + size_t{1})) {}
+HostSet::HostSet(uint32_t capacity, std::shared_ptr<EntryCounts> counts)
+    : capacity_(capacity),
+      mask_(slots_for(capacity) - 1),
+      slots_(std::make_unique<Slot[]>(mask_ + size_t{1})),
+      counts_(std::move(counts)) {
+  if (counts_ != nullptr) numbers_ = std::make_unique<std::atomic<EntryCounts::Number>[]>(mask_ + size_t{1});
+}
 
 size_t HostSet::hash(Af af, const Address& address) noexcept {
   const auto high = load_raw<uint64_t>(address.bytes.data()), low = load_raw<uint64_t>(address.bytes.data() + 8);
@@ -39,6 +44,13 @@ bool HostSet::contains(Af af, const Address& address) const noexcept {
   return size() != 0 && find(af, address) != nullptr;
 }
 
+bool HostSet::find_number(Af af, const Address& address, EntryCounts::Number& out) const noexcept {
+  const Slot* const s = size() != 0 ? find(af, address) : nullptr;
+  if (s == nullptr) return false;
+  out = numbers_ != nullptr ? numbers_[s - slots_.get()].load(std::memory_order_relaxed) : EntryCounts::kNone;
+  return true;
+}
+
 // Two threads that add the same host at once may leave it twice: harmless, remove() takes both.
 HostSet::Added HostSet::add(Af af, const Address& address, uint32_t now_s) noexcept {
   if (find(af, address) != nullptr) return Added::present;
@@ -54,6 +66,7 @@ HostSet::Added HostSet::add(Af af, const Address& address, uint32_t now_s) noexc
     s.af = af;
     s.address = address;
     s.added = now_s;
+    if (numbers_ != nullptr) numbers_[i & mask_].store(counts_->take(now_s), std::memory_order_relaxed);
     s.state.store(kFull, std::memory_order_release);
     return Added::added;
   }
@@ -66,6 +79,7 @@ bool HostSet::remove(Af af, const Address& address) noexcept {
   while (Slot* s = find(af, address)) {
     s->state.store(kGone, std::memory_order_release);
     size_.fetch_sub(1, std::memory_order_relaxed);
+    if (numbers_ != nullptr) counts_->give(numbers_[s - slots_.get()].load(std::memory_order_relaxed));
     removed = true;
   }
   return removed;
@@ -74,8 +88,9 @@ bool HostSet::remove(Af af, const Address& address) noexcept {
 void HostSet::clear() noexcept {
   for (uint32_t i = 0; i <= mask_; ++i) {
     uint32_t full = kFull;
-    if (slots_[i].state.compare_exchange_strong(full, kGone, std::memory_order_acq_rel))
-      size_.fetch_sub(1, std::memory_order_relaxed);
+    if (!slots_[i].state.compare_exchange_strong(full, kGone, std::memory_order_acq_rel)) continue;
+    size_.fetch_sub(1, std::memory_order_relaxed);
+    if (numbers_ != nullptr) counts_->give(numbers_[i].load(std::memory_order_relaxed));
   }
 }
 

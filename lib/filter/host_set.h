@@ -8,17 +8,21 @@
 #include <cstdint>
 #include <memory>
 
+#include "lib/filter/entry_counts.h"
 #include "lib/net/address.h"
 
 namespace twinwall {
 
 class HostSet {
  public:
-  explicit HostSet(uint32_t capacity);
+  // With `counts` each host has a number there for as long as it is in.
+  explicit HostSet(uint32_t capacity, std::shared_ptr<EntryCounts> counts = nullptr);
 
   enum class Added : uint8_t { added, present, full };
   Added add(Af af, const Address& address, uint32_t now_s) noexcept;
   [[nodiscard]] bool contains(Af af, const Address& address) const noexcept;
+  // False: it is not in. `out`: the host's number, if it has one.
+  [[nodiscard]] bool find_number(Af af, const Address& address, EntryCounts::Number& out) const noexcept;
   bool remove(Af af, const Address& address) noexcept;
   void clear() noexcept;
   [[nodiscard]] uint32_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
@@ -46,6 +50,8 @@ class HostSet {
   uint32_t mask_;
   std::unique_ptr<Slot[]> slots_;
   std::atomic<uint32_t> size_{0};
+  std::shared_ptr<EntryCounts> counts_;
+  std::unique_ptr<std::atomic<EntryCounts::Number>[]> numbers_;  // by slot; null without counts
 };
 
 }  // namespace twinwall

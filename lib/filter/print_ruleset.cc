@@ -73,6 +73,7 @@ std::string print_table(const Table& table) {
   std::string out = "table <" + table.name() + ">";
   if (table.persist) out += " persist";
   if (table.constant) out += " const";
+  if (table.counters) out += " counters";
   std::string entries;
   for (const TableEntry& e : table.entries()) {
     entries += (entries.empty() ? " " : ", ") + to_string(e);

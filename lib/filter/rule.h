@@ -183,6 +183,7 @@ struct Rule {
   bool only_ends = false;            // … but that evaluation ends with it (`quick`)
   bool only_says_so = false;         // … and when it is the one that holds: no log, no actions, no translation
   Verdict verdict = Verdict::more;
+  bool counts_entries = false;  // it names a table that counts by entry: its packets take the long way
   Action action = Action::pass;
   Direction direction = Direction::both;
   bool quick = false;

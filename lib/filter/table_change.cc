@@ -22,7 +22,7 @@ using EntrySet = std::set<TableEntry, NetworkOrder>;
 
 // A set of its own, so that whoever looks at the old content sees none of the new one's hosts.
 std::shared_ptr<HostSet> fresh_hosts(const TableContent& like) {
-  return like.hosts() != nullptr ? std::make_shared<HostSet>(like.hosts()->capacity()) : nullptr;
+  return like.hosts() != nullptr ? std::make_shared<HostSet>(like.hosts()->capacity(), like.counts()) : nullptr;
 }
 
 // What comes and goes, without the hosts that go. Both are sorted: millions are gone through once.
@@ -125,16 +125,22 @@ std::shared_ptr<const TableContent> table_flush(Table& table, TableChange& chang
 
 std::shared_ptr<const TableContent> table_expire(Table& table, uint32_t seconds, uint32_t now_s, TableChange& change) {
   const TableContent& now = *table.content();
-  const auto old = [&](uint32_t added) { return now_s - added > seconds; };
+  // As PF has it: counts that began anew make an entry young again.
+  const auto old = [&](const TableEntry& e) {
+    const EntryCounts::Number n = now.number_of(e);
+    const uint32_t since = n != EntryCounts::kNone ? std::max(e.added, now.counts()->cleared(n)) : e.added;
+    return now_s - since > seconds;
+  };
   std::vector<TableEntry> hosts;
   if (now.hosts() != nullptr)
     now.hosts()->each([&](Af af, const Address& a, uint32_t added) {
-      if (old(added)) hosts.push_back({{af, a, static_cast<uint8_t>(address_bits(af))}});
+      const TableEntry e{{af, a, static_cast<uint8_t>(address_bits(af))}, false, added};
+      if (old(e)) hosts.push_back(e);
     });
   for (const TableEntry& e : hosts) change.deleted += now.hosts()->remove(e.prefix.af, e.prefix.addr) ? 1 : 0;
   std::vector<TableEntry> left;
   for (const TableEntry& e : now.entries())
-    if (e.added == 0 || !old(e.added)) left.push_back(e);
+    if (e.added == 0 || !old(e)) left.push_back(e);
   if (left.size() == now.entries().size()) return nullptr;
   change.deleted += now.entries().size() - left.size();
   return table.exchange(std::make_shared<TableContent>(std::move(left), now.hosts()));

@@ -39,7 +39,7 @@ struct TableAddition {
 [[nodiscard]] std::shared_ptr<const TableContent> table_delete(Table& table, std::span<const TableEntry> entries,
                                                                TableChange& change);
 [[nodiscard]] std::shared_ptr<const TableContent> table_flush(Table& table, TableChange& change);
-// Entries of run time that were added more than `seconds` ago.
+// Entries of run time that were added, and whose counts began, more than `seconds` ago.
 [[nodiscard]] std::shared_ptr<const TableContent> table_expire(Table& table, uint32_t seconds, uint32_t now_s,
                                                                TableChange& change);
 

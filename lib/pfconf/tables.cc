@@ -35,8 +35,8 @@ bool Reader::table() {
       t->persist = true;
     } else if (take("const")) {
       t->constant = true;
-    } else if (sees("counters")) {
-      return unsupported("table counters");
+    } else if (take("counters")) {
+      t->counters = true;
     } else if (take("file")) {
       t->addressed = true;
       if (!table_file(*t)) return false;

@@ -213,9 +213,28 @@ std::string list(const std::vector<TableEntry>& entries) {
   return out.empty() ? "nothing" : out;
 }
 
+constexpr const char* kFateNames[] = {"block", "match", "pass"};
+
+std::string counted_text(const ExpectedTable::Counted& c, uint64_t packets) {
+  return to_string(c.entry) + " " + (c.out ? "out-" : "in-") + kFateNames[c.fate] + "=" + std::to_string(packets);
+}
+
+void check_counted(const ExpectedTable& want, const TableContent& content, Lines& out) {
+  for (const ExpectedTable::Counted& c : want.counted) {
+    const EntryCounts::Number n = content.number_of(c.entry);
+    if (n == EntryCounts::kNone) {
+      out.push_back("table " + want.table + " does not count by " + to_string(c.entry));
+      continue;
+    }
+    const uint64_t has = content.counts()->traffic(n).packets[c.out ? 1 : 0][c.fate];
+    if (has != c.packets) out.push_back("table " + want.table + " counts " + counted_text(c, has));
+  }
+}
+
 void check_table(const ExpectedTable& want, const Subject& node, Lines& out) {
   for (const auto& table : node.snapshot().rules.tables) {
     if (table->name() != want.table) continue;
+    if (!want.counted.empty()) return check_counted(want, *table->content(), out);
     const std::vector<TableEntry> has = all_entries(*table->content());
     if (want.count && *want.count == has.size()) return;
     if (!want.count && list(want.entries) == list(has)) return;
@@ -312,8 +331,11 @@ std::vector<std::string> describe(const Expectation& e) {
     out.push_back(line);
   }
   for (const auto& l : e.logs) out.emplace_back(l.none ? "no log" : "a log record");
-  for (const auto& t : e.tables)
-    out.push_back("table " + t.table + ": " + (t.count ? std::to_string(*t.count) + " entries" : list(t.entries)));
+  for (const auto& t : e.tables) {
+    for (const auto& c : t.counted) out.push_back("table " + t.table + ": " + counted_text(c, c.packets));
+    if (t.counted.empty())
+      out.push_back("table " + t.table + ": " + (t.count ? std::to_string(*t.count) + " entries" : list(t.entries)));
+  }
   if (e.punt) out.push_back(std::string("taken by the node: ") + kPuntNames[static_cast<size_t>(*e.punt)]);
   return out;
 }

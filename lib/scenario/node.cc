@@ -70,6 +70,7 @@ void Node::compile() {
     const auto& now = snapshot_->rules.rules;
     if (std::any_of(now.begin(), now.end(), [&](const Rule& r) { return r.slot == rule.slot; })) continue;
     rule.anchor = kNoRuleNumber;  // a position in a ruleset that is no more
+    rule.counts_entries = false;  // its tables are those of then
     snapshot_->rules.retired.push_back(rule);
   }
   snapshot_->rules.index_slots();
@@ -80,7 +81,10 @@ void Node::reload(config::Config config) {
   config_ = std::move(config);
   for (const auto& table : config_.rules.tables)
     for (const auto& old : before)
-      if (old->name() == table->name()) table->take_over(*old);
+      if (old->name() == table->name()) {
+        table->take_over(*old);
+        table->keep_counts(*old);
+      }
   compile();
 }
 
@@ -100,6 +104,10 @@ std::string Node::change_table(const TableStep::Change& change) {
       std::find_if(tables.begin(), tables.end(), [&](const auto& t) { return t->name() == change.table; });
   if (found == tables.end()) return "there is no table " + change.table;
   Table& table = **found;
+  if (change.verb == TableStep::Verb::zero) {
+    table.zero_entries(to_seconds(now_));
+    return "";
+  }
   if (const std::string_view why = why_unchangeable(table); !why.empty())
     return "table " + change.table + ": " + std::string(why);
   const size_t room = config_.options.limit_table_entries;
@@ -113,6 +121,7 @@ std::string Node::change_table(const TableStep::Change& change) {
     case TableStep::Verb::remove: (void)table_delete(table, change.entries, done); break;
     case TableStep::Verb::flush: (void)table_flush(table, done); break;
     case TableStep::Verb::expire: (void)table_expire(table, to_seconds(Time(change.age)), now, done); break;
+    case TableStep::Verb::zero: break;
   }
   return "";
 }

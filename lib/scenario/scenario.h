@@ -73,9 +73,17 @@ struct ExpectedLog {
 
 // What a table holds, in any order: these entries, or so many.
 struct ExpectedTable {
+  // Packets that an entry has counted, of one direction and one kind of rule.
+  struct Counted {
+    TableEntry entry;
+    bool out = false;
+    EntryCounts::Fate fate = EntryCounts::pass;
+    uint64_t packets = 0;
+  };
   std::string table;
   std::optional<uint64_t> count;
   std::vector<TableEntry> entries;
+  std::vector<Counted> counted;  // then nothing is said of what it holds
 };
 
 enum class ExpectedRole : uint8_t { init, backup, master };
@@ -117,7 +125,7 @@ struct Kill {
 
 // What an operator does with tables; words as in `twinctl table`.
 struct TableStep {
-  enum class Verb : uint8_t { add, remove, replace, flush, expire };
+  enum class Verb : uint8_t { add, remove, replace, flush, expire, zero };
   struct Change {
     Verb verb = Verb::add;
     std::string table;

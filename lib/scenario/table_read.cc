@@ -41,8 +41,40 @@ void read_age(Context& c, const YamlNode& n, TableStep::Change& change) {
     c.error(n, fmt::format("'{}' is not a time: write 90s, 5m, 2h or 1d", *text));
 }
 
+constexpr std::pair<std::string_view, EntryCounts::Fate> kFates[] = {
+    {"block", EntryCounts::block}, {"match", EntryCounts::match}, {"pass", EntryCounts::pass}};
+
+// {10.0.0.5: {in-pass: 2, out-pass: 1}}
+void read_counted(Context& c, const YamlNode& n, ExpectedTable& t) {
+  for (size_t i = 0; i < n.keys.size(); ++i) {
+    const auto entry = parse_table_entry(n.keys[i].text);
+    const YamlNode& counts = n.items[i];
+    if (!entry || !counts.is_mapping()) {
+      c.error(n.keys[i], "an entry and what it counts are needed, such as {10.0.0.5: {in-pass: 2}}");
+      continue;
+    }
+    for (size_t j = 0; j < counts.keys.size(); ++j) {
+      const std::string& word = counts.keys[j].text;
+      ExpectedTable::Counted counted{*entry, word.starts_with("out-"), EntryCounts::pass, 0};
+      const std::string_view fate = std::string_view(word).substr(std::min(word.find('-'), word.size() - 1) + 1);
+      const auto known =
+          std::find_if(std::begin(kFates), std::end(kFates), [&](const auto& f) { return f.first == fate; });
+      const auto packets = config::parse_number(counts.items[j].text);
+      if (known == std::end(kFates) || !packets || !(counted.out || word.starts_with("in-"))) {
+        c.error(counts.keys[j], fmt::format("'{}' is none of in-block, in-match, in-pass, out-block, out-match and "
+                                            "out-pass with a number of packets",
+                                            word));
+        continue;
+      }
+      counted.fate = known->second;
+      counted.packets = *packets;
+      t.counted.push_back(counted);
+    }
+  }
+}
+
 void read_verb(Context& c, const YamlNode& n, std::string_view word, Verb verb, TableStep& step) {
-  if (verb == Verb::flush) {
+  if (verb == Verb::flush || verb == Verb::zero) {
     for_each_item(c, n, word, [&](const YamlNode& item) {
       if (const auto name = read_text(c, item, word)) step.changes.push_back({verb, *name, {}, {}});
     });
@@ -79,22 +111,21 @@ std::optional<Duration> parse_duration(std::string_view text) {
 }
 
 TableStep read_table_step(Context& c, const YamlNode& n) {
-  static constexpr std::pair<std::string_view, Verb> kVerbs[] = {{"add", Verb::add},
-                                                                 {"delete", Verb::remove},
-                                                                 {"replace", Verb::replace},
-                                                                 {"flush", Verb::flush},
-                                                                 {"expire", Verb::expire}};
+  static constexpr std::pair<std::string_view, Verb> kVerbs[] = {{"add", Verb::add},         {"delete", Verb::remove},
+                                                                 {"replace", Verb::replace}, {"flush", Verb::flush},
+                                                                 {"expire", Verb::expire},   {"zero", Verb::zero}};
   TableStep step;
   if (!n.is_mapping() || n.keys.empty()) {
-    c.error(n, "'table' needs add, delete, replace, flush or expire, such as {add: {bruteforce: [203.0.113.9]}}");
+    c.error(n, "'table' needs add, delete, replace, flush, expire or zero, such as {add: {bruteforce: [203.0.113.9]}}");
     return step;
   }
   for (size_t i = 0; i < n.keys.size(); ++i) {
     const auto verb =
         std::find_if(std::begin(kVerbs), std::end(kVerbs), [&](const auto& v) { return v.first == n.keys[i].text; });
     if (verb == std::end(kVerbs))
-      c.error(n.keys[i], fmt::format("'{}' is nothing to do with a table: write add, delete, replace, flush or expire",
-                                     n.keys[i].text));
+      c.error(n.keys[i],
+              fmt::format("'{}' is nothing to do with a table: write add, delete, replace, flush, expire or zero",
+                          n.keys[i].text));
     else
       read_verb(c, n.items[i], verb->first, verb->second, step);
   }
@@ -110,7 +141,10 @@ void read_expected_tables(Context& c, const YamlNode& n, Expectation& e) {
     ExpectedTable t;
     t.table = n.keys[i].text;
     if (n.items[i].is_scalar()) t.count = config::parse_number(n.items[i].text);
-    if (!t.count) t.entries = read_entries(c, n.items[i]);
+    if (n.items[i].is_mapping())
+      read_counted(c, n.items[i], t);
+    else if (!t.count)
+      t.entries = read_entries(c, n.items[i]);
     e.tables.push_back(std::move(t));
   }
 }

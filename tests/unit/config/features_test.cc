@@ -47,6 +47,26 @@ rules:
   EXPECT_EQ(c.rules.rules[0].limits.overload.get(), &overloaded);
 }
 
+TEST(Tables, CountByEntryIsBounded) {
+  const Config c = load_sections("tables: {a: {counters: true, addresses: [10.0.0.0/8]}, b: {counters: false}}\n");
+  EXPECT_TRUE(c.rules.tables[0]->counters);
+  EXPECT_FALSE(c.rules.tables[1]->counters);
+  const auto with = [](uint32_t entries) {
+    std::string text = "tables: {a: {counters: true, addresses: [";
+    for (uint32_t i = 0; i < entries; ++i) text += to_string(Af::inet, Address::v4(0x0a000000 + i)) + ", ";
+    return section_problems(text + "]}}\n");
+  };
+  EXPECT_EQ(with(65536), "");
+  EXPECT_NE(with(65537).find("at most 65536 of them, this one has 65537: split it"), std::string::npos);
+  const auto tables = [](uint32_t n) {
+    std::string text = "tables:\n";
+    for (uint32_t i = 0; i < n; ++i) text += "  t" + std::to_string(i) + ": {counters: true}\n";
+    return section_problems(text);
+  };
+  EXPECT_EQ(tables(64), "");
+  EXPECT_NE(tables(65).find("at most 64 tables can count by entry"), std::string::npos);
+}
+
 TEST(Tables, FilesAreFoundBesideTheFileThatNamesThem) {
   std::string pattern = (fs::temp_directory_path() / "twinwall-tables-XXXXXX").string();
   const fs::path directory = mkdtemp(pattern.data());

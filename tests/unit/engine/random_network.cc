@@ -11,6 +11,9 @@ namespace {
 
 constexpr const char* kNames[] = {"", "in0", "out0", "mid0"};
 constexpr const char* kTables = "table <servers> { 192.0.2.20 192.0.2.21 192.0.2.22 }\ntable <bad> persist\n";
+constexpr const char* kCountingTables =
+    "table <servers> counters { 192.0.2.20 192.0.2.21 192.0.2.22 }\ntable <bad> persist counters\n"
+    "table <inside> counters { 10.0.0.0/8 !10.0.0.6 10.0.0.5 fd00:a::/64 }\n";
 
 std::vector<config::Interface> interfaces() {
   constexpr const char* kAddresses[][2] = {
@@ -48,9 +51,10 @@ std::unique_ptr<scenario::Node> make_node(const std::string& rules, bool fast_pa
 
 // Some pieces do not go together: a line that is refused is left out.
 std::string RandomRules::ruleset() {
-  std::string out = kTables;
+  const std::string tables = options_.counting ? kCountingTables : kTables;
+  std::string out = tables;
   const auto add = [&](const std::string& line) {
-    if (pfconf::parse(kTables + line, interfaces(), {}).ok()) out += line;
+    if (pfconf::parse(tables + line, interfaces(), {}).ok()) out += line;
   };
   add(options());
   if (!chance(5)) add(chance(2) ? "block return\n" : "block\n");
@@ -66,6 +70,8 @@ std::string RandomRules::ruleset() {
     }
   if (options_.translate)
     for (uint32_t n = random_.below(3); n > 0; --n) add(crossing());
+  if (options_.counting)
+    add(chance(2) ? "match proto { tcp udp } from <inside>\n" : "pass in on in0 proto tcp from <inside>\n");
   if (chance(3)) add("block return in on out0 proto tcp to port 80\n");
   return out;
 }

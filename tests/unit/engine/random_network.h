@@ -24,6 +24,7 @@ struct RulesetOptions {
   bool proxies = true;       // synproxy state, syncookies
   bool routes = false;       // route-to, reply-to, dup-to
   bool short_times = false;  // every timeout within half a minute
+  bool counting = false;     // tables count by entry
 };
 
 // Texts in PF's grammar.

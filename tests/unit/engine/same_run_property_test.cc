@@ -14,8 +14,12 @@ namespace {
 class Record {
  public:
   explicit Record(uint64_t seed, bool fast_path = true, bool classifier = true) {
-    const std::string rules =
-        RandomRules(seed, {.stateless = true, .limits = true, .routes = true, .short_times = seed % 2 == 0}).ruleset();
+    const std::string rules = RandomRules(seed, {.stateless = true,
+                                                 .limits = true,
+                                                 .routes = true,
+                                                 .short_times = seed % 2 == 0,
+                                                 .counting = seed % 3 == 0})
+                                  .ruleset();
     node_ = make_node(rules, fast_path, false, classifier);
     if (node_ == nullptr) return;
     Chaos chaos(*node_, seed * 49979687, true);
@@ -30,6 +34,7 @@ class Record {
   std::vector<std::string> lines;
   std::vector<uint64_t> evaluations;  // by rule
   uint64_t fast = 0, first = 0;       // packets that took the fast path, and first ones that took theirs
+  uint64_t by_entry = 0;              // packets that entries of tables counted
 
  private:
   void write(const Happening& h) {
@@ -70,6 +75,18 @@ class Record {
     for (const Counter* n : {&c.packets, &c.forwarded, &c.punted, &c.half_open, &c.icmp_sent, &c.icmp_limited,
                              &c.echo_replies, &c.expired, &c.killed, &c.logged, &c.nat_exhausted})
       put("counter", *n);
+    for (const auto& table : node_->snapshot().rules.tables) {
+      const TableContent& content = *table->content();
+      content.each_number([&](EntryCounts::Number n) {
+        const EntryCounts::Traffic traffic = content.counts()->traffic(n);
+        for (size_t d = 0; d < 2; ++d)
+          for (size_t f = 0; f < 3; ++f) {
+            by_entry += traffic.packets[d][f];
+            lines.push_back("entry " + std::to_string(n) + " " + std::to_string(traffic.packets[d][f]) + " " +
+                            std::to_string(traffic.bytes[d][f]));
+          }
+      });
+    }
     const StateTableCounters& t = node_->table().counters(0);
     for (const Counter* n : {&t.searches, &t.inserts, &t.removals, &t.collisions}) put("table", *n);
     const FragmentCounters& f = node_->engine().fragments();
@@ -99,7 +116,7 @@ class Record {
 };
 
 TEST(SameRunProperty, TheFastPathMakesNoDifference) {
-  uint64_t fast = 0, first = 0;
+  uint64_t fast = 0, first = 0, by_entry = 0;
   for (uint64_t seed = 1000; seed < 1000 + test::rounds(200); ++seed) {
     const Record a(seed, true), b(seed, false);
     ASSERT_EQ(b.fast + b.first, 0u);
@@ -108,9 +125,11 @@ TEST(SameRunProperty, TheFastPathMakesNoDifference) {
     for (size_t i = 0; i < a.lines.size(); ++i) ASSERT_EQ(a.lines[i], b.lines[i]) << "seed " << seed << ", line " << i;
     fast += a.fast;
     first += a.first;
+    by_entry += a.by_entry;
   }
   EXPECT_GE(fast, test::often(500));
   EXPECT_GE(first, test::often(100));
+  EXPECT_GE(by_entry, test::often(100));
 }
 
 TEST(SameRunProperty, CompiledRulesMakeNoDifference) {

@@ -173,7 +173,6 @@ TEST(PfconfUnsupported, IsNamedByFeature) {
   const std::pair<const char*, const char*> kCases[] = {
       {"table <t> file \"/etc/t\"", "tables from files"},
       {"table <t> { (vio0) }", "dynamic interface addresses in tables"},
-      {"table <t> counters", "table counters"},
       {"pass from fe80::1%vio0", "addresses of one link"},
       {"load anchor a from \"/etc/a\"", "load anchor"},
       {"pass to (vio0:peer)", ":peer"},

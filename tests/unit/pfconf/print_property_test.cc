@@ -30,7 +30,7 @@ class Writer {
   explicit Writer(uint64_t seed) : random_(seed) {}
 
   std::string ruleset() {
-    std::string out = "table <one> persist { 10.0.0.0/8, !10.1.0.0/16 }\ntable <two> const { fd00::/8 }\n";
+    std::string out = "table <one> persist { 10.0.0.0/8, !10.1.0.0/16 }\ntable <two> const counters { fd00::/8 }\n";
     for (uint32_t n = 1 + random_.below(4); n > 0; --n) out += line(0);
     return out;
   }
