@@ -86,6 +86,7 @@ TableAnswer change_table(Node& node, Time now, TableRequest request) {
   if (request.verb == Verb::test) return test(*table, request.entries);
   if (request.verb == Verb::zero) {
     (void)node.zero_table(request.table);
+    table->zero_entries(to_seconds(now));
     return {200, {{"zeroed", 1}}};
   }
   if (const std::string_view why = why_unchangeable(*table); !why.empty())
@@ -119,6 +120,23 @@ TableAnswer change_table(Node& node, Time now, TableRequest request) {
            {"missing", c.missing}}};
 }
 
+namespace {
+
+Json entry_counters(const EntryCounts& counts, EntryCounts::Number n, uint32_t now_s) {
+  const EntryCounts::Traffic t = counts.traffic(n);
+  Json out = {{"cleared", now_s - counts.cleared(n)}};
+  for (const int d : {0, 1}) {
+    const auto fate = [&](EntryCounts::Fate f) -> Json {
+      return {{"packets", t.packets[d][f]}, {"bytes", t.bytes[d][f]}};
+    };
+    out[d == 0 ? "in" : "out"] = {
+        {"block", fate(EntryCounts::block)}, {"match", fate(EntryCounts::match)}, {"pass", fate(EntryCounts::pass)}};
+  }
+  return out;
+}
+
+}  // namespace
+
 TableAnswer show_table(const Node& node, Time now, const std::string& name, size_t limit) {
   const Table* const table = find_table(node, name);
   if (table == nullptr) return refuse(404, fmt::format("there is no table '{}'", name));
@@ -133,6 +151,9 @@ TableAnswer show_table(const Node& node, Time now, const std::string& name, size
   for (const TableEntry& e : all) {
     Json row = {{"address", to_string(e)}};
     if (e.added != 0) row["age"] = to_seconds(now) - e.added;
+    const TableContent& content = *table->content();
+    if (const auto n = table->counters ? content.number_of(e) : EntryCounts::kNone; n != EntryCounts::kNone)
+      row["counters"] = entry_counters(*content.counts(), n, to_seconds(now));
     entries.push_back(std::move(row));
   }
   return {200, {{"table", name}, {"count", count}, {"complete", all.size() == count}, {"entries", entries}}};
@@ -156,6 +177,7 @@ Json show_tables(const Node& node) {
     const auto it = totals.find(table->name());
     if (it == totals.end()) continue;
     const TableTotals& t = it->second;
+    const auto& counts = table->content()->counts();
     out.push_back({{"table", table->name()},
                    {"entries", table->content()->size()},
                    {"references", t.rules},
@@ -164,6 +186,8 @@ Json show_tables(const Node& node) {
                    {"out", traffic_json(t, 1)},
                    {"persist", table->persist},
                    {"const", table->constant},
+                   {"counters", table->counters},
+                   {"uncounted", table->counters && counts != nullptr ? counts->refused() : 0},
                    {"overload", table->overload},
                    {"sync", table->sync ? sync_json(node, *table) : Json(false)},
                    {"defined", table->declared}});

@@ -1,6 +1,6 @@
 // The API's words about tables (pfctl -T).
 //
-//   GET  /v1/table/NAME           {table, entries: [{address, added}…], …}; limit=N
+//   GET  /v1/table/NAME           {table, entries: [{address, age, counters}…], …}; limit=N
 //   POST /v1/table/NAME/VERB      add, delete, replace, test: the body holds one entry a line; flush; zero (its
 //   counters); expire?age=SECONDS
 //

@@ -107,6 +107,7 @@ void Node::apply(Time now, config::Config&& config, std::shared_ptr<Snapshot> sn
         "{} rules one by one, so write fewer or shorter lists of addresses, or use tables",
         Classifier::kMostBytes >> 20, snapshot_->rules.rules.size());
   signatures_.in_force(config_.inspection);
+  for (const auto& table : snapshot_->rules.tables) table->note_begin(to_seconds(now));
   table_sync_.configure(now, snapshot->rules);
   neighbors_.configure(neighbor_interfaces(config_, *snapshot_));
   dataplane_.publish(std::shared_ptr<const Snapshot>(std::move(snapshot)));
@@ -154,6 +155,7 @@ void Node::flush_counters() {
   flushed_ = add_up(dataplane_, workers_, config_.interfaces.size());
   registry_.reset();
   table_counts_.zero_all(snapshot_->rules);
+  for (const auto& table : snapshot_->rules.tables) table->zero_entries(to_seconds(options_.clock()));
 }
 
 // What rules with `log` said. Lines cost more than packets, so they are limited: a scan must not fill the disk or hold

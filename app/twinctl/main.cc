@@ -211,6 +211,7 @@ void add_table(CLI::App& app, Arguments& a, int& status) {
   command->add_option("ENTRY", a.table.entries, "Addresses and networks, negated with !; of expire the age in seconds");
   command->add_option("-f,--file", a.table.files, "Entries from a file, one a line; - is standard input");
   command->add_flag("--json", a.table.json, "The daemon's answer as it is");
+  command->add_flag("-v,--verbose", a.table.verbose, "Of show: what each entry counts, as pfctl -vT show");
   command->callback([&] {
     const bool none = a.table.entries.empty() && a.table.files.empty();
     const bool bare = a.table.verb == "show" || a.table.verb == "flush" || a.table.verb == "zero";

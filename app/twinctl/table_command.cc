@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <ctime>
+
 #include "app/twinctl/offline.h"
 #include "app/twinctl/read_text.h"
+#include "app/twinctl/tables.h"
 
 namespace twinwall::ctl {
 
@@ -23,8 +26,9 @@ int show(const Client& client, const TableOptions& o) {
   }
   const auto entries = r.body.find("entries");
   if (entries == r.body.end() || !entries->is_array()) return kOk;
+  const std::time_t now = std::time(nullptr);
   for (const Json& e : *entries)
-    if (e.is_object()) fmt::print("{}\n", e.value("address", std::string()));
+    if (e.is_object()) fmt::print("{}", entry_text(e, o.verbose, now));
   return kOk;
 }
 

@@ -14,6 +14,7 @@ struct TableOptions {
   std::vector<std::string> files;  // one entry a line, "-" is standard input
   std::string age;                 // of expire, seconds
   bool json = false;
+  bool verbose = false;  // of show: what each entry counts
 };
 
 // Exit status of `test`: 0 only if every address is in the table.

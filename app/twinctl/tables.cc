@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "app/twinctl/text.h"
@@ -232,6 +233,26 @@ std::string state_lines(const Json& s, bool details) {
                                  side_text(s, near, v6, icmp), out_state ? "->" : "<-", side_text(s, far, v6, icmp),
                                  word(part(s, near), "state"), word(part(s, far), "state"));
   return details ? line + state_details(s, near, far) : line;
+}
+
+std::string entry_text(const Json& e, bool details, std::time_t now) {
+  std::string out = word(e, "address") + "\n";
+  const Json& counters = part(e, "counters");
+  if (!details || counters.empty()) return out;
+  const std::time_t cleared = now - static_cast<std::time_t>(number(counters, "cleared"));
+  std::tm local{};
+  std::array<char, 64> when{};
+  (void)localtime_r(&cleared, &local);
+  (void)std::strftime(when.data(), when.size(), "%a %b %e %H:%M:%S %Y", &local);
+  out += fmt::format("\tCleared:     {}\n", when.data());
+  for (const auto& [key, direction] : {std::pair("in", "In"), std::pair("out", "Out")})
+    for (const auto& [fate, name] :
+         {std::pair("block", "Block"), std::pair("match", "Match"), std::pair("pass", "Pass")}) {
+      const Json& traffic = part(part(counters, key), fate);
+      out += fmt::format("\t{:<12} [ Packets: {:<18} Bytes: {:<18} ]\n", fmt::format("{}/{}:", direction, name),
+                         number(traffic, "packets"), number(traffic, "bytes"));
+    }
+  return out;
 }
 
 std::string view_text(const std::string& what, const Json& view, bool details) {

@@ -1,11 +1,14 @@
 """A reload under traffic loses nothing, and a bad configuration changes nothing."""
 
+import json
 import os
 
 import harness
 from failover import Stream
 from lab import SERVER4, run, to_yaml, wait_for
 from talk import ping
+
+SERVER_NET = "192.0.2.0/24"
 
 
 class Reload(harness.LabCase):
@@ -102,6 +105,30 @@ class Reload(harness.LabCase):
         self.assertIn(metric, self.fw1.metrics())
         self.fw1.ctl("table", "servers", "zero")
         self.assertEqual(table("servers")["in"]["pass"]["packets"], 0)
+
+    def test_entries_of_a_table_count(self):
+        config = self.fw1.default_config()
+        config["tables"] = {"servers": {"counters": True, "addresses": [SERVER_NET, SERVER4]}}
+        config["rules"].append({"action": "pass", "direction": "in", "interface": "lan", "to": "<servers>"})
+        self.fw1.write_config(config)
+        self.assertEqual(self.fw1.reload()[0], 200)
+
+        def packets(direction):
+            entries = json.loads(self.fw1.ctl("table", "servers", "show", "--json").stdout)["entries"]
+            return {e["address"]: e["counters"][direction]["pass"]["packets"] for e in entries}
+
+        self.assertEqual(ping(self.lab.client, SERVER4), SERVER4)
+        wait_for(lambda: packets("out").get(SERVER4, 0) > 0, "the answer is counted, too")
+        before = packets("in")
+        self.assertEqual(before[SERVER_NET], 0, "another entry decided")
+        self.assertEqual(self.fw1.reload()[0], 200)
+        self.assertEqual(ping(self.lab.client, SERVER4), SERVER4)
+        wait_for(lambda: packets("in")[SERVER4] > before[SERVER4], "it counts on over a reload")
+        shown = self.fw1.ctl("table", "servers", "show", "-v").stdout
+        self.assertRegex(shown, SERVER4.replace(".", r"\.") + r"\n\tCleared: .*\n\tIn/Block: +\[ Packets: 0 ")
+        self.fw1.ctl("table", "servers", "zero")
+        self.assertEqual(packets("in")[SERVER4], 0)
+        self.fw1.ctl("flush", "states")  # other tests ping as well
 
     def test_anchor_is_loaded_at_run_time(self):
         config = self.fw1.default_config()

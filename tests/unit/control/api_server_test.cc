@@ -152,6 +152,29 @@ TEST_F(ApiTest, TablesHaveCountersThatCanBeginAnew) {
   EXPECT_EQ(post("table/none/zero").first, 404);
 }
 
+TEST_F(ApiTest, EntriesHaveCountersThatCanBeginAnew) {
+  text =
+      sample_text(1, "  - {action: block, from: \"<bad>\"}\n") +
+      "\ntables: {bad: {counters: true, addresses: [203.0.113.0/24, 203.0.113.9]}, plain: {addresses: [10.0.0.1]}}\n";
+  ASSERT_EQ(post("reload").first, 200);
+  const Table& bad = *plane.snapshot->rules.rules[0].from.address.table;
+  for (const char* const a : {"203.0.113.1", "203.0.113.9", "203.0.113.9"})
+    bad.count(0, Af::inet, parse_ip(a)->addr, false, false, EntryCounts::block, 60);
+  Json entries = get("table/bad").second["entries"];
+  ASSERT_EQ(entries.size(), 2u);
+  EXPECT_EQ(entries[0]["counters"]["in"]["block"], Json({{"packets", 1}, {"bytes", 60}}));
+  EXPECT_EQ(entries[1]["counters"]["in"]["block"], Json({{"packets", 2}, {"bytes", 120}}));
+  EXPECT_EQ(entries[1]["counters"]["out"]["pass"]["packets"], 0);
+  EXPECT_LT(entries[1]["counters"]["cleared"], 600);  // seconds ago
+  EXPECT_FALSE(get("table/plain").second["entries"][0].contains("counters"));
+  ASSERT_EQ(post("reload").first, 200);
+  EXPECT_EQ(get("table/bad").second["entries"][1]["counters"]["in"]["block"]["packets"], 2);
+  EXPECT_EQ(get("show/tables").second["tables"][0]["counters"], true);
+  EXPECT_EQ(get("show/tables").second["tables"][0]["uncounted"], 0);
+  ASSERT_EQ(post("table/bad/zero").first, 200);
+  EXPECT_EQ(get("table/bad").second["entries"][1]["counters"]["in"]["block"]["packets"], 0);
+}
+
 TEST_F(ApiTest, TheLogIsACaptureOrText) {
   node->logged().push({});
   auto c = client();

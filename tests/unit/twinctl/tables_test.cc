@@ -44,6 +44,19 @@ TEST(Tables, Ipv6PortsStandInBrackets) {
   EXPECT_EQ(state_lines(s, false), "wan udp 2001:db8::5[9] -> 2001:db8::7[53]       SINGLE:NO_TRAFFIC\n");
 }
 
+TEST(Tables, AnEntryCountsOnRequest) {
+  const Json entry = Json::parse(R"({"address": "10.0.0.0/8", "counters": {"cleared": 60,
+    "in": {"block": {"packets": 1, "bytes": 60}}, "out": {"pass": {"packets": 2, "bytes": 1234}}}})");
+  EXPECT_EQ(entry_text(entry, false, 0), "10.0.0.0/8\n");
+  const std::string text = entry_text(entry, true, 1'700'000'060);
+  EXPECT_NE(text.find("10.0.0.0/8\n\tCleared:     "), std::string::npos) << text;
+  EXPECT_NE(text.find(" 2023\n\tIn/Block:    [ Packets: 1                  Bytes: 60                 ]\n"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("\tOut/Pass:    [ Packets: 2                  Bytes: 1234               ]\n"), std::string::npos);
+  EXPECT_EQ(entry_text(Json{{"address", "10.0.0.1"}}, true, 0), "10.0.0.1\n");  // of a table that does not count
+}
+
 TEST(Tables, ACutListSaysSo) {
   const Json view = {
       {"states", Json::array({state("out")})}, {"count", 70000}, {"truncated", true}, {"complete", true}};
