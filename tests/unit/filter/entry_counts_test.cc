@@ -143,6 +143,24 @@ TEST(EntryCounts, AReloadKeepsWhatBothHave) {
   EXPECT_EQ(packets(c, "10.0.0.0/8"), 2u);
 }
 
+TEST(EntryCounts, WhoOnlyLooksAtAReloadChangesNothing) {
+  Table a = counting({"10.0.0.0/8", "192.0.2.0/24"}, true);
+  for (const auto at : {"10.0.0.1", "192.0.2.1"}) count(a, at);
+  for (int i = 0; i < 3; ++i) {
+    Table b("t");
+    b.counters = b.addressed = true;
+    b.add_entry(entry("198.51.100.0/24"));
+    b.seal(true);
+    b.take_over(a);
+    b.begin_counts(2);
+    count(b, "198.51.100.1");
+  }
+  (void)table_add(a, std::vector{entry("203.0.113.0/24")}, 10, 5);
+  EXPECT_EQ(packets(a, "10.0.0.0/8"), 1u);
+  EXPECT_EQ(packets(a, "192.0.2.0/24"), 1u);
+  EXPECT_EQ(packets(a, "203.0.113.0/24"), 0u);
+}
+
 TEST(EntryCounts, ATableBeginsToCountWithAReload) {
   Table a("t");
   a.add_entry(entry("10.0.0.0/8"));
