@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <map>
 
@@ -97,6 +98,16 @@ void add_ports(Families& f, const Node& node) {
   };
   f.gauge("port_up", "Whether the link is there.");
   each([&](const auto& p, const auto& name) { f.add({{"interface", name}}, p.link_up ? 1.0 : 0.0); });
+  if (std::ranges::any_of(ports, [](const PortStatus& p) { return !p.members.empty(); })) {
+    f.gauge("bond_member_up", "Whether the link of a bond's member is there.");
+    each([&](const auto& p, const auto& name) {
+      for (const auto& m : p.members) f.add({{"interface", name}, {"member", m.port}}, m.link_up ? 1.0 : 0.0);
+    });
+    f.gauge("bond_member_active", "Whether a bond's member carries traffic.");
+    each([&](const auto& p, const auto& name) {
+      for (const auto& m : p.members) f.add({{"interface", name}, {"member", m.port}}, m.active ? 1.0 : 0.0);
+    });
+  }
   f.counter("port_packets_total", "Frames of a port by direction.");
   each([&](const auto& p, const auto& name) {
     f.add({{"interface", name}, {"direction", "in"}}, p.counters.rx_packets);

@@ -56,7 +56,10 @@ class Check {
       }
       // Everything that is published refers to interfaces by their number.
       same(a->id, b.id, b.at, key + " (its place in the file)");
-      if (a->port_kind != b.port_kind || a->port != b.port) refuse(b.port_at, key + ".port");
+      if (a->port_kind != b.port_kind || a->port != b.port)
+        refuse(b.port_at, key + ".port");
+      else if (a->bond != b.bond)
+        refuse(b.port_at, key + ".bond");
       same(a->parent, b.parent, b.at, key + ".parent");
       same(a->vlan, b.vlan, b.at, key + ".vlan");
       same(a->queues, b.queues, b.at, key + ".queues");

@@ -100,6 +100,16 @@ Json show_info(const Node& node, Time now) {
           {"drops", drops}};
 }
 
+Json bond_json(const PortStatus& port) {
+  Json members = Json::array();
+  for (const BondMemberStatus& m : port.members) {
+    Json row{{"port", m.port}, {"link", m.link_up ? "up" : "down"}, {"active", m.active}};
+    if (!m.state.empty()) row["lacp"] = m.state;
+    members.push_back(std::move(row));
+  }
+  return {{"mode", port.bond_mode}, {"members", std::move(members)}};
+}
+
 Json show_interfaces(const Node& node) {
   Json out = Json::array();
   const Totals totals = node.totals();
@@ -108,20 +118,22 @@ Json show_interfaces(const Node& node) {
     const auto& i = node.config().interface(port.interface);
     Json addresses = Json::array();
     for (const auto& a : i.addresses) addresses.push_back(to_string(a));
-    out.push_back({{"name", i.name},
-                   {"port", i.port},
-                   {"driver", port.driver},
-                   {"mac", to_string(port.mac)},
-                   {"link", port.link_up ? "up" : "down"},
-                   {"mtu", i.mtu},
-                   {"rx_queues", port.rx_queues},
-                   {"tx_queues", port.tx_queues},
-                   {"addresses", addresses},
-                   {"link_local", to_string(Af::inet6, node.snapshot().interface(port.interface).link_local)},
-                   {"groups", i.groups},
-                   {"skip", node.snapshot().interface(port.interface).skip},
-                   {"counters", port_json(port.counters)},
-                   {"pf", hook_json(totals.interfaces[port.interface])}});
+    out.push_back(
+        {{"name", i.name},
+         {"port", i.port_kind == config::PortKind::bond ? fmt::format("bond ({})", to_string(i.bond.mode)) : i.port},
+         {"driver", port.driver},
+         {"mac", to_string(port.mac)},
+         {"link", port.link_up ? "up" : "down"},
+         {"mtu", i.mtu},
+         {"rx_queues", port.rx_queues},
+         {"tx_queues", port.tx_queues},
+         {"addresses", addresses},
+         {"link_local", to_string(Af::inet6, node.snapshot().interface(port.interface).link_local)},
+         {"groups", i.groups},
+         {"skip", node.snapshot().interface(port.interface).skip},
+         {"counters", port_json(port.counters)},
+         {"pf", hook_json(totals.interfaces[port.interface])}});
+    if (!port.bond_mode.empty()) out.back()["bond"] = bond_json(port);
   }
   return {{"interfaces", out}};
 }

@@ -52,11 +52,16 @@ bool check_ports(const config::Config& config, StartResult& result) {
   std::map<std::string, std::string> users;
   for (const auto& i : config.interfaces) {
     if (i.port_kind == config::PortKind::vlan) continue;
-    const std::string device = i.port_kind == config::PortKind::vdev ? ethdev_name(i.port_kind, i.port, i.id) : i.port;
-    const auto [user, fresh] = users.emplace(device, i.name);
-    if (!fresh)
-      result.error = fmt::format("the port '{}' is already that of interface '{}'", device, user->second);
-    else if (i.port_kind == config::PortKind::kernel && if_nametoindex(i.port.c_str()) == 0)
+    const auto take = [&](config::PortKind kind, const std::string& port) {
+      const std::string device = kind == config::PortKind::vdev ? ethdev_name(kind, port, i.id) : port;
+      const auto [user, fresh] = users.emplace(device, i.name);
+      if (!fresh) result.error = fmt::format("the port '{}' is already that of interface '{}'", device, user->second);
+    };
+    if (i.port_kind == config::PortKind::bond)
+      for (const auto& m : i.bond.members) take(m.kind, m.port);
+    else
+      take(i.port_kind, i.port);
+    if (result.error.empty() && i.port_kind == config::PortKind::kernel && if_nametoindex(i.port.c_str()) == 0)
       result.error = fmt::format("kernel interface '{}': there is none of that name", i.port);
     if (result.error.empty()) continue;
     result.at = place(config, i.port_at);

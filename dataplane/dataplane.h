@@ -33,6 +33,13 @@ struct PortCounters {
   uint64_t tx_link_down = 0;  // not sent because the link was down
 };
 
+struct BondMemberStatus {
+  std::string port;  // as in the file
+  bool link_up = false;
+  bool active = false;  // it carries traffic
+  std::string state;    // what LACP says of it: "distributing", "collecting", "no partner" …; else empty
+};
+
 struct PortStatus {
   InterfaceId interface = kNoInterface;
   std::string driver;  // "kernel", "net_tap", "mlx5_pci" …
@@ -40,7 +47,9 @@ struct PortStatus {
   bool link_up = false;
   uint16_t mtu = 0;
   unsigned rx_queues = 0, tx_queues = 0;
-  PortCounters counters;
+  PortCounters counters;  // of a bond: of all members together
+  std::string bond_mode;  // empty: no bond
+  std::vector<BondMemberStatus> members;
 };
 
 // A frame that a worker passed up.

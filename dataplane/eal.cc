@@ -136,6 +136,9 @@ class BlockedSignals {
   sigset_t before_{};
 };
 
+// What the bonding driver calls an error and then does another way, with promiscuous mode.
+bool is_harmless(std::string_view line) { return line.find("ailed to enable allmulti") != std::string_view::npos; }
+
 // DPDK writes a message with one call, and rte_log_cur_msg_loglevel() tells its level meanwhile.
 ssize_t write_log(void*, const char* text, size_t size) {
   std::string_view line(text, size);
@@ -147,7 +150,7 @@ ssize_t write_log(void*, const char* text, size_t size) {
       const std::lock_guard lock(log_mutex);
       last_error = line;
     }
-    spdlog::log(quiet > 0 ? spdlog::level::debug : spdlog::level::err, "dpdk: {}", line);
+    spdlog::log(quiet > 0 || is_harmless(line) ? spdlog::level::debug : spdlog::level::err, "dpdk: {}", line);
   } else {
     spdlog::debug("dpdk: {}", line);
   }

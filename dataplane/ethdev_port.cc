@@ -1,14 +1,13 @@
 #include "dataplane/ethdev_port.h"
 
 #include <fmt/core.h>
-#include <rte_dev.h>
+#include <rte_mbuf.h>
 #include <rte_mempool.h>
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 
-#include "dataplane/eal.h"
 #include "lib/net/headers.h"
 
 namespace twinwall {
@@ -38,56 +37,25 @@ rte_ether_addr ether_address(const Mac& mac) {
   return a;
 }
 
-std::string reason(int code) {
-  const std::string said = EalSession::take_error();
-  return said.empty() ? std::strerror(code < 0 ? -code : code) : said;
-}
-
 }  // namespace
-
-std::string ethdev_name(config::PortKind kind, const std::string& device, unsigned number) {
-  if (kind == config::PortKind::tap) return fmt::format("net_tap{}", number);
-  if (kind == config::PortKind::vdev) return device.substr(0, device.find(','));
-  return device;
-}
 
 std::unique_ptr<EthdevPort> EthdevPort::open(const Options& options, std::string& error) {
   auto port = std::unique_ptr<EthdevPort>(new EthdevPort());
-  if (port->probe(options, error) && port->configure(options, error)) return port;
-  error = fmt::format("port '{}': {}", options.device, error);
+  if (port->open_device(options, error) && port->configure(options, error)) return port;
+  error = options.kind == config::PortKind::bond ? fmt::format("bond: {}", error)
+                                                 : fmt::format("port '{}': {}", options.device, error);
   return nullptr;
 }
 
-EthdevPort::~EthdevPort() {
-  if (id_ == RTE_MAX_ETHPORTS) return;
-  rte_eth_dev_info info{};
-  const bool known = rte_eth_dev_info_get(id_, &info) == 0;
-  (void)rte_eth_dev_stop(id_);
-  (void)rte_eth_dev_close(id_);
-  if (probed_ && known && info.device != nullptr) (void)rte_dev_remove(info.device);
-}
-
-bool EthdevPort::probe(const Options& options, std::string& error) {
-  const std::string name = ethdev_name(options.kind, options.device, options.number);
-  (void)EalSession::take_error();
-  if (options.kind != config::PortKind::pci) {
-    const std::string arguments =
-        options.kind == config::PortKind::tap ? fmt::format("{},iface={}", name, options.device) : options.device;
-    if (const int r = rte_dev_probe(arguments.c_str()); r != 0) {
-      error = fmt::format("DPDK does not open it: {}", reason(r));
-      return false;
-    }
+bool EthdevPort::open_device(const Options& options, std::string& error) {
+  if (options.kind == config::PortKind::bond) {
+    bond_ = Bond::open(options.bond, options.number, error);
+    if (bond_) id_ = bond_->id();
+    return bond_ != nullptr;
   }
-  // A driver that fails to probe a device may only log it.
-  if (rte_eth_dev_get_port_by_name(name.c_str(), &id_) != 0) {
-    id_ = RTE_MAX_ETHPORTS;
-    error = options.kind == config::PortKind::pci
-                ? "no driver of DPDK took the device (is it there, and bound to vfio-pci?)"
-                : fmt::format("no driver of DPDK took it: {}", reason(ENODEV));
-    return false;
-  }
-  probed_ = options.kind != config::PortKind::pci;
-  return true;
+  device_ = EthdevDevice::open(options.kind, options.device, options.number, error);
+  if (device_) id_ = device_->id();
+  return device_ != nullptr;
 }
 
 rte_eth_conf EthdevPort::device_conf(const Options& options, const rte_eth_dev_info& info) const {
@@ -108,14 +76,14 @@ rte_eth_conf EthdevPort::device_conf(const Options& options, const rte_eth_dev_i
 bool EthdevPort::configure(const Options& options, std::string& error) {
   rte_eth_dev_info info{};
   const auto refused = [&error](const char* what, int code) {
-    error = fmt::format("{}: {}", what, reason(code));
+    error = fmt::format("{}: {}", what, ethdev_reason(code));
     return false;
   };
   if (const int r = rte_eth_dev_info_get(id_, &info); r != 0) return refused("no device information", r);
   driver_ = info.driver_name != nullptr ? info.driver_name : "";
   rx_queues_ = std::clamp<unsigned>(options.rx_queues, 1, std::max<unsigned>(info.max_rx_queues, 1));
   tx_queues_ = std::clamp<unsigned>(options.tx_slots, 1, std::max<unsigned>(info.max_tx_queues, 1));
-  if (options.kind == config::PortKind::tap)  // wants as many of one as of the other
+  if (options.kind == config::PortKind::tap || (bond_ && bond_->equal_queues()))  // as many of one as of the other
     rx_queues_ = tx_queues_ = std::min(kTapQueues, std::max(rx_queues_, tx_queues_));
   shared_tx_ = tx_queues_ < options.tx_slots;
 
@@ -137,7 +105,11 @@ bool EthdevPort::configure(const Options& options, std::string& error) {
   for (uint16_t q = 0; q < ntx; ++q)
     if ((r = rte_eth_tx_queue_setup(id_, q, tx_descriptors, SOCKET_ID_ANY, nullptr)) != 0)
       return refused("transmit queue", r);
-  if ((r = rte_eth_dev_start(id_)) != 0) return refused("cannot be started", r);
+  if (bond_) {
+    if (!bond_->start(error)) return false;
+  } else if ((r = rte_eth_dev_start(id_)) != 0) {
+    return refused("cannot be started", r);
+  }
 
   for (unsigned s = 0; s < options.tx_slots; ++s) {
     slots_.push_back(std::make_unique<Slot>());
@@ -151,6 +123,8 @@ bool EthdevPort::configure(const Options& options, std::string& error) {
   if (rte_eth_macaddr_get(id_, &address) == 0) mac_ = Mac::from_wire(address.addr_bytes);
   // CARP, neighbour discovery and pfsync are multicast.
   if (rte_eth_allmulticast_enable(id_) != 0) (void)rte_eth_promiscuous_enable(id_);
+  // With LACP members keep MAC addresses of their own, and the driver passes no unicast but that to the bond's.
+  if (bond_ && bond_->lacp() && (r = rte_eth_promiscuous_enable(id_)) != 0) return refused("promiscuous mode", r);
   (void)refresh();
   return true;
 }
@@ -175,9 +149,18 @@ TxResult EthdevPort::send(unsigned slot_number, rte_mbuf** mbufs, uint16_t n) {
   return result;
 }
 
+void EthdevPort::serve(unsigned slot_number) {
+  const Slot& slot = *slots_[slot_number];
+  if (shared_tx_) rte_spinlock_lock(&locks_[slot.queue]->lock);
+  (void)rte_eth_tx_burst(id_, slot.queue, nullptr, 0);
+  if (shared_tx_) rte_spinlock_unlock(&locks_[slot.queue]->lock);
+}
+
 bool EthdevPort::refresh() {
+  if (bond_) bond_->look_at_links();
   rte_eth_link link{};
-  const bool up = rte_eth_link_get_nowait(id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+  const bool up =
+      bond_ ? bond_->usable() : rte_eth_link_get_nowait(id_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
   return link_.exchange(up, std::memory_order_relaxed) != up;
 }
 

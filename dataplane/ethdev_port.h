@@ -1,11 +1,11 @@
-// A port over a DPDK driver: a PCI device, a tap interface, or any virtual device.
+// A port over a DPDK driver: a PCI device, a tap interface, any virtual device, or a bond of such.
 //
 // The device's abilities decide: receive queues as far as it has them, with a symmetric RSS key so that both directions
 // of a connection come to one queue; transmit queues are shared under a lock only where there are too few. No offload
 // is asked for, because the engine always leaves right checksums in the frame.
 //
 // Threads: a receive queue belongs to one thread; a transmit slot to one thread; refresh(), add_mac() to the control
-// core; link_up() and counters are for anybody.
+// core; link_up() and counters are for anybody; serve() to the thread of the slot that it names.
 #pragma once
 
 #include <rte_ethdev.h>
@@ -16,6 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/bond.h"
+#include "dataplane/ethdev_device.h"
 #include "dataplane/packet_socket.h"
 #include "lib/config/schema.h"
 #include "lib/net/address.h"
@@ -29,6 +31,7 @@ class EthdevPort {
   struct Options {
     config::PortKind kind = config::PortKind::vdev;
     std::string device;   // the PCI address, the tap interface's name, or the arguments of the virtual device
+    config::Bond bond;    // of kind bond, in place of the device
     unsigned number = 0;  // unique among the ports
     uint16_t mtu = 1500;
     unsigned rx_queues = 1;  // wanted; there may be fewer, or (tap) more
@@ -36,7 +39,7 @@ class EthdevPort {
     rte_mempool* pool = nullptr;
   };
   [[nodiscard]] static std::unique_ptr<EthdevPort> open(const Options& options, std::string& error);
-  ~EthdevPort();
+  ~EthdevPort() = default;
   EthdevPort(const EthdevPort&) = delete;
   EthdevPort& operator=(const EthdevPort&) = delete;
 
@@ -46,6 +49,10 @@ class EthdevPort {
   // Takes all mbufs; what is not sent is counted and freed.
   TxResult send(unsigned slot, rte_mbuf** mbufs, uint16_t n);
 
+  // True: serve() has to be called, and every queue received from, at least every 100 ms.
+  [[nodiscard]] bool needs_serving() const { return bond_ != nullptr && bond_->lacp(); }
+  void serve(unsigned slot);
+
   // For epoll, level-triggered; -1 where the driver has none.
   [[nodiscard]] int fd(unsigned queue) const { return fds_[queue]; }
   [[nodiscard]] Mac mac() const { return mac_; }
@@ -53,6 +60,7 @@ class EthdevPort {
   [[nodiscard]] bool link_up() const { return link_.load(std::memory_order_relaxed); }
   [[nodiscard]] unsigned rx_queues() const { return rx_queues_; }
   [[nodiscard]] unsigned tx_queues() const { return tx_queues_; }
+  [[nodiscard]] const Bond* bond() const { return bond_.get(); }
   bool refresh();
   // False when neither a filter nor promiscuous mode can be had.
   bool add_mac(const Mac& mac);
@@ -65,7 +73,7 @@ class EthdevPort {
 
  private:
   EthdevPort() = default;
-  [[nodiscard]] bool probe(const Options& options, std::string& error);
+  [[nodiscard]] bool open_device(const Options& options, std::string& error);
   [[nodiscard]] bool configure(const Options& options, std::string& error);
   [[nodiscard]] rte_eth_conf device_conf(const Options& options, const rte_eth_dev_info& info) const;
 
@@ -77,8 +85,9 @@ class EthdevPort {
     rte_spinlock_t lock = RTE_SPINLOCK_INITIALIZER;
   };
 
+  std::unique_ptr<EthdevDevice> device_;  // or
+  std::unique_ptr<Bond> bond_;
   uint16_t id_ = RTE_MAX_ETHPORTS;
-  bool probed_ = false;  // by us: removed at the end
   bool shared_tx_ = false;
   unsigned rx_queues_ = 0, tx_queues_ = 0;
   std::string driver_;
@@ -88,8 +97,5 @@ class EthdevPort {
   std::vector<std::unique_ptr<Slot>> slots_;
   std::vector<std::unique_ptr<TxQueue>> locks_;
 };
-
-// What DPDK calls a configured device: "0000:03:00.0", or the name of a virtual device.
-[[nodiscard]] std::string ethdev_name(config::PortKind kind, const std::string& device, unsigned number);
 
 }  // namespace twinwall

@@ -18,8 +18,8 @@ std::unique_ptr<Port> Port::open(const Options& options, std::string& error) {
     port->kernel_ = KernelPort::open({options.device, options.mtu, rx, tx, options.sync}, error);
     return port->kernel_ ? std::move(port) : nullptr;
   }
-  port->ethdev_ =
-      EthdevPort::open({options.kind, options.device, options.id, options.mtu, rx, tx, options.pool}, error);
+  port->ethdev_ = EthdevPort::open(
+      {options.kind, options.device, options.bond, options.id, options.mtu, rx, tx, options.pool}, error);
   return port->ethdev_ ? std::move(port) : nullptr;
 }
 
@@ -122,6 +122,10 @@ PortStatus Port::status() const {
   } else {
     const EthdevPort::Totals t = ethdev_->totals();
     s.driver = ethdev_->driver();
+    if (const Bond* const bond = ethdev_->bond()) {
+      s.bond_mode = bond->mode();
+      s.members = bond->members();
+    }
     s.rx_queues = ethdev_->rx_queues();
     s.tx_queues = ethdev_->tx_queues();
     c.rx_packets = t.device.ipackets;

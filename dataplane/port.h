@@ -27,6 +27,7 @@ class Port {
     InterfaceId id = kNoInterface;
     config::PortKind kind = config::PortKind::kernel;
     std::string device;
+    config::Bond bond;
     uint16_t mtu = 1500;
     unsigned queues = 0;  // 0: one a worker
     unsigned workers = 1;
@@ -57,6 +58,9 @@ class Port {
   [[nodiscard]] int fd(unsigned queue) const { return kernel_ ? kernel_->fd(queue) : ethdev_->fd(queue); }
   // Something waits that can be told without taking it. Ports without descriptors always say no.
   [[nodiscard]] bool waiting(unsigned queue) const { return kernel_ && kernel_->waiting(queue); }
+  // See EthdevPort::serve().
+  [[nodiscard]] bool needs_serving() const { return ethdev_ && ethdev_->needs_serving(); }
+  void serve(unsigned slot) { ethdev_->serve(slot); }
   void clear_error(unsigned queue) {
     if (kernel_) kernel_->clear_error(queue);
   }

@@ -110,8 +110,11 @@ bool RunningDataplane::start_eal(bool hugepages, std::string& error) {
   eal.memory_bytes = plan_.eal;
   eal.hugepages = hugepages;
   eal.prefix = process_prefix(getpid());
-  for (const auto& i : config_.interfaces)
+  for (const auto& i : config_.interfaces) {
     if (i.port_kind == config::PortKind::pci) eal.pci.push_back(i.port);
+    for (const auto& m : i.bond.members)
+      if (m.kind == config::PortKind::pci) eal.pci.push_back(m.port);
+  }
   eal_ = EalSession::start(eal, error);
   if (!eal_) return false;
 
@@ -149,6 +152,7 @@ bool RunningDataplane::open_ports(std::string& error, config::Position& at) {
     o.id = i.id;
     o.kind = i.port_kind;
     o.device = i.port;
+    o.bond = i.bond;
     o.mtu = i.mtu;
     o.queues = i.queues;
     o.workers = static_cast<unsigned>(config_.system.worker_cores.size());

@@ -15,8 +15,9 @@ constexpr unsigned kTickTurns = 16;  // turns between two ticks of a busy engine
 constexpr Duration kTickInterval = 1ms;
 constexpr Duration kLongestNap = 100ms;
 constexpr Duration kShortestNap = 50us;
-constexpr Duration kFirstPollNap = 50us;  // where a port has to be polled naps grow from this …
-constexpr Duration kLastPollNap = 500us;  // … to this
+constexpr Duration kFirstPollNap = 50us;   // where a port has to be polled naps grow from this …
+constexpr Duration kLastPollNap = 500us;   // … to this
+constexpr Duration kServeInterval = 10ms;  // 100 ms are allowed
 constexpr unsigned kCommandsPerTurn = 32;
 constexpr unsigned kMaxWalks = 2;  // of each side; the engine has room for both sides'
 constexpr unsigned kInspectionsPerTurn = 8;
@@ -67,6 +68,7 @@ Worker::Worker(Options options, Shared& shared, StateTable& table)
     const Source& s = options_.sources[i];
     const int fd = s.port->fd(s.queue);
     if (fd < 0 || !watch(epoll_.get(), fd, i)) must_poll_ = true;
+    if (s.queue == 0 && s.port->needs_serving()) served_.push_back(s.port);
   }
 }
 
@@ -139,6 +141,7 @@ void Worker::run() {
 bool Worker::turn(Time now) {
   view_ = {shared_.snapshot.get(), shared_.neighbors.get(), shared_.roles.get()};
   captures_ = shared_.captures.get();
+  if (!served_.empty()) serve_ports(now);
   bool busy = take_handoffs(now);
   busy |= receive(now);
   busy |= take_commands(now);
@@ -148,6 +151,12 @@ bool Worker::turn(Time now) {
   wake_others();
   shared_.quiescent.quiescent(options_.index);
   return busy;
+}
+
+void Worker::serve_ports(Time now) {
+  if (now - last_served_ < kServeInterval) return;
+  last_served_ = now;
+  for (Port* const p : served_) p->serve(options_.index);
 }
 
 bool Worker::receive(Time now) {

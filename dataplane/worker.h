@@ -129,6 +129,7 @@ class Worker final : public EngineHost {
   };
 
   [[nodiscard]] bool turn(Time now);
+  void serve_ports(Time now);
   [[nodiscard]] bool receive(Time now);
   [[nodiscard]] bool take_handoffs(Time now);
   [[nodiscard]] bool take_commands(Time now);
@@ -157,7 +158,9 @@ class Worker final : public EngineHost {
   const Captures* captures_ = nullptr;  // of this turn
   Waker waker_;
   FileDescriptor epoll_;
-  bool must_poll_ = false;  // a source without a descriptor
+  bool must_poll_ = false;     // a source without a descriptor
+  std::vector<Port*> served_;  // the ports whose serve() is this worker's task; none of them has descriptors
+  Time last_served_{};
   bool reply_full_ = false;
   unsigned idle_turns_ = 0;
   unsigned since_tick_ = 0;

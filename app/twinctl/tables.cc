@@ -220,6 +220,23 @@ std::string sources_text(const Json& view, bool details) {
   return out;
 }
 
+// One row a member, of all bonds.
+Json bond_members(const Json& interfaces) {
+  Json rows = Json::array();
+  if (!interfaces.is_array()) return rows;
+  for (const Json& i : interfaces) {
+    const Json& bond = part(i, "bond");
+    const Json& members = part(bond, "members");
+    if (!members.is_array()) continue;
+    for (Json row : members) {
+      row["bond"] = word(i, "name");
+      row["mode"] = word(bond, "mode");
+      rows.push_back(std::move(row));
+    }
+  }
+  return rows;
+}
+
 }  // namespace
 
 std::string state_lines(const Json& s, bool details) {
@@ -268,6 +285,13 @@ std::string view_text(const std::string& what, const Json& view, bool details) {
                                                        {"MAC", "mac"},
                                                        {"PORT", "port"},
                                                        {"ADDRESSES", "addresses"}});
+    if (const Json members = bond_members(part(view, "interfaces")); !members.empty())
+      out += "\n" + table(members, {{"BOND", "bond"},
+                                    {"MODE", "mode"},
+                                    {"MEMBER", "port"},
+                                    {"LINK", "link"},
+                                    {"ACTIVE", "active"},
+                                    {"LACP", "lacp"}});
     if (details && part(view, "interfaces").is_array())
       for (const Json& i : part(view, "interfaces"))
         out += fmt::format("\n{}\n{}", word(i, "name"),

@@ -382,15 +382,20 @@ Node options_tree(const Config& config) {
 }
 
 Node interfaces_tree(const Config& config) {
-  static constexpr const char* kPortKinds[] = {"", "kernel:", "tap:", "vdev:"};
   Node out = mapping();
   for (const Interface& i : config.interfaces) {
     Node body = mapping();
     if (i.port_kind == PortKind::vlan) {
       put(body, "parent", scalar(config.interface(i.parent).name));
       put(body, "vlan", scalar(std::to_string(i.vlan)));
+    } else if (i.port_kind == PortKind::bond) {
+      Node bond = mapping(), ports = sequence();
+      for (const BondMember& m : i.bond.members) ports.items.push_back(scalar(port_text(m.kind, m.port)));
+      put(bond, "mode", scalar(std::string(to_string(i.bond.mode))));
+      put(bond, "ports", std::move(ports));
+      put(body, "bond", std::move(bond));
     } else {
-      put(body, "port", scalar(kPortKinds[static_cast<size_t>(i.port_kind)] + i.port));
+      put(body, "port", scalar(port_text(i.port_kind, i.port)));
     }
     Node addresses = sequence(), groups = sequence();
     for (const Prefix& p : i.addresses) addresses.items.push_back(scalar(to_string(p)));

@@ -1,6 +1,6 @@
 #include <algorithm>
-#include <cctype>
 
+#include "lib/config/interface_ports.h"
 #include "lib/config/keys.h"
 #include "lib/config/sections.h"
 #include "lib/config/values.h"
@@ -12,53 +12,6 @@ namespace {
 constexpr size_t kMaxNameLength = 15;  // what packet logs and the pfsync wire have room for
 constexpr uint16_t kSmallestIpv6Mtu = 1280;
 constexpr std::string_view kReservedNames[] = {"any", "all", "self", "none", "multicast", "no-route", "urpf-failed"};
-
-bool is_hex(std::string_view text, size_t at, size_t count) {
-  for (size_t i = at; i < at + count; ++i)
-    if (i >= text.size() || std::isxdigit(static_cast<unsigned char>(text[i])) == 0) return false;
-  return true;
-}
-
-// "0000:03:00.0", the domain may be left out.
-bool is_pci_address(std::string_view text) {
-  if (text.size() == 12 && is_hex(text, 0, 4) && text[4] == ':') text.remove_prefix(5);
-  return text.size() == 7 && is_hex(text, 0, 2) && text[2] == ':' && is_hex(text, 3, 2) && text[5] == '.' &&
-         text[6] >= '0' && text[6] <= '7';
-}
-
-bool is_kernel_name(std::string_view text) {
-  if (text.empty() || text.size() > kMaxNameLength || text == "." || text == "..") return false;
-  for (const char ch : text)
-    if (ch == '/' || ch == ':' || std::isspace(static_cast<unsigned char>(ch)) != 0) return false;
-  return true;
-}
-
-void read_device(Context& c, const Node& n, Interface& i) {
-  const auto text = read_text(c, n, "port");
-  if (!text) return;
-  i.port_at = c.position(n);
-  const size_t colon = text->find(':');
-  const std::string kind = text->substr(0, colon);
-  const std::string rest = colon == std::string::npos ? "" : text->substr(colon + 1);
-  if (kind == "kernel" || kind == "tap") {
-    i.port_kind = kind == "kernel" ? PortKind::kernel : PortKind::tap;
-    i.port = rest;
-    if (!is_kernel_name(rest))
-      c.error(n, fmt::format("'port' is '{}': after '{}:' write an interface name of 1 to 15 characters", *text, kind));
-  } else if (kind == "vdev") {
-    i.port_kind = PortKind::vdev;
-    i.port = rest;
-    if (rest.empty()) c.error(n, "'port' is 'vdev:': write the device's DPDK arguments behind it");
-  } else if (is_pci_address(*text)) {
-    i.port_kind = PortKind::pci;
-    i.port = text->size() == 7 ? "0000:" + *text : *text;
-    for (char& ch : i.port) ch = static_cast<char>(std::tolower(static_cast<unsigned char>(ch)));
-  } else {
-    c.error(n, fmt::format("'port' is '{}': write a PCI address such as 0000:03:00.0, kernel:IFNAME, tap:IFNAME or "
-                           "vdev:ARGUMENTS",
-                           *text));
-  }
-}
 
 void read_groups(Context& c, const Node& n, Interface& i) {
   for_each_item(c, n, "groups", [&](const Node& item) {
@@ -107,7 +60,7 @@ void read_addresses(Context& c, const Node& n, Interface& i) {
 }
 
 constexpr Key<Interface> kInterfaceKeys[] = {
-    {"port", read_device},
+    {"port", read_port},
     {"queues",
      [](Context& c, const Node& n, Interface& i) {
        static constexpr Word<unsigned> kWords[] = {{"auto", 0}};
@@ -125,7 +78,7 @@ constexpr Key<Interface> kInterfaceKeys[] = {
        (void)read_text(c, n, "parent");  // found when all interfaces are known
      }},
     {"vlan", [](Context& c, const Node& n, Interface& i) { assign_number(c, n, "vlan", 1, 4094, i.vlan); }},
-    {"bond"},
+    {"bond", read_bond},
 };
 
 void check_name(Context& c, const Node& key) {
@@ -139,24 +92,7 @@ void check_name(Context& c, const Node& key) {
 
 void check_interface(Context& c, const Node& key, const Node& node, const Interface& i) {
   if (!node.is_mapping()) return;
-  const Node* port = node.find("port");
-  const Node* parent = node.find("parent");
-  const Node* vlan = node.find("vlan");
-  if (port == nullptr && parent == nullptr && vlan == nullptr && node.find("bond") == nullptr)
-    c.error(key, fmt::format("interface '{}' needs the key 'port': a PCI address, kernel:IFNAME, tap:IFNAME or "
-                             "vdev:ARGUMENTS",
-                             i.name));
-  if (parent != nullptr && vlan == nullptr) c.error(*parent, "a VLAN needs its number too: add 'vlan: 1' to 4094");
-  if (vlan != nullptr && parent == nullptr)
-    c.error(*vlan, "'vlan' needs 'parent', the interface whose frames carry the tag");
-  for (const char* of_ports : {"port", "queues"})
-    if (parent != nullptr && node.find(of_ports) != nullptr)
-      c.error(*node.find(of_ports), fmt::format("a VLAN has no '{}' of its own: remove it", of_ports));
-  if (port != nullptr && !i.port.empty())
-    for (const Interface& other : c.config.interfaces)
-      if (other.port_kind == i.port_kind && other.port == i.port)
-        c.error(*port,
-                fmt::format("port '{}' is already used by interface '{}': give each its own", port->text, other.name));
+  check_ports(c, key, node, i);
   if (i.mtu < kSmallestIpv6Mtu)
     for (const Prefix& p : i.addresses)
       if (p.af == Af::inet6) {

@@ -57,14 +57,30 @@ struct System {
   std::string log_target = "stderr";  // stderr | journal | file:PATH
 };
 
-enum class PortKind : uint8_t { pci, kernel, tap, vdev, vlan };
+enum class PortKind : uint8_t { pci, kernel, tap, vdev, vlan, bond };
+// How the members of a bond share its traffic (IEEE 802.1AX, "Link Aggregation"; teams of an active and spare ports).
+enum class BondMode : uint8_t { lacp, active_backup, balance };
+[[nodiscard]] std::string_view to_string(BondMode m);  // as in the file
+struct BondMember {
+  PortKind kind = PortKind::pci;  // one that DPDK opens: pci, tap or vdev
+  std::string port;               // as Interface::port
+  friend bool operator==(const BondMember&, const BondMember&) = default;
+};
+struct Bond {
+  BondMode mode = BondMode::lacp;
+  std::vector<BondMember> members;  // 2 … 8, the preferred first
+  friend bool operator==(const Bond&, const Bond&) = default;
+};
+[[nodiscard]] std::string port_text(PortKind kind, const std::string& port);  // as in the file
+
 struct Interface {
   InterfaceId id = kNoInterface;  // 1-based, in the order of the file
   std::string name;
   Position at;
   PortKind port_kind = PortKind::kernel;
-  std::string port;  // the PCI address, kernel or tap interface name, or vdev arguments; nothing of a VLAN
+  std::string port;  // the PCI address, kernel or tap interface name, or vdev arguments; nothing of a VLAN or bond
   Position port_at;
+  Bond bond;            // of PortKind::bond
   unsigned queues = 0;  // 0: auto
   uint16_t mtu = 1500;
   std::vector<Prefix> addresses;

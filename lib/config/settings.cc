@@ -60,13 +60,17 @@ class Lister {
   }
 
   void interface(const Interface& i) {
-    static constexpr const char* kPortKinds[] = {"", "kernel:", "tap:", "vdev:"};
     const std::string key = "interfaces." + i.name + ".";
     if (i.port_kind == PortKind::vlan) {
       put(key + "parent", c_.interface(i.parent).name);
       put(key + "vlan", i.vlan);
     } else {
-      put(key + "port", kPortKinds[static_cast<size_t>(i.port_kind)] + i.port);
+      if (i.port_kind == PortKind::bond) {
+        put(key + "bond.mode", to_string(i.bond.mode));
+        put(key + "bond.ports", joined(i.bond.members, [](const BondMember& m) { return port_text(m.kind, m.port); }));
+      } else {
+        put(key + "port", port_text(i.port_kind, i.port));
+      }
       put(key + "queues", i.queues == 0 ? "auto" : std::to_string(i.queues));
     }
     put(key + "mtu", i.mtu);

@@ -185,6 +185,31 @@ carp:
   }
 }
 
+TEST(Load, ReadsBonds) {
+  const Config c = load_good(R"(interfaces:
+  trunk: {bond: {mode: lacp, ports: ["0000:04:00.0", "AF:00.1"]}, queues: 2, mtu: 9000}
+  spare: {bond: {ports: ["tap:one", "vdev:net_af_packet0,iface=eth0"], mode: active-backup}}
+  wide: {bond: {mode: balance, ports: ["05:00.0", "05:00.1", "05:00.2"]}}
+  dmz: {parent: trunk, vlan: 20}
+)");
+  const Interface& trunk = c.interfaces[0];
+  EXPECT_EQ(trunk.port_kind, PortKind::bond);
+  EXPECT_EQ(trunk.port, "");
+  EXPECT_EQ(trunk.port_at.column, 17);
+  EXPECT_EQ(trunk.queues, 2u);
+  EXPECT_EQ(trunk.bond, (Bond{BondMode::lacp, {{PortKind::pci, "0000:04:00.0"}, {PortKind::pci, "0000:af:00.1"}}}));
+  EXPECT_EQ(c.interfaces[1].bond,
+            (Bond{BondMode::active_backup, {{PortKind::tap, "one"}, {PortKind::vdev, "net_af_packet0,iface=eth0"}}}));
+  EXPECT_EQ(c.interfaces[2].bond.mode, BondMode::balance);
+  EXPECT_EQ(c.interfaces[2].bond.members.size(), 3u);
+  EXPECT_EQ(c.interfaces[3].parent, 1);
+  EXPECT_EQ(c.interfaces[3].mtu, 9000);
+  EXPECT_TRUE(c.interfaces[3].bond.members.empty());
+  EXPECT_EQ(to_string(BondMode::lacp), "lacp");
+  EXPECT_EQ(to_string(BondMode::active_backup), "active-backup");
+  EXPECT_EQ(to_string(BondMode::balance), "balance");
+}
+
 TEST(Load, ReadsVlans) {
   const Config c = load_good(R"(interfaces:
   dmz: {parent: lan, vlan: 20, addresses: [10.0.20.2/24]}

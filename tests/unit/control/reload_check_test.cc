@@ -29,6 +29,21 @@ TEST(ReloadCheck, RulesRoutesGroupsAndAddressesMayChange) {
   EXPECT_TRUE(check("options: {", "options: {timeouts: {tcp.first: 60}, ").empty());
 }
 
+TEST(ReloadCheck, AChangedBondNeedsARestart) {
+  const auto with = [](const std::string& bond) {
+    return load(replaced(sample_text(1), "port: \"kernel:wan\"", "bond: " + bond));
+  };
+  const auto before = with("{mode: lacp, ports: [\"tap:one\", \"tap:two\"]}");
+  EXPECT_TRUE(needs_restart(before, before).empty());
+  for (const char* const changed :
+       {"{mode: balance, ports: [\"tap:one\", \"tap:two\"]}", "{mode: lacp, ports: [\"tap:two\", \"tap:one\"]}",
+        "{mode: lacp, ports: [\"tap:one\", \"tap:two\", \"tap:three\"]}"}) {
+    const auto found = needs_restart(before, with(changed));
+    ASSERT_EQ(found.size(), 1u) << changed;
+    EXPECT_EQ(found[0].message.rfind("interfaces.wan.bond:", 0), 0u) << found[0].message;
+  }
+}
+
 TEST(ReloadCheck, EveryKeyThatNeedsARestartIsNamed) {
   struct Case {
     const char* from;
@@ -43,6 +58,7 @@ TEST(ReloadCheck, EveryKeyThatNeedsARestartIsNamed) {
            Case{"/tmp/unused.sock", "/tmp/other.sock", "system.api"},
            Case{"hostname: fw1", "hostname: fw1, metrics: {listen: \"127.0.0.1:1\"}", "system.metrics.listen"},
            Case{"kernel:wan", "kernel:elsewhere", "interfaces.wan.port"},
+           Case{"port: \"kernel:wan\"", "bond: {mode: lacp, ports: [\"tap:one\", \"tap:two\"]}", "interfaces.wan.port"},
            Case{"{port: \"kernel:lan\"", "{mtu: 9000, port: \"kernel:lan\"", "interfaces.lan.mtu"},
            Case{"peer: 10.255.0.2", "peer: multicast", "pfsync.peer"},
            Case{"pfsync: {interface: sync, peer: 10.255.0.2}", "", "pfsync"},

@@ -160,5 +160,18 @@ TEST(MemoryPlan, GrowsWithWorkersMtuAndStates) {
   EXPECT_GT(plan_memory(c, o).states, 9 * small.states);
 }
 
+TEST(MemoryPlan, HasRoomForEveryMemberOfABond) {
+  config::Config c = three_ports();
+  config::Interface& lan = c.interfaces[1];
+  lan.port_kind = config::PortKind::vdev;
+  const MemoryPlan one = plan_memory(c, {});
+  lan.port_kind = config::PortKind::bond;
+  lan.bond = {config::BondMode::active_backup, {{config::PortKind::tap, "a"}, {config::PortKind::tap, "b"}}};
+  const MemoryPlan two = plan_memory(c, {});
+  EXPECT_GE(two.buffers, one.buffers + 4 * 1024);
+  lan.bond.mode = config::BondMode::lacp;
+  EXPECT_GT(plan_memory(c, {}).eal, two.eal) << "LACPDUs have buffers of their own";
+}
+
 }  // namespace
 }  // namespace twinwall
