@@ -199,6 +199,10 @@ class Lacp(Trunk):
         self.assertNotEqual(status, 200)
         self.assertIn("interfaces.trunk.bond", str(answer))
 
+    def test_7_it_ends_in_order(self):
+        for node in self.lab.nodes:
+            self.assertEqual(node.stop(), 0)
+
 
 class Balance(Trunk):
     mode = "balance"
