@@ -172,8 +172,8 @@ class Chaos:
         """How many connections were lost that were established and known to both when the event came."""
         load.listen()
         fresh, self._judged = load.losses[self._judged :], len(load.losses)
-        old = [loss for loss in fresh if loss.opened < since - YOUNG]
-        self.problems += [f"lost: {loss.kind}, {since - loss.opened:.1f} s old when it was struck: {loss.why}" for loss in old]
+        old = [loss for loss in fresh if loss.opened < min(since, loss.heard) - YOUNG]
+        self.problems += [f"lost: {loss.kind}, {min(since, loss.heard) - loss.opened:.1f} s old when it was struck: {loss.why}" for loss in old]
         return len(old)
 
     def _unasked(self, name, struck, node, stalled):

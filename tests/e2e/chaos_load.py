@@ -20,6 +20,7 @@ class Loss:
     kind: str
     why: str
     opened: float
+    heard: float  # when it was last known to live, if that is known; it may be long until somebody gives it up
 
 
 class Load:
@@ -103,7 +104,7 @@ class Load:
 
     def _note(self, kind, said):
         if "lost" in said and "opened" in said:
-            self.losses.append(Loss(kind, said["lost"], said["opened"]))
+            self.losses.append(Loss(kind, said["lost"], said["opened"], said.get("heard", float("inf"))))
         if "failed" in said and "opened" in said:
             self.failures += 1
 

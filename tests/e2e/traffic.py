@@ -105,13 +105,13 @@ class Download:
         self.connection = http.client.HTTPConnection(options.host, options.port, timeout=options.timeout)
         self.digest = hashlib.sha256()
         self.received, self.stall, self.stall_at = 0, 0.0, 0.0
-        self.problem, self.opened = None, None
+        self.problem, self.opened, self.heard = None, None, None  # heard: the last time that something came
         self.started = time.monotonic()
 
     def run(self):
         try:
             self.connection.connect()
-            self.opened = time.monotonic()
+            self.opened = self.heard = time.monotonic()
             self._transfer()
         except (OSError, http.client.HTTPException) as problem:
             self.problem = f"{type(problem).__name__}: {problem}"
@@ -130,7 +130,7 @@ class Download:
                 self.stall, self.stall_at = now - last, last - self.started
             if now - last > self._options.gaps > 0:
                 say(gap=[last, now])
-            last = now
+            last = self.heard = now
             if not chunk:
                 break
             self.digest.update(chunk)
@@ -169,7 +169,7 @@ def http_loop(options):
             whole += 1
         else:
             lost += 1
-            say(lost=one.problem or "another checksum", opened=one.opened)
+            say(lost=one.problem or "another checksum", opened=one.opened, heard=one.heard)
     say(done=True, whole=whole, lost=lost, failed=failed)
 
 
