@@ -89,8 +89,13 @@ struct Options {
   size_t bursts = 20000;
   uint32_t signatures = 1000, domains = 100000;  // to look for
   std::string rows;                              // only those whose name holds this
+  std::string row;                               // only the one of this name
   std::string json, compare;
 };
+
+bool wanted(const std::string& name, const Options& o) {
+  return name.find(o.rows) != std::string::npos && (o.row.empty() || name == o.row);
+}
 
 struct Figures {
   double median = 0, low = 0, high = 0, generator = 0, bytes_per_state = 0;
@@ -173,7 +178,7 @@ void pair_rows(const Options& o, double hz, nlohmann::json& report) {
   report["workers"] = nlohmann::json::array();
   const uint32_t middle = o.counts[o.counts.size() / 2];
   const Row row{"tcp established, two workers", Path::established, Proto::tcp, middle, 2, 0, 2};
-  if (row.name.find(o.rows) == std::string::npos || std::thread::hardware_concurrency() < 2) return;
+  if (!wanted(row.name, o) || std::thread::hardware_concurrency() < 2) return;
   const PairFigures f = measure_pair(row, o, hz);
   fmt::print("\n{:<32}{:>12}{:>8}{:>8}{:>8}{:>8}\n", "workers", "connections", "alone", "first", "second", "gain");
   fmt::print("{:<34}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}\n", row.name, row.connections, f.alone, f.first, f.second,
@@ -215,7 +220,7 @@ nlohmann::json to_json(const Spread& s) { return {{"median", s.median}, {"min", 
 
 void rule_rows(const Options& o, nlohmann::json& report) {
   report["rules"] = nlohmann::json::array();
-  if (std::string("rules by themselves").find(o.rows) == std::string::npos) return;
+  if (!wanted("rules by themselves", o)) return;
   fmt::print("\n{:<24}{:>8}{:>8}{:>8}{:>12}{:>12}{:>11}{:>9}{:>12}{:>13}{:>9}\n", "rules by themselves", "ticks", "min",
              "max", "all over", "one by one", "looked at", "read s", "compile s", "snapshot s", "KiB");
   for (const size_t n : o.rules) {
@@ -238,7 +243,7 @@ void rule_rows(const Options& o, nlohmann::json& report) {
 
 void table_rows(const Options& o, nlohmann::json& report) {
   report["tables"] = nlohmann::json::array();
-  if (o.prefixes == 0 || std::string("a table by itself").find(o.rows) == std::string::npos) return;
+  if (o.prefixes == 0 || !wanted("a table by itself", o)) return;
   fmt::print("\n{:<24}{:>12}{:>12}{:>11}{:>12}{:>9}\n", "a table by itself", "hit ticks", "miss ticks", "parse s",
              "replace s", "MiB");
   const TableRow r = measure_table(o.prefixes, o.repeats);
@@ -265,7 +270,7 @@ int run_all(const Options& o) {
              "ticks", "min", "max", "Mpps", "generator", "longest us", ">100 us", "idle", "same", "disturbed",
              "longest us", "instr", before.is_null() ? "" : "  against");
   for (const Row& row : all_rows(o.counts, o.rules)) {
-    if (row.name.find(o.rows) == std::string::npos) continue;
+    if (!wanted(row.name, o)) continue;
     const Figures f = measure(row, o, hz);
     const double then = earlier(before, row);
     fmt::print("{:<34}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}{:>11.1f}{:>12.1f}{:>9}{:>9}{:>9}{:>11}{:>12.1f}{:>8}{}\n",
@@ -292,7 +297,7 @@ int run_all(const Options& o) {
   pair_rows(o, hz, report);
   rule_rows(o, report);
   table_rows(o, report);
-  const auto looked_into = measure_inspection(o.signatures, o.domains, o.repeats, o.rows);
+  const auto looked_into = measure_inspection(o.signatures, o.domains, o.repeats, o.row.empty() ? o.rows : o.row);
   if (!looked_into.empty())
     fmt::print("\n{:<32}{:>12}{:>8}{:>8}{:>8}{:>14}\n", "looking into a packet", "bytes", "ticks", "min", "max",
                "ticks a byte");
@@ -330,6 +335,7 @@ int main(int argc, char** argv) {
   app.add_option("--signatures", o.signatures, "signatures to look for")->check(CLI::Range(1u, 100000u));
   app.add_option("--domains", o.domains, "domain names to look for")->check(CLI::Range(1u, 5000000u));
   app.add_option("--rows", o.rows, "only the rows whose name holds this");
+  app.add_option("--row", o.row, "only the row of this name");
   app.add_option("--cpu", o.cpu, "processor to pin to");
   app.add_option("--json", o.json, "also write the figures to this file");
   app.add_option("--compare", o.compare, "show each median against that of this earlier file");

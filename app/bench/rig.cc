@@ -162,7 +162,7 @@ void Rig::turn() {
 void Rig::open(Proto proto, uint32_t first, uint32_t count) {
   for (uint32_t flow = first; flow < first + count; flow += kBurst) {
     const uint32_t n = std::min<uint32_t>(kBurst, first + count - flow);
-    for (const Step step : {Step::open, Step::answer, Step::acknowledge}) {
+    for (const Step step : {Step::open, Step::answer, Step::acknowledge, Step::established}) {
       for (uint32_t i = 0; i < n; ++i) {
         const uint16_t port =
             step == Step::answer && !outer_ports_.empty() ? outer_ports_[flow - first + i] : uint16_t{0};
