@@ -110,23 +110,41 @@ FibRouteTable::~FibRouteTable() {
   rte_fib6_free(v6_);
 }
 
-void FibRouteTable::lookup(Af af, std::span<const Address* const> addresses, NextHopIndex* hops) const {
-  if ((af == Af::inet && v4_ == nullptr) || (af == Af::inet6 && v6_ == nullptr)) {
+void FibRouteTable::lookup_v4(std::span<const uint32_t> addresses, NextHopIndex* hops) const {
+  if (v4_ == nullptr) {
     std::fill_n(hops, addresses.size(), kNoNextHop);
     return;
   }
   std::array<uint64_t, kLookupBurst> found;
   for (size_t at = 0; at < addresses.size(); at += kLookupBurst) {
     const size_t n = std::min(kLookupBurst, addresses.size() - at);
-    if (af == Af::inet) {
-      std::array<uint32_t, kLookupBurst> keys;
+    std::array<uint32_t, kLookupBurst> keys;  // DPDK wants them where it may write
+    std::copy_n(&addresses[at], n, keys.begin());
+    (void)rte_fib_lookup_bulk(v4_, keys.data(), found.data(), static_cast<int>(n));
+    for (size_t i = 0; i < n; ++i) hops[at + i] = static_cast<NextHopIndex>(found[i]);
+  }
+}
+
+void FibRouteTable::lookup(Af af, std::span<const Address* const> addresses, NextHopIndex* hops) const {
+  if (af == Af::inet) {
+    std::array<uint32_t, kLookupBurst> keys;
+    for (size_t at = 0; at < addresses.size(); at += kLookupBurst) {
+      const size_t n = std::min(kLookupBurst, addresses.size() - at);
       for (size_t i = 0; i < n; ++i) keys[i] = addresses[at + i]->v4_host();
-      (void)rte_fib_lookup_bulk(v4_, keys.data(), found.data(), static_cast<int>(n));
-    } else {
-      uint8_t keys[kLookupBurst][RTE_FIB6_IPV6_ADDR_SIZE];
-      for (size_t i = 0; i < n; ++i) std::memcpy(keys[i], addresses[at + i]->bytes.data(), sizeof keys[i]);
-      (void)rte_fib6_lookup_bulk(v6_, keys, found.data(), static_cast<int>(n));
+      lookup_v4({keys.data(), n}, hops + at);
     }
+    return;
+  }
+  if (v6_ == nullptr) {
+    std::fill_n(hops, addresses.size(), kNoNextHop);
+    return;
+  }
+  std::array<uint64_t, kLookupBurst> found;
+  for (size_t at = 0; at < addresses.size(); at += kLookupBurst) {
+    const size_t n = std::min(kLookupBurst, addresses.size() - at);
+    uint8_t keys[kLookupBurst][RTE_FIB6_IPV6_ADDR_SIZE];
+    for (size_t i = 0; i < n; ++i) std::memcpy(keys[i], addresses[at + i]->bytes.data(), sizeof keys[i]);
+    (void)rte_fib6_lookup_bulk(v6_, keys, found.data(), static_cast<int>(n));
     for (size_t i = 0; i < n; ++i) hops[at + i] = static_cast<NextHopIndex>(found[i]);
   }
 }

@@ -24,6 +24,7 @@ class FibRouteTable final : public RouteTable {
   FibRouteTable& operator=(const FibRouteTable&) = delete;
 
   void lookup(Af af, std::span<const Address* const> addresses, NextHopIndex* hops) const override;
+  void lookup_v4(std::span<const uint32_t> addresses, NextHopIndex* hops) const override;
 
   // EAL memory for `tables` tables of both families.
   [[nodiscard]] static uint64_t memory(unsigned tables);

@@ -138,18 +138,17 @@ Time Rig::now() const {
          std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
 }
 
-void Rig::process(size_t count) {
-  const Time t = now();
+void Rig::process(size_t count, Time t) {
   engine_->process({burst_.data(), count}, view_, t);
   if (row_.path == Path::sync)
     engine_->drain_deltas(
         view_, t, [](const Delta&) { return true; }, Engine::kDeltasAtOnce);
 }
 
-// A turn of a worker: the burst and what is due behind it.
+// A turn of a worker: the burst and what is due behind it. As there, the time is taken once.
 void Rig::turn() {
-  process(kBurst);
   const Time t = now();
+  process(kBurst, t);
   if (++since_tick_ >= kTickTurns || t - last_tick_ >= kTickInterval) {
     since_tick_ = 0;
     last_tick_ = t;
@@ -168,7 +167,7 @@ void Rig::open(Proto proto, uint32_t first, uint32_t count) {
             step == Step::answer && !outer_ports_.empty() ? outer_ports_[flow - first + i] : uint16_t{0};
         burst_[i] = traffic_.make(i, flow + i, proto, step, port);
       }
-      process(n);
+      process(n, now());
       for (uint32_t i = 0; i < n; ++i) {
         if (burst_[i]->fate != Fate::forward)
           throw std::runtime_error("a packet of an opening connection was not forwarded: " +

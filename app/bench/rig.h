@@ -85,7 +85,7 @@ class Rig final : public EngineHost {
   [[nodiscard]] bool opens(size_t i) const;
   [[nodiscard]] bool is_lost(size_t i) const;
   void turn();
-  void process(size_t count);
+  void process(size_t count, Time t);
   [[nodiscard]] Time now() const;
 
   Row row_;

@@ -4,6 +4,7 @@
 //   fast_path.cc   the way of an established connection's packets, in one piece
 //   first_path.cc  the way of a connection's first packets, where rules are simple
 //   twins.cc       the two states of a connection as one
+//   twin_path.h    the way of the packets of such
 //   make_state.cc  states made, removed, turned into records and back
 //   count_entries.cc  what is counted by entry of a table
 //   translate.cc   nat-to and rdr-to: choosing addresses and ports
@@ -31,6 +32,7 @@
 #include "lib/engine/actions.h"
 #include "lib/engine/engine.h"
 #include "lib/engine/flow.h"
+#include "lib/engine/hosts.h"
 #include "lib/engine/match_sets.h"
 #include "lib/engine/parse.h"
 #include "lib/engine/parse_ordinary.h"
@@ -39,6 +41,7 @@
 #include "lib/filter/evaluate.h"
 #include "lib/frag/reassembly.h"
 #include "lib/inspect/inspector.h"
+#include "lib/net/headers.h"
 #include "lib/pfsync/queue.h"
 #include "lib/state/source_table.h"
 #include "lib/state/syncookies.h"
@@ -119,9 +122,10 @@ class Engine::Impl {
   // True: the packet has gone its whole way. False: it takes the long one, and nothing has changed.
   [[nodiscard]] bool fast_path(Packet& p, const Ordinary& seen, State& in_state);
   [[nodiscard]] bool unseen(const State& s, const Ordinary& seen, bool forward) const;
-  [[nodiscard, gnu::always_inline]] bool short_way(Packet& p, const Ordinary& seen, State& in_state);
   // The same for what is filtered on neither side.
   [[nodiscard]] bool plain_path(Packet& p, const Ordinary& seen, const FlowKey& key, NextHopIndex hop);
+  [[nodiscard, gnu::always_inline]] bool plain_step(Packet& p, const Ordinary& seen, const FlowKey& key,
+                                                    NextHopIndex hop);
   // What the in hook's state lets in goes to `hop` from here on.
   void note_way(const Packet& p, State& in_state, NextHopIndex hop) const;
   void new_ways();
@@ -139,8 +143,8 @@ class Engine::Impl {
       return true;
     }
   };
-  Tally rule_tally[2], hook_tally[2];  // [0] in, [1] out
-  uint64_t fast_tally = 0;
+  Tally rule_tally[2], hook_tally[2];             // [0] in, [1] out
+  uint64_t fast_tally = 0, unresolved_tally = 0;  // of the first those that were not sent on, for want of a MAC address
   void settle_tallies();
   void settle_rule_tally(unsigned direction);
   void settle_hook_tally(unsigned direction);
@@ -151,12 +155,22 @@ class Engine::Impl {
   struct WayOut {
     uint32_t hop = 0;
     InterfaceId interface = kNoInterface;
-    uint16_t mtu = 0;
+    uint32_t mtu = 0;
     bool gateway = false;
     bool onward = false;       // to a gateway or a neighbour; without it nothing else here counts
     bool skip = false;         // nothing is filtered there
-    const Mac* mac = nullptr;  // of a gateway; null: not known
-    uint64_t source = 0;       // the interface's MAC, in the low six bytes as they are in memory
+    bool plain = false;        // both of these
+    bool resolved = false;     // `mac` is known
+    const Mac* mac = nullptr;  // of a gateway
+    // Of the Ethernet header of an IPv4 packet the first eight bytes and those from the sixth on. All zeros where the
+    // MAC address belongs that is not known.
+    uint64_t header[2] = {0, 0};
+    void put_header(uint8_t* frame, bool v4) const {
+      store_raw(frame, header[0]);
+      store_raw(frame + 6, header[1]);
+      if (!v4) [[unlikely]]
+        store_be16(frame + 12, kEtherTypeIpv6);
+    }
   };
   [[gnu::always_inline]] const WayOut& way_out(uint32_t hop) {
     const WayOut& way = ways[hop % ways.size()];
@@ -189,8 +203,6 @@ class Engine::Impl {
       part_twins(s);
   }
   void part_twins(State& s) const;
-  // fast_path(), of a state that has a twin.
-  [[nodiscard]] bool twin_path(Packet& p, const Ordinary& seen, State& in_state);
   // The TTL, and all of the way out but where to.
   [[gnu::always_inline]] void put_on_way(Packet& p, const Ordinary& seen, const WayOut& way);
   // The changes of addresses and TTL, and the way out.
@@ -205,6 +217,36 @@ class Engine::Impl {
   static void rewrite_ordinary(Packet& p, const Ordinary& seen, const State& in_state, const State* out_state);
   [[nodiscard]] const Mac* next_mac(const WayOut& way, Af af, const Address& destination) const;
   void touch_twins(State& lead, bool tcp);
+
+  // twin_path.h
+  // What the packets of a burst that have the same way behind the same rules share, and count together.
+  struct alignas(128) Run {
+    uint64_t way_rule = 0;  // of the state that let them in
+    uint64_t rest = 0;      // the other hook's rule, the interface they came in on, the family
+    uint32_t packets = 0;
+    uint32_t unresolved = 0;  // of them those that were not sent on, for want of a MAC address
+    uint64_t bytes = 0;
+    uint64_t ttl_at = 0;       // in the frame
+    uint64_t disposition = 0;  // Packet::in and all that follows, up to its fate and `out`
+    WayOut way;                // an MTU of 0: no such packet goes this way
+  };
+  static constexpr unsigned kRunBits = 3;
+  std::array<Run, 1u << kRunBits> runs;
+  uint32_t runs_used = 0;  // bit n: run n is of this burst
+  [[gnu::always_inline]] Run& run_of(const State& in_state, RuleSlot out_rule, InterfaceId in, const Ordinary& seen);
+  Run& begin_run(unsigned number, uint64_t way_rule, uint64_t rest);
+  void settle_run(const Run& run);
+  void settle_runs();
+  // fast_path(), of a state that has a twin: one state for both hooks. `lead` keeps their numbers; `out_state` is null
+  // where nothing is needed of the out hook's.
+  template <bool kLinked>
+  [[nodiscard, gnu::always_inline]] bool twin_step(Packet& p, const Ordinary& seen, State& in_state, State& lead,
+                                                   const State* out_state);
+  // twin_step() or fast_path() of a state that needs another beside it.
+  [[nodiscard]] bool linked_path(Packet& p, const Ordinary& seen, State& in_state);
+  const uint64_t alone;  // what twin::marks() are of a leader of this worker's that needs no other state
+  [[nodiscard, gnu::always_inline]] bool leads_alone(const State& s) const;
+  void leave_twin(Packet& p, const Ordinary& seen, Run& run, const FlowKey& key);
 
   // make_state.cc
   HookResult make_state(Packet& p, Direction dir, InterfaceId interface, const Decision& decision, const FlowKey& key,
@@ -431,8 +473,6 @@ class Engine::Impl {
   uint32_t now_s = 0;
   uint64_t ways_of = 0;    // the snapshot's number
   uint16_t way_epoch = 1;  // of State::way: 0 is none
-  // States that went the long way in this burst, as bits: what follows in them must not overtake.
-  uint64_t long_way = 0;
   // The ways that this burst has taken, by next hop; bit n of `ways_known`: entry n is of this burst.
   std::array<WayOut, 64> ways;
   uint64_t ways_known = 0;
@@ -546,14 +586,20 @@ class Engine::Impl {
   struct Lane {
     Packet* packet = nullptr;
     State* state = nullptr;
-    FlowKey key;
     uint64_t hash = 0;
-    uint64_t hint = 0;      // of the state table
-    uint64_t out_hash = 0;  // of the mirrored key, where the out hook will look for it first
-    bool active = false;    // still on its way
+    Ordinary seen;
+    bool active = false;  // still on its way
     bool looked_up = false;
     bool ordinary = false;  // the packet is not filled in: `seen` and `key` say what it is
-    Ordinary seen;
+    bool absent = false;    // no state can have its key
+    FlowKey key;
+    // In one piece.
+    [[gnu::always_inline]] void mark(bool is_active, bool is_looked_up, bool is_ordinary) {
+      const uint32_t marks = uint32_t{is_active} | uint32_t{is_looked_up} << 8 | uint32_t{is_ordinary} << 16;
+      store_raw(reinterpret_cast<uint8_t*>(&active), marks);
+    }
+    // Of those that the in hook has left:
+    uint64_t out_hash = 0;  // of the mirrored key, where the out hook will look for it first
     State* in_state = nullptr;
     NextHopIndex hop = kNoNextHop;
   };
@@ -562,20 +608,29 @@ class Engine::Impl {
   bool new_flows = false;  // the burst has packets of which no state is known
   void prefetch_new(size_t n, size_t lane, Direction dir) const;
   [[nodiscard]] bool stage_parse(std::span<Packet* const> burst);
-  void stage_lookup(size_t n);
+  void stage_guess(size_t n);
+  State* search(Lane& lane);
+  bool stage_short(size_t n);
+  bool stage_linked(size_t n);
+  [[nodiscard]] uint64_t bit_of(const State& s) const { return uint64_t{1} << (table.index_of(s) & 63); }
   bool stage_in_hook(size_t n);
   void stage_route(size_t n);
   void stage_look_ahead(size_t n);
+  bool stage_plain(size_t n);
   void stage_out(size_t n);
   void hand_off(Packet& p, uint8_t worker);
   struct WayIn {
     InterfaceId id = kNoInterface;
     bool skip = false;  // nothing is filtered there
-    uint64_t mac = 0;   // in the low six bytes as they are in memory
+    bool bfd = false;   // BFD to own addresses is for the control core
+    uint64_t mac = 0;   // a MAC address that is this node's there, in the low six bytes as they are in memory
   };
   static constexpr uint64_t kMacInWord = bswap(uint64_t{0xffffffffffff} << 16);
   [[nodiscard]] WayIn way_in(InterfaceId id) const;
-  [[nodiscard]] bool receive_ordinary(const Packet& p, const WayIn& way, Ordinary& seen) const;
+  void receive_ordinary(Lane& lane, const WayIn& way, Ordinary::Head head, uint32_t payload) const;
+  bool receive_other(Lane& lane, WayIn& way);
+  bool receive(Lane& lane, WayIn& way);
+  bool receive_eight(Lane* lane, Packet* const* packets, WayIn& way);
   static void reset(Packet& p);
   bool receive_link(Packet& p, const CarpSharing*& sharing);
   bool receive_ip(Packet& p, const CarpSharing* sharing);
@@ -602,12 +657,6 @@ inline void Engine::Impl::tally(RuleSlot rule, Direction dir, InterfaceId interf
   }
 }
 
-inline bool Engine::Impl::short_way(Packet& p, const Ordinary& seen, State& s) {
-  if ((s.log & (kTwinLeader | kTwinFollower)) != 0) [[likely]]
-    return s.way >> 16 == way_epoch && s.owner == options.worker && twin_path(p, seen, s);
-  return fast_path(p, seen, s);
-}
-
 inline void Engine::Impl::account(State& s, Direction dir, InterfaceId interface, Af af, uint32_t length) {
   s.count(dir == s.direction ? 0 : 1, length);
   tally(s.rule, dir, interface, af, length);
@@ -623,25 +672,38 @@ inline const Mac* Engine::Impl::next_mac(const WayOut& way, Af af, const Address
 }
 
 inline void Engine::Impl::put_on_way(Packet& p, const Ordinary& seen, const WayOut& way) {
-  uint8_t* const h = p.frame + kEthernetHeader;
-  if (seen.af == Af::inet)
-    decrement_v4_ttl(h);
+  uint8_t* const frame = p.frame;
+  const bool v4 = seen.af == Af::inet;
+  if (v4) [[likely]]
+    decrement_v4_ttl(frame + kEthernetHeader);
   else
-    --h[7];
+    --frame[kEthernetHeader + 7];
   p.out = way.interface;
   p.fate = Fate::forward;
   p.length = static_cast<uint32_t>(kEthernetHeader) + seen.l3_length;  // padding of the frame it came in is gone
-  std::memcpy(p.frame + 6, &way.source, 6);
+  way.put_header(frame, v4);
 }
 
 inline void Engine::Impl::send_ordinary(Packet& p, const Ordinary& seen, const WayOut& way, const Mac* mac) {
   put_on_way(p, seen, way);
-  if (mac == nullptr) [[unlikely]] {
-    counters.fast.add();
-    return leave_unresolved(p, seen, way);
-  }
-  std::memcpy(p.frame, mac->bytes.data(), 6);
   ++fast_tally;
+  if (way.resolved) [[likely]]
+    return;
+  if (mac != nullptr) {
+    std::memcpy(p.frame, mac->bytes.data(), sizeof(Mac));
+    return;
+  }
+  ++unresolved_tally;
+  leave_unresolved(p, seen, way);
+}
+
+// Of what is filtered on neither side.
+inline bool Engine::Impl::plain_step(Packet& p, const Ordinary& seen, const FlowKey& key, NextHopIndex hop) {
+  const WayOut& way = way_out(hop);
+  if (!way.plain || seen.ttl(p.frame) <= 1 || seen.l3_length > way.mtu) return false;
+  if (!between_hosts(seen.af, key.addr[0], key.addr[1])) return false;
+  send_ordinary(p, seen, way, way.resolved ? nullptr : next_mac(way, seen.af, key.addr[1]));
+  return true;
 }
 
 }  // namespace twinwall

@@ -82,8 +82,8 @@ void Engine::Impl::settle_tallies() {
   }
   counters.fast.add(fast_tally);
   counters.first.add(first_tally);
-  counters.forwarded.add(fast_tally + first_tally);
-  fast_tally = first_tally = 0;
+  counters.forwarded.add(fast_tally + first_tally - unresolved_tally);
+  fast_tally = first_tally = unresolved_tally = 0;
 }
 
 const Engine::Impl::WayOut& Engine::Impl::find_way(uint32_t hop_index) {
@@ -95,10 +95,21 @@ const Engine::Impl::WayOut& Engine::Impl::find_way(uint32_t hop_index) {
   if (hop.kind != HopKind::gateway && hop.kind != HopKind::connected) return way;
   const InterfaceInfo& out = snapshot->interface(hop.interface);
   // Nothing fits through to a VLAN here: the long way puts the tag on.
-  const uint16_t mtu = out.vlan != 0 ? uint16_t{0} : out.mtu;
-  way = {hop_index, out.id, mtu, hop.kind == HopKind::gateway, true, out.skip, nullptr, 0};
+  const uint32_t mtu = out.vlan != 0 ? 0u : out.mtu;
+  way.interface = out.id;
+  way.mtu = mtu;
+  way.gateway = hop.kind == HopKind::gateway;
+  way.onward = true;
+  way.skip = way.plain = out.skip;
   if (way.gateway && view.neighbors != nullptr) way.mac = view.neighbors->find(out.id, hop.gateway);
-  std::memcpy(&way.source, out.mac.bytes.data(), 6);
+  way.resolved = way.mac != nullptr;
+  const auto word = [](const Mac& mac) {
+    uint64_t w = 0;
+    std::memcpy(&w, mac.bytes.data(), sizeof mac);
+    return w;
+  };
+  way.header[0] = (way.resolved ? word(*way.mac) : 0) | word(out.mac) << 48;
+  way.header[1] = word(out.mac) | uint64_t{bswap(kEtherTypeIpv4)} << 48;
   return way;
 }
 
@@ -154,11 +165,7 @@ void Engine::Impl::rewrite_ordinary(Packet& p, const Ordinary& seen, const State
 }
 
 bool Engine::Impl::plain_path(Packet& p, const Ordinary& seen, const FlowKey& key, NextHopIndex hop) {
-  const WayOut& way = way_out(hop);
-  if (!way.onward || !way.skip || seen.ttl(p.frame) <= 1 || seen.l3_length > way.mtu) return false;
-  if (!between_hosts(seen.af, key.addr[0], key.addr[1])) return false;
-  send_ordinary(p, seen, way, next_mac(way, seen.af, key.addr[1]));
-  return true;
+  return plain_step(p, seen, key, hop);
 }
 
 bool Engine::Impl::fast_path(Packet& p, const Ordinary& seen, State& s) {

@@ -160,13 +160,15 @@ bool Engine::Impl::open_out(Lane& lane) {
   table.counters(options.worker).searches.add();
   tally(rule->slot, Direction::out, way.interface, seen.af, seen.l3_length);
   put_on_way(p, seen, way);
-  if (mac == nullptr) [[unlikely]] {
-    counters.first.add();
-    leave_unresolved(p, seen, way);
+  ++first_tally;
+  if (way.resolved) [[likely]]
+    return true;
+  if (mac != nullptr) {
+    std::memcpy(p.frame, mac->bytes.data(), sizeof(Mac));
     return true;
   }
-  std::memcpy(p.frame, mac->bytes.data(), 6);
-  ++first_tally;
+  ++unresolved_tally;
+  leave_unresolved(p, seen, way);
   return true;
 }
 

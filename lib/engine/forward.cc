@@ -159,9 +159,7 @@ void Engine::Impl::emit_known(Packet& p, const WayOut& way_to) {
   p.next_hop = snapshot->next_hops[way_to.hop].gateway;
   p.out = way_to.interface;
   p.length = static_cast<uint32_t>(p.l3) + p.l3_length;
-  std::memcpy(p.frame, way_to.mac->bytes.data(), 6);
-  std::memcpy(p.frame + 6, &way_to.source, 6);
-  store_be16(p.frame + 12, p.af == Af::inet ? kEtherTypeIpv4 : kEtherTypeIpv6);
+  way_to.put_header(p.frame, p.af == Af::inet);
   p.fate = Fate::forward;
   counters.forwarded.add();
 }

@@ -22,10 +22,11 @@ void patch_tcp(Packet& p, size_t offset, const void* value, size_t length);
 
 // The TTL of an IPv4 header minus one.
 inline void decrement_v4_ttl(uint8_t* h) {
-  --h[8];
-  // What RFC 1624 equation 3 comes to for a word that is one less: the sum is one more, in ones' complement.
-  const uint32_t sum = load_raw<uint16_t>(h + 10) + 1u;
-  store_raw(h + 10, static_cast<uint16_t>(sum + (sum >= 0xffff ? 1 : 0)));
+  // What RFC 1624 equation 3 comes to for a word that is one less: the sum is one more, in ones' complement. The TTL is
+  // the first byte of the four, the sum the last two.
+  constexpr uint32_t kOneMore = 0x10000, kLastSum = 0xfffe0000;
+  const auto word = load_raw<uint32_t>(h + 8);
+  store_raw(h + 8, word + kOneMore - 1 + (word >= kLastSum ? kOneMore : 0));
 }
 
 // TTL or hop limit minus one.

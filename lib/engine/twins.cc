@@ -4,6 +4,7 @@
 // counters moves meanwhile; every other event parts them, and the next ordinary packet may join them again.
 #include "lib/engine/engine_impl.h"
 #include "lib/engine/fast_parts.h"
+#include "lib/engine/twin_path.h"
 
 namespace twinwall {
 
@@ -16,9 +17,9 @@ static_assert(offsetof(State, dst) == offsetof(State, src) + sizeof(Peer));
 bool alike(const State& a, const State& b) {
   const bool udp_settled =
       a.timeout == TimeoutClass::udp_multiple && a.src.level == kMultiple && a.dst.level == kMultiple;
-  return (udp_settled || tcp_ordinary(a)) && a.timeout == b.timeout && std::memcmp(&a.src, &b.src, kEnds) == 0 &&
-         ((a.flags ^ b.flags) & (kStateNoSync | kStateSloppy)) == 0 && ((a.log | b.log) & kInspected) == 0 &&
-         (a.direction == Direction::in) == (b.direction == Direction::out);
+  return (udp_settled || (tcp_ordinary(a) && tcp_shifts_known(a))) && a.timeout == b.timeout &&
+         std::memcmp(&a.src, &b.src, kEnds) == 0 && ((a.flags ^ b.flags) & (kStateNoSync | kStateSloppy)) == 0 &&
+         ((a.log | b.log) & kInspected) == 0 && (a.direction == Direction::in) == (b.direction == Direction::out);
 }
 
 void set_counts(State& s, unsigned slot, uint64_t packets, uint64_t bytes) {
@@ -55,35 +56,80 @@ void Engine::Impl::part_twins(State& s) const {
   follower.log &= kNone;
 }
 
-// As fast_path(), with one state for both hooks. What cannot change while they are twins was asked when they met.
-__attribute__((flatten)) bool Engine::Impl::twin_path(Packet& p, const Ordinary& seen, State& s) {
+bool Engine::Impl::linked_path(Packet& p, const Ordinary& seen, State& s) {
+  if ((s.log & (kTwinLeader | kTwinFollower)) == 0) return fast_path(p, seen, s);
+  if (s.owner != options.worker) return false;
   const bool leads = (s.log & kTwinLeader) != 0;
-  State& lead = leads ? s : table.state(s.link);
-  const State* const out = leads ? ((s.log & kLinkNeeded) != 0 ? &table.state(s.link) : nullptr) : &lead;
-  const WayOut& way = way_out(s.way & 0xffff);
-  if (seen.ttl(p.frame) <= 1 || seen.l3_length > way.mtu) return false;
-  if (out != nullptr && out->interface != kNoInterface && out->interface != way.interface) return false;
-  const Mac* const mac = next_mac(way, seen.af, stack_of(s).addr[1]);
+  State& other = table.state(s.link);
+  return twin_step<true>(p, seen, s, leads ? s : other, leads && (s.log & kLinkNeeded) == 0 ? nullptr : &other);
+}
 
-  const bool forward = lead.direction == (leads ? Direction::in : Direction::out);
-  if (seen.proto == kProtoTcp) {
-    if (!tcp_ordinary(seen.tcp_flags) || !tcp_ordinary_step(lead, forward, ordinary_segment(p, seen), now_s))
-      return false;
-  } else {
-    lead.last_update = now_s;
+// A run of the same number may be under way: what it has counted is settled.
+[[gnu::noinline]] Engine::Impl::Run& Engine::Impl::begin_run(unsigned number, uint64_t way_rule, uint64_t rest) {
+  Run& run = runs[number];
+  if ((runs_used >> number & 1) != 0) settle_run(run);
+  runs_used |= 1u << number;
+  run = {};
+  run.way_rule = way_rule;
+  run.rest = rest;
+  if (static_cast<uint16_t>(way_rule >> 16) != way_epoch) return run;
+  const WayOut& way = way_out(way_rule & 0xffff);
+  if (!way.onward) return run;
+  run.way = way;
+  Packet sent;
+  sent.in = static_cast<InterfaceId>(rest >> 32);
+  sent.fate = Fate::forward;
+  sent.out = way.interface;
+  run.disposition = load_raw<uint64_t>(&sent.in);
+  run.ttl_at = kEthernetHeader + (static_cast<uint8_t>(rest >> 48) == static_cast<uint8_t>(Af::inet) ? 8 : 7);
+  return run;
+}
+
+void Engine::Impl::settle_run(const Run& run) {
+  if (run.packets == 0) return;
+  const auto in_rule = static_cast<RuleSlot>(run.way_rule >> 32), out_rule = static_cast<RuleSlot>(run.rest);
+  const auto in = static_cast<InterfaceId>(run.rest >> 32);
+  const unsigned family = static_cast<uint8_t>(run.rest >> 48) == static_cast<uint8_t>(Af::inet) ? 0 : 1;
+  RuleCounters &by_in = counters.rules[in_rule], &by_out = counters.rules[out_rule];
+  by_in.packets[0].add(run.packets);
+  by_in.bytes[0].add(run.bytes);
+  by_out.packets[1].add(run.packets);
+  by_out.bytes[1].add(run.bytes);
+  auto &in_hook = counters.interfaces[in].hook[0][family][0],
+       &out_hook = counters.interfaces[run.way.interface].hook[1][family][0];
+  in_hook.packets.add(run.packets);
+  in_hook.bytes.add(run.bytes);
+  out_hook.packets.add(run.packets);
+  out_hook.bytes.add(run.bytes);
+  counters.fast.add(run.packets);
+  counters.forwarded.add(run.packets - run.unresolved);
+}
+
+// Behind a burst: none of it is known to the next, whose View may be another.
+void Engine::Impl::settle_runs() {
+  for (; runs_used != 0; runs_used &= runs_used - 1) {
+    Run& run = runs[static_cast<unsigned>(std::countr_zero(runs_used))];
+    settle_run(run);
+    run.way_rule = run.rest = 0;
+    run.way.mtu = 0;
+    run.packets = run.unresolved = 0;
+    run.bytes = 0;
   }
-  lead.count(forward ? 0 : 1, seen.l3_length);
-  tally(s.rule, Direction::in, p.in, seen.af, seen.l3_length);
-  tally(leads ? s.link_rule : lead.rule, Direction::out, way.interface, seen.af, seen.l3_length);
-  if (s.match_set != 0) count_matches(s, Direction::in, seen.l3_length);
-  if (out != nullptr && out->match_set != 0) count_matches(*out, Direction::out, seen.l3_length);
-  if (options.sync && (lead.flags & kStateNoSync) == 0) touch_twins(lead, seen.proto == kProtoTcp);
-  send_translated(p, seen, s, out, way, mac);
-  return true;
+}
+
+// The packet is complete but for the MAC address: of a neighbour, each has its own.
+[[gnu::noinline]] void Engine::Impl::leave_twin(Packet& p, const Ordinary& seen, Run& run, const FlowKey& key) {
+  if (const Mac* const mac = next_mac(run.way, seen.af, key.addr[1]); mac != nullptr) {
+    std::memcpy(p.frame, mac->bytes.data(), sizeof(Mac));
+    return;
+  }
+  ++run.unresolved;
+  leave_unresolved(p, seen, run.way);
 }
 
 // What touched() would do for both, without a look at the second line of either while they wait in their queues.
 void Engine::Impl::touch_twins(State& lead, bool tcp) {
+  if ((lead.flags & kStateNoSync) != 0) return;
   const bool waits = lead.sync_queue == SyncQueue::ins || (lead.sync_queue == SyncQueue::upd_c && !tcp);
   if ((lead.log & kPeerSpoke) == 0) {
     if (waits) return;

@@ -42,6 +42,8 @@ class RouteTable {
   virtual ~RouteTable() = default;
   // For each i: hops[i] is the next hop of addresses[i] (of family af), kNoNextHop without a route.
   virtual void lookup(Af af, std::span<const Address* const> addresses, NextHopIndex* hops) const = 0;
+  // The same of IPv4 addresses in host order.
+  virtual void lookup_v4(std::span<const uint32_t> addresses, NextHopIndex* hops) const = 0;
 };
 
 // Sorted prefixes tried from the longest: obviously right, and fast enough for a handful of routes. Used off the
@@ -50,8 +52,10 @@ class PlainRouteTable final : public RouteTable {
  public:
   explicit PlainRouteTable(std::span<const RouteEntry> entries);
   void lookup(Af af, std::span<const Address* const> addresses, NextHopIndex* hops) const override;
+  void lookup_v4(std::span<const uint32_t> addresses, NextHopIndex* hops) const override;
 
  private:
+  [[nodiscard]] NextHopIndex find(Af af, const Address& address) const;
   std::vector<RouteEntry> entries_;  // longest first
 };
 [[nodiscard]] std::unique_ptr<const RouteTable> make_plain_routes(std::span<const RouteEntry> entries);

@@ -39,6 +39,15 @@ namespace ordinary {
          (s.flags & (kStateSloppy | kStateScrubTcp)) == 0;
 }
 
+// Both shifts are as segments say them, which is not sure of what a peer has said (RFC 7323 section 2.3).
+[[nodiscard]] inline bool tcp_shifts_known(const State& s) {
+  constexpr unsigned kLargest = 14;
+  const auto known = [](uint8_t wscale) {
+    return wscale == 0 || ((wscale & kWindowScaleKnown) != 0 && (wscale & kWindowScaleMask) <= kLargest);
+  };
+  return known(s.src.wscale) && known(s.dst.wscale);
+}
+
 // Data or an acknowledgement, nothing that opens or closes.
 [[nodiscard, gnu::always_inline]] inline bool tcp_ordinary(uint8_t flags) {
   return (flags & (kTcpSyn | kTcpFin | kTcpRst | kTcpAck)) == kTcpAck;
@@ -55,13 +64,42 @@ namespace ordinary {
   s.last_update = now_s;
 }
 
-// tcp_ordinary_fits() and tcp_ordinary_take() in one, of a state that tcp_ordinary() holds for but perhaps for its
-// numbers, which move. False: nothing has changed.
-[[nodiscard, gnu::always_inline]] inline bool tcp_ordinary_step(State& s, bool forward, const TcpSegment& segment,
-                                                                uint32_t now_s) {
-  const tcp::Context c = ordinary::context(forward ? s.src : s.dst, forward ? s.dst : s.src, segment);
-  if (c.src.seqlo == 0 || c.dst.seqlo == 0 || !tcp::sequence_fits(c) || !tcp::ack_fits(c)) return false;
-  tcp::slide(c);
+// tcp_ordinary_fits() and tcp_ordinary_take() in one, of a state that tcp_ordinary() and tcp_shifts_known() held for
+// and whose windows only this has moved since. `slot`: 0 when the initiator sends, else 1. False: nothing has changed,
+// and the trackers may still take it. `tcp` is the segment's header, all of which is there.
+[[nodiscard, gnu::always_inline]] inline bool tcp_ordinary_step(State& s, unsigned slot, const uint8_t* tcp,
+                                                                uint32_t payload, uint32_t now_s) {
+  static_assert(offsetof(State, dst) == offsetof(State, src) + sizeof(Peer));
+  Peer* const ends = &s.src;
+  Peer &src = ends[slot], &dst = ends[1 - slot];
+  // Where either is not known neither counts. What is known has a bit more, above those that a shift looks at.
+  static_assert(kWindowScaleKnown == 0x80);
+  unsigned src_shift = src.wscale, dst_shift = dst.wscale;
+  if ((src_shift & dst_shift & kWindowScaleKnown) == 0) src_shift = dst_shift = 0;
+  src_shift &= 31;
+  dst_shift &= 31;
+  const uint32_t ack = load_be32(tcp + 8);
+  if (dst.seqlo - ack + kMaxAckWindow > kMaxAckWindow + (kMaxAckWindow << src_shift)) [[unlikely]]
+    return false;
+  const uint32_t from = src.seqlo;
+  if (payload == 0) {  // where its sender is, whatever it says
+    if (tcp::after(from, src.seqhi)) [[unlikely]]
+      return false;
+  } else {
+    const uint32_t seq = load_be32(tcp + 4), end = seq + payload;
+    const uint32_t sent = tcp::after(end, from) ? end : from;
+    if (tcp::after(end, src.seqhi) || tcp::after(from - (uint32_t{dst.max_win} << dst_shift), seq) || sent == 0)
+        [[unlikely]]
+      return false;  // of 0: numbers that come to it are not known any more
+    src.seqlo = sent;
+  }
+  const uint16_t win = load_be16(tcp + 14);
+  if (win > src.max_win) [[unlikely]]
+    src.max_win = win;
+  const uint32_t window = uint32_t{win} << src_shift;
+  // The limit moves on to what the sender has room for behind its acknowledgement, at least one.
+  const uint32_t room = ack + window + (window == 0 ? 1 : 0), limit = dst.seqhi;
+  dst.seqhi = tcp::after(limit, room) ? limit : room;
   s.last_update = now_s;
   return true;
 }

@@ -2,12 +2,6 @@
 
 #include <sys/mman.h>
 
-#include "lib/base/sanitized.h"
-
-#if defined(__AVX2__) && !TWINWALL_THREAD_SANITIZER
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
@@ -20,12 +14,13 @@ namespace twinwall {
 
 namespace {
 
-// Parts of an entry; the tag is the hash's own top bits. The bucket number comes from its low bits.
-constexpr uint64_t kWire = 1ull << 32;
-constexpr uint64_t kStack = 1ull << 33;
-constexpr uint64_t kId = 1ull << 34;
-constexpr uint64_t kBound = 1ull << 35;
-constexpr uint64_t kTagMask = ~((1ull << 36) - 1);
+using index::entries_with;
+using index::kBound;
+using index::kId;
+using index::kSlots;
+using index::kStack;
+using index::kTagMask;
+using index::kWire;
 
 enum Phase : uint8_t { kOut = 0, kPending = 1, kCommitted = 2, kKilled = 3 };
 
@@ -226,43 +221,12 @@ StateTable::Hashes StateTable::hashes_of(const State& state) const {
   return {hash_flow(state.wire), state.translated ? hash_flow(state.stack) : 0, hash_id(state.id, state.creator)};
 }
 
-namespace {
-
-// Bit i: entry i of a bucket is `bits` where `mask` has ones. Which entry that is cannot be predicted, so they are
-// compared without branches, and at once where the machine can. There, too, each is read whole, as an aligned word
-// inside of a line is; only the language does not know it.
-constexpr size_t kEntries = 7;
-#if defined(__AVX2__) && !TWINWALL_THREAD_SANITIZER
-uint32_t entries_with(const std::atomic<uint64_t>* entries, uint64_t bits, uint64_t mask) {
-  std::atomic_signal_fence(std::memory_order_seq_cst);  // not before what was published; see the header
-  const __m256i wanted = _mm256_set1_epi64x(static_cast<long long>(bits & mask));
-  const __m256i kept = _mm256_set1_epi64x(static_cast<long long>(mask));
-  const auto four = [&](size_t first) {
-    const __m256i e = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(entries + first));
-    const __m256i same = _mm256_cmpeq_epi64(_mm256_and_si256(e, kept), wanted);
-    return static_cast<uint32_t>(_mm256_movemask_pd(_mm256_castsi256_pd(same)));
-  };
-  const uint32_t found = four(0) | four(kEntries - 4) << (kEntries - 4);
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  return found;
-}
-#else
-uint32_t entries_with(const std::atomic<uint64_t>* entries, uint64_t bits, uint64_t mask) {
-  uint32_t found = 0;
-  for (size_t i = 0; i < kEntries; ++i) found |= static_cast<uint32_t>(((entries[i].load() ^ bits) & mask) == 0) << i;
-  return found;
-}
-#endif
-
-}  // namespace
-
 // Calls visit(entry, State&) for the entries of these kinds with the hash's tag until it returns true; that state is
 // the result. Sequentially consistent loads: insertion relies on it, and on this machine they cost what any load does.
 template <class Visit>
 State* StateTable::visit(uint64_t hash, uint64_t kinds, Visit&& visit) const {
-  static_assert(kEntries == kSlots);
   const auto scan = [&](const Bucket& bucket) -> State* {
-    uint32_t matches = entries_with(bucket.entries, hash, kTagMask);
+    uint32_t matches = entries_with(bucket, hash, kTagMask);
     for (; matches != 0; matches &= matches - 1) {
       const uint64_t entry = bucket.entries[std::countr_zero(matches)].load();
       if (((entry ^ hash) & kTagMask) != 0 || (entry & kinds) == 0) continue;  // it may have changed since
@@ -286,20 +250,6 @@ namespace {
 const FlowKey& key_under(const State& s, uint64_t entry) { return (entry & kWire) != 0 ? s.wire : s.stack; }
 
 }  // namespace
-
-// Takes the first entry whose tag fits, in the home bucket only: a guess that costs nothing when it is wrong. Here the
-// line is still on its way and branches let the processor run ahead to the next packet's, so no branch-free compare.
-uint64_t StateTable::prefetch_state(uint64_t hash, Side side) const {
-  const uint64_t kinds = side == Side::wire ? kWire : kStack;
-  for (const auto& slot : buckets_[hash & bucket_mask_].entries) {
-    const uint64_t entry = slot.load(std::memory_order_relaxed);
-    if (((entry ^ hash) & kTagMask) != 0 || (entry & kinds) == 0) continue;
-    const auto* line = reinterpret_cast<const char*>(&states_[index_in(entry)]);
-    __builtin_prefetch(line, 1);
-    return entry;
-  }
-  return buckets_[hash & bucket_mask_].beyond.load(std::memory_order_relaxed) == 0 ? kAbsent : 0;
-}
 
 State* StateTable::find(const FlowKey& key, Side side, uint64_t hash, InterfaceId interface) const {
   State* floating = nullptr;
@@ -338,7 +288,7 @@ bool StateTable::publish(uint64_t hash, uint64_t entry) {
   auto& beyond = buckets_[hash & bucket_mask_].beyond;
   for (uint64_t d = 0; d < kProbe; ++d) {
     Bucket& bucket = buckets_[(hash + d) & bucket_mask_];
-    uint32_t free = entries_with(bucket.entries, 0, ~uint64_t{0});
+    uint32_t free = entries_with(bucket, 0, ~uint64_t{0});
     if (free == 0) continue;
     const uint64_t one = d == 0 ? 0 : 1ull << (8 * (d - 1));
     // Announced before it is there: whoever sees the entry's effects must not stop at the home bucket.
@@ -352,10 +302,10 @@ bool StateTable::publish(uint64_t hash, uint64_t entry) {
 
 void StateTable::withdraw(uint64_t hash, uint64_t entry) {
   for (uint64_t d = 0; d < kProbe; ++d) {
-    auto& entries = buckets_[(hash + d) & bucket_mask_].entries;
-    const uint32_t found = entries_with(entries, entry, ~uint64_t{0});
+    Bucket& bucket = buckets_[(hash + d) & bucket_mask_];
+    const uint32_t found = entries_with(bucket, entry, ~uint64_t{0});
     if (found == 0) continue;
-    entries[std::countr_zero(found)].store(0, std::memory_order_release);
+    bucket.entries[std::countr_zero(found)].store(0, std::memory_order_release);
     if (d != 0) buckets_[hash & bucket_mask_].beyond.fetch_sub(1ull << (8 * (d - 1)));
     return;
   }
@@ -424,15 +374,15 @@ InsertResult StateTable::insert_absent(State& s, uint64_t hash) {
   const Hashes h{hash, 0, hash_id(s.id, s.creator)};
   if (worker_count_ != 1) return insert(s, h);
   Bucket &by_key = buckets_[h.wire & bucket_mask_], &by_id = buckets_[h.id & bucket_mask_];
-  const uint32_t key_place = entries_with(by_key.entries, 0, ~uint64_t{0});
-  const uint32_t rival = entries_with(by_id.entries, h.id, kTagMask);
+  const uint32_t key_place = entries_with(by_key, 0, ~uint64_t{0});
+  const uint32_t rival = entries_with(by_id, h.id, kTagMask);
   if (key_place == 0 || rival != 0 || by_id.beyond.load(std::memory_order_relaxed) != 0) [[unlikely]]
     return insert(s, h);
   const StateIndex index = index_of(s);
   phase_of(s).store(kCommitted, std::memory_order_relaxed);
   by_key.entries[std::countr_zero(key_place)].store(tagged(h.wire, kWire | kStack, s, index),
                                                     std::memory_order_release);
-  const uint32_t id_place = entries_with(by_id.entries, 0, ~uint64_t{0});  // it may be the same bucket
+  const uint32_t id_place = entries_with(by_id, 0, ~uint64_t{0});  // it may be the same bucket
   if (id_place == 0) [[unlikely]] {
     by_key.entries[std::countr_zero(key_place)].store(0, std::memory_order_release);
     return insert(s, h);

@@ -43,12 +43,14 @@
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 
 #include "lib/base/counter.h"
+#include "lib/state/index_bucket.h"
 #include "lib/state/state.h"
 
 namespace twinwall {
@@ -104,20 +106,36 @@ class StateTable {
   [[nodiscard]] uint64_t hash_key(const FlowKey& key, Side) const { return hash_flow(key); }
   [[nodiscard, gnu::always_inline]] uint64_t hash_words(const FlowKey::Words& w) const {
     const auto* const k = hash_keys_;
+    if (FlowKey::family(w) == Af::inet) return hash_words_v4(w[0] | w[2] << 32, w[4]);
     return fold(multiply(w[0] + k[0], w[1] + k[1]) + multiply(w[2] + k[2], w[3] + k[3]) + multiply(w[4] + k[4], k[5]));
+  }
+  // Of an IPv4 key: what is in it fits into two words, its addresses and the last of it.
+  [[nodiscard, gnu::always_inline]] uint64_t hash_words_v4(uint64_t addresses, uint64_t rest) const {
+    return fold(multiply(addresses + hash_keys_[0], rest + hash_keys_[1]));
   }
   [[nodiscard]] uint64_t hash_id(uint64_t id, uint32_t creator) const;
 
-  // The stages of a burst: bring the bucket near, then the states that its tags name, then find.
+  // The stages of a burst: bring the bucket near, then the state that its tags name, then see whether it is the one.
   void prefetch(uint64_t hash) const { __builtin_prefetch(&buckets_[hash & bucket_mask_]); }
-  // What it returns makes find() short; 0: no tag of the home bucket fits, kAbsent: none that such an entry can be in.
-  static constexpr uint64_t kAbsent = ~uint64_t{0};
-  uint64_t prefetch_state(uint64_t hash, Side side) const;
+  // The state of the first entry with this wire key's tag, in the home bucket only, which may be another's (or, where
+  // states are bound to interfaces, not the best). Null: none fits; `absent` says whether there is none at all.
+  [[nodiscard, gnu::always_inline]] State* guess(uint64_t hash, bool& absent) const {
+    const index::Bucket& home = buckets_[hash & bucket_mask_];
+    constexpr uint64_t kAsked = index::kTagMask | index::kWire;
+    const uint32_t fits = index::entries_with(home, (hash & index::kTagMask) | index::kWire, kAsked);
+    if (fits == 0) [[unlikely]] {
+      absent = home.beyond.load(std::memory_order_relaxed) == 0;
+      return nullptr;
+    }
+    const uint64_t entry = home.entries[std::countr_zero(fits)].load(std::memory_order_relaxed);
+    State* const s = states_ + static_cast<StateIndex>(entry);
+    __builtin_prefetch(s, 1);
+    __builtin_prefetch(&s->src, 1);
+    return s;
+  }
   // What a packet will touch of a state that was found, and of its partner at the other hook.
   [[gnu::always_inline]] void prefetch_more(const State& state) const {
-    const auto* own = reinterpret_cast<const char*>(&state);
     if (state.translated) __builtin_prefetch(&state.stack);
-    if ((state.log & kTwinFollower) == 0) __builtin_prefetch(own + 64, 1);
     if ((state.log & (kTwinLeader | kLinkNeeded)) == kTwinLeader || state.link >= capacity_) return;
     const auto* line = reinterpret_cast<const char*>(&states_[state.link]);
     __builtin_prefetch(line, 1);
@@ -138,15 +156,6 @@ class StateTable {
   [[nodiscard]] State* find(const FlowKey& key, Side side, uint64_t hash, InterfaceId interface) const;
   [[nodiscard]] State* find(const FlowKey& key, Side side, InterfaceId interface) const {
     return find(key, side, hash_flow(key), interface);
-  }
-  // `hint`: what prefetch_state() returned for this hash and side.
-  [[nodiscard]] State* find(const FlowKey& key, Side side, uint64_t hash, InterfaceId interface, uint64_t hint) const {
-    if (hint == kAbsent) return nullptr;
-    if (hint != 0 && bound_.load(std::memory_order_relaxed) == 0) {
-      State& s = states_[static_cast<StateIndex>(hint)];
-      if ((side == Side::wire ? s.wire : s.stack) == key) return &s;
-    }
-    return find(key, side, hash, interface);
   }
   [[nodiscard]] State* find_by_id(uint64_t id, uint32_t creator) const;
   // What the worker's next insertion but `ahead` will write: the state that it will be given, if the chunk at hand has
@@ -230,6 +239,8 @@ class StateTable {
   [[nodiscard]] uint8_t workers() const { return worker_count_; }
   // Over all workers: states that count for the limit and for adaptive timeouts.
   [[nodiscard]] uint64_t states() const;
+  // True while some state is bound to an interface.
+  [[nodiscard]] bool has_bound_states() const { return bound_.load(std::memory_order_relaxed) != 0; }
   // True while there is a state whose keys are of different families (af-to): only then an incoming packet may have to
   // be looked up by the stack key as well.
   [[nodiscard]] bool has_mixed_states() const { return mixed_.load(std::memory_order_relaxed) != 0; }
@@ -237,15 +248,9 @@ class StateTable {
   [[nodiscard]] double load() const;
 
  private:
-  static constexpr size_t kSlots = 7;
+  using Bucket = index::Bucket;
   static constexpr size_t kProbe = 8;
   static constexpr uint32_t kMaxChunk = 64;
-
-  struct alignas(64) Bucket {
-    std::atomic<uint64_t> entries[kSlots];
-    std::atomic<uint64_t> beyond;  // byte d - 1: entries at home here that lie d buckets on
-  };
-  static_assert(sizeof(Bucket) == 64);
 
   struct Chunk {
     std::atomic<uint32_t> next;  // in a stack of chunks

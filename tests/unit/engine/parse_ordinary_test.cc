@@ -98,7 +98,9 @@ TEST(ParseOrdinary, SaysWhatTheLongWaySays) {
     }
     fill_ordinary(quick, seen);
     FlowKey key;
-    key.set(seen.key(quick.frame));
+    Ordinary::Head head;
+    std::memcpy(&head, &seen, sizeof head);
+    key.set(Ordinary::key(quick.frame, head));
     ASSERT_TRUE(key == flow_key(quick, Direction::in));
     ++ordinary;
     ASSERT_TRUE(parse_long(slow));

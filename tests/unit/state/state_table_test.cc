@@ -69,7 +69,8 @@ TEST_F(Table, AStateIsFoundByEachOfItsNames) {
   EXPECT_EQ(table_->find_by_id(77, 8), nullptr);
   EXPECT_EQ(table_->find_by_id(78, 9), nullptr);
   table_->prefetch(table_->hash_key(tcp_flow(1, 10), Side::wire));
-  table_->prefetch_state(table_->hash_key(tcp_flow(1, 10), Side::wire), Side::wire);
+  bool absent = false;
+  EXPECT_EQ(table_->guess(table_->hash_key(tcp_flow(1, 10), Side::wire), absent), &s);
   table_->remove(s);
   EXPECT_EQ(find(tcp_flow(1, 10), Side::wire), nullptr);
   EXPECT_EQ(table_->find_by_id(77, 9), nullptr);
