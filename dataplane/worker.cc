@@ -143,7 +143,8 @@ bool Worker::turn(Time now) {
   captures_ = shared_.captures.get();
   if (!served_.empty()) serve_ports(now);
   bool busy = take_handoffs(now);
-  busy |= receive(now);
+  received_ = receive(now);
+  busy |= received_;
   busy |= take_commands(now);
   busy |= take_inspections(now);
   busy |= upkeep(now);
@@ -367,7 +368,8 @@ bool Worker::upkeep(Time now) {
     busy = engine_.catch_up(view_, now);
   }
   const auto push = [this](const Delta& d) { return deltas.push(d); };
-  if (engine_.drain_deltas(view_, now, push, Engine::kDeltasAtOnce) != 0) {
+  const size_t lazy = received_ ? Engine::kLazyAtOnce : Engine::kDeltasAtOnce;
+  if (engine_.drain_deltas(view_, now, push, Engine::kDeltasAtOnce, lazy) != 0) {
     wake_deltas_ = true;
     busy = true;
   }

@@ -67,12 +67,26 @@ std::vector<Row> all_rows(const std::vector<uint32_t>& counts, const std::vector
     for (const uint32_t n : counts) out.push_back({fmt::format("{} established", name), Path::established, proto, n});
   const uint32_t middle = counts[counts.size() / 2];
   out.push_back({"tcp established, others inspected", Path::uninspected, Proto::tcp, middle});
-  out.push_back({"tcp established, synchronised", Path::sync, Proto::tcp, middle});
+  const auto add_told = [&out](Row row) {
+    row.name += ", synchronised";
+    row.told = true;
+    out.push_back(row);
+  };
+  for (const uint32_t n : counts)
+    if (n >= middle) add_told({"tcp established", Path::established, Proto::tcp, n});
   out.push_back({"tcp established, source nat", Path::nat, Proto::tcp, middle});
-  if (middle < kManyTranslated) out.push_back({"tcp established, source nat", Path::nat, Proto::tcp, kManyTranslated});
-  out.push_back({"udp, new connections", Path::opening, Proto::udp, 0});
+  if (middle < kManyTranslated) {
+    const Row many{"tcp established, source nat", Path::nat, Proto::tcp, kManyTranslated};
+    out.push_back(many);
+    add_told(many);
+  }
+  const Row opening{"udp, new connections", Path::opening, Proto::udp, 0};
+  out.push_back(opening);
+  add_told(opening);
   out.push_back({"tcp, new connections", Path::opening, Proto::tcp, 0});
-  out.push_back({"udp, opened and run out", Path::churn, Proto::udp, 0});
+  const Row churn{"udp, opened and run out", Path::churn, Proto::udp, 0};
+  out.push_back(churn);
+  add_told(churn);
   out.push_back({"tcp, others running out", Path::expiring, Proto::tcp, middle, 2, kDying});
   out.push_back({"tcp, a flood on a full table", Path::flood, Proto::tcp, middle});
   for (const size_t n : rules)
@@ -114,7 +128,7 @@ Figures measure(const Row& row, const Options& o, double hz) {
   const size_t warm_up = bursts / 4 + 1;
   Rig rig(row, hz, warm_up + bursts * o.repeats);
   (void)rig.run(warm_up);
-  while (row.path == Path::churn && !rig.has_turned_over()) (void)rig.run(warm_up);
+  while (!rig.is_steady()) (void)rig.run(warm_up);
   Figures f;
   std::vector<double> packets;
   for (unsigned r = 0; r < o.repeats; ++r) {

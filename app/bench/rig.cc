@@ -53,6 +53,9 @@ Macs macs() { return {*parse_mac("02:00:00:00:00:01"), *parse_mac("02:00:00:00:0
 constexpr unsigned kTickTurns = 16;
 constexpr Duration kTickInterval = 1ms;
 
+// What was told of a connection is told again a second later.
+constexpr Duration kSyncSettles = 2500ms;
+
 // Of `churn`: so fast runs the clock, so that a second's connections are fewer than the table has room for.
 constexpr double kChurnClock = 16;
 constexpr uint32_t kChurnStates = 2000000;
@@ -86,7 +89,7 @@ Rig::Rig(const Row& row, double tsc_hz, size_t most_bursts, Rig* first)
   options.seed = 1u + options.worker;
   options.id_base = uint64_t{options.worker} << 32;
   options.fragment_limit = 64;
-  options.sync = row.path == Path::sync;
+  options.sync = row.told;
   engine_ = std::make_unique<Engine>(options, *table_, *this);
   view_ = {snapshot_.get(), neighbors_.get(), nullptr};
   if (row.path == Path::nat) outer_ports_.resize(row.connections);
@@ -97,6 +100,12 @@ Rig::Rig(const Row& row, double tsc_hz, size_t most_bursts, Rig* first)
   }
   if (row.path != Path::plain && row.path != Path::stateless) open(row.proto, first_flow_, row.connections);
   if (row.path == Path::expiring) clock_ahead_ = std::chrono::seconds(2 * kDyingSeconds);
+  if (row.told) {
+    engine_->flush_deltas();
+    while (tell(now()) != 0) {}
+    if (row.path != Path::opening) steady_at_ = now() + kSyncSettles;
+  }
+  if (row.path == Path::churn) steady_at_ = Time(std::chrono::seconds(1005));
   next_flow_ = row.connections + row.dying;
 }
 
@@ -125,7 +134,7 @@ Rig::~Rig() = default;
 
 uint64_t Rig::states() const { return table_->states(); }
 
-bool Rig::has_turned_over() const { return to_seconds(now()) > 1004; }
+bool Rig::is_steady() const { return now() >= steady_at_; }
 
 double Rig::bytes_per_state() const {
   return static_cast<double>(StateTable::memory_needed(table_->capacity())) / table_->capacity();
@@ -140,9 +149,13 @@ Time Rig::now() const {
 
 void Rig::process(size_t count, Time t) {
   engine_->process({burst_.data(), count}, view_, t);
-  if (row_.path == Path::sync)
-    engine_->drain_deltas(
-        view_, t, [](const Delta&) { return true; }, Engine::kDeltasAtOnce);
+  if (row_.told) (void)tell(t);
+}
+
+// To a peer that is not there. Returns how many were told.
+size_t Rig::tell(Time t) {
+  return engine_->drain_deltas(
+      view_, t, [](const Delta&) { return true; }, Engine::kDeltasAtOnce, Engine::kLazyAtOnce);
 }
 
 // A turn of a worker: the burst and what is due behind it. As there, the time is taken once.

@@ -29,7 +29,6 @@ enum class Path : uint8_t {
   established,  // connections with a state at each hook
   nat,          // the same, behind a translated source
   uninspected,  // the same as `established`, while connections to another port are looked into
-  sync,         // the same as `established`, their states told to a peer that is not there
   opening,      // every packet is the first of a connection
   churn,        // the same, and as many run out meanwhile
   expiring,     // established connections, while `dying` others run out
@@ -44,6 +43,7 @@ struct Row {
   size_t rules = 2;    // of `opening`: at both hooks the last one holds
   uint32_t dying = 0;  // of `expiring`
   uint8_t workers = 1;
+  bool told = false;  // the states to a peer that is not there
 };
 
 // What one repeat has measured. Ticks of the time stamp counter.
@@ -67,8 +67,8 @@ class Rig final : public EngineHost {
   // Packets that were not sent on, which no row may have.
   [[nodiscard]] uint64_t lost() const { return lost_; }
   [[nodiscard]] uint64_t states() const;
-  // Of `churn`: connections have been running out for a while.
-  [[nodiscard]] bool has_turned_over() const;
+  // What happens now and then has come to happen as often as it will: connections run out, the peer is told again.
+  [[nodiscard]] bool is_steady() const;
   // What a state takes, its part of the index included.
   [[nodiscard]] double bytes_per_state() const;
   // From one burst to the next, as a worker's time away: its own, and what the system took.
@@ -86,6 +86,7 @@ class Rig final : public EngineHost {
   [[nodiscard]] bool is_lost(size_t i) const;
   void turn();
   void process(size_t count, Time t);
+  size_t tell(Time t);
   [[nodiscard]] Time now() const;
 
   Row row_;
@@ -93,6 +94,7 @@ class Rig final : public EngineHost {
   uint64_t started_;
   double clock_rate_ = 1;  // seconds of the engine's clock a second
   Duration clock_ahead_{};
+  Time steady_at_{};
   unsigned since_tick_ = 0;
   Time last_tick_{};
   AwayMeter away_;

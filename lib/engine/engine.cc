@@ -720,6 +720,7 @@ const FragmentCounters& Engine::fragments() const { return impl_->fragments.coun
 const EngineCounters& Engine::counters() const { return impl_->counters; }
 EngineCounters& Engine::counters() { return impl_->counters; }
 
+void Engine::limit_lazy(size_t limit) { impl_->lazy_left = limit; }
 bool Engine::next_delta(const View& view, Time now, Delta& delta) {
   impl_->set_time(view, now);
   return impl_->next_delta(delta);

@@ -82,17 +82,21 @@ class Engine {
   // As many deltas as a worker takes behind a burst: filling in a record costs some tens of nanoseconds and perhaps two
   // waits for memory.
   static constexpr size_t kDeltasAtOnce = 128;
+  // Of them those that only move windows, while packets arrive: an eighth of a full burst. Where more connections are
+  // busy than can be told in a second, each is told less often, and packets go first.
+  static constexpr size_t kLazyAtOnce = 4;
 
   // Between two ticks, after any burst: expiry alone, as much as in a tick, where that has left something over. Costs
   // nothing otherwise. True: states have been looked at.
   bool catch_up(const View& view, Time now);
 
-  // Hands due deltas to `push` until it returns false (ring full; the rest waits), at most `limit`. Returns how many
-  // were taken. Call after each burst; cheap when nothing is due. Takes the view of the hour: that of an earlier call
+  // Hands due deltas to `push` until it returns false (ring full; the rest waits), at most `limit`, of which `lazy` may
+  // be such as only move windows. Returns how many were taken. Call after each burst; cheap when nothing is due. Takes the view of the hour: that of an earlier call
   // may be gone.
   template <class Push>
-  size_t drain_deltas(const View& view, Time now, Push&& push, size_t limit = SIZE_MAX) {
+  size_t drain_deltas(const View& view, Time now, Push&& push, size_t limit = SIZE_MAX, size_t lazy = SIZE_MAX) {
     size_t n = 0;
+    limit_lazy(lazy);
     Delta delta;
     while (n < limit && next_delta(view, now, delta)) {
       if (!push(delta)) {
@@ -151,6 +155,7 @@ class Engine {
   [[nodiscard]] EngineCounters& counters();
 
  private:
+  void limit_lazy(size_t limit);
   bool next_delta(const View& view, Time now, Delta& delta);
   void return_delta(const Delta& delta);
   [[nodiscard]] bool inspections_due(Time now) const;

@@ -215,8 +215,10 @@ class Engine::Impl {
   }
   void leave_unresolved(Packet& p, const Ordinary& seen, const WayOut& way);
   static void rewrite_ordinary(Packet& p, const Ordinary& seen, const State& in_state, const State* out_state);
+  static void rewrite_v6(Packet& p, const Ordinary& seen, const State& in_state, const State* out_state);
   [[nodiscard]] const Mac* next_mac(const WayOut& way, Af af, const Address& destination) const;
   void touch_twins(State& lead, bool tcp);
+  [[gnu::always_inline]] void count_or_touch(State& lead, bool tcp);
 
   // twin_path.h
   // What the packets of a burst that have the same way behind the same rules share, and count together.
@@ -227,14 +229,17 @@ class Engine::Impl {
     uint32_t unresolved = 0;  // of them those that were not sent on, for want of a MAC address
     uint64_t bytes = 0;
     uint64_t ttl_at = 0;       // in the frame
+    uint32_t matches = 0;      // of linked states: the sets of `match` rules that they met, [in] | [out] << 16
     uint64_t disposition = 0;  // Packet::in and all that follows, up to its fate and `out`
     WayOut way;                // an MTU of 0: no such packet goes this way
   };
   static constexpr unsigned kRunBits = 3;
-  std::array<Run, 1u << kRunBits> runs;
-  uint32_t runs_used = 0;  // bit n: run n is of this burst
-  [[gnu::always_inline]] Run& run_of(const State& in_state, RuleSlot out_rule, InterfaceId in, const Ordinary& seen);
-  Run& begin_run(unsigned number, uint64_t way_rule, uint64_t rest);
+  std::array<Run, 2u << kRunBits> runs;  // the second half of linked states
+  uint32_t runs_used = 0;                // bit n: run n is of this burst
+  template <bool kLinked>
+  [[gnu::always_inline]] Run& run_of(const State& in_state, RuleSlot out_rule, InterfaceId in, const Ordinary& seen,
+                                     uint32_t matches);
+  Run& begin_run(Run& run, uint64_t way_rule, uint64_t rest, uint32_t matches);
   void settle_run(const Run& run);
   void settle_runs();
   // fast_path(), of a state that has a twin: one state for both hooks. `lead` keeps their numbers; `out_state` is null
@@ -531,6 +536,8 @@ class Engine::Impl {
     uint32_t to_drain = 0;
   };
   SyncList urgent_list, lazy_list;
+  size_t lazy_left = 0;     // of the lazy list, in the call under way
+  bool lazy_flush = false;  // all of it is wanted, however long it takes
   void append(SyncList& list, State& s, bool is_urgent);
   void unlink(SyncList& list, State& s);
   bool pop(SyncList& list, Delta& delta);

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "lib/engine/parse_ordinary.h"
+#include "lib/net/checksum.h"
+#include "lib/net/headers.h"
 #include "lib/state/ordinary.h"
 
 namespace twinwall {
@@ -18,6 +20,32 @@ namespace twinwall {
   segment.win = load_be16(t + 14);
   segment.payload = seen.payload;
   return segment;
+}
+
+// rewrite() of IPv4 with TCP or UDP: the ends that `key` has, seen from slot `sender`, all differences in one sum.
+[[gnu::always_inline]] inline void rewrite_v4(uint8_t* h, uint8_t* t, uint8_t proto, const FlowKey& key,
+                                              unsigned sender) {
+  const auto set = [](uint8_t* field, uint32_t after) {
+    const auto before = load_raw<uint32_t>(field);
+    store_raw(field, after);
+    return before == after ? uint64_t{0} : uint64_t{~before} + after;  // RFC 1624 equation 3, two words at once
+  };
+  const auto adjust = [](uint8_t* field, uint64_t d) {
+    const auto sum = static_cast<uint16_t>(~load_raw<uint16_t>(field));
+    return static_cast<uint16_t>(~checksum_fold(sum + d));
+  };
+  const auto ports = load_raw<uint32_t>(&key.port);
+  const uint64_t addresses = set(h + 12, load_raw<uint32_t>(key.addr[sender].bytes.data())) +
+                             set(h + 16, load_raw<uint32_t>(key.addr[1 - sender].bytes.data()));
+  const uint64_t all = addresses + set(t, sender == 0 ? ports : ports >> 16 | ports << 16);
+  if (addresses != 0) store_raw(h + 10, adjust(h + 10, addresses));
+  if (all == 0) return;
+  if (proto == kProtoTcp) [[likely]] {
+    store_raw(t + 16, adjust(t + 16, all));
+  } else if (load_raw<uint16_t>(t + 6) != 0) {
+    const uint16_t value = adjust(t + 6, all);
+    store_raw(t + 6, value == 0 ? uint16_t{0xffff} : value);
+  }
 }
 
 }  // namespace twinwall

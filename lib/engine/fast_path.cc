@@ -124,44 +124,16 @@ void Engine::Impl::leave_unresolved(Packet& p, const Ordinary& seen, const WayOu
   counters.punted.add();
 }
 
-namespace {
-
-// rewrite() of IPv4 with TCP or UDP: the ends that `key` has, seen from slot `sender`, all differences in one sum.
-void rewrite_v4(uint8_t* h, uint8_t* t, uint8_t proto, const FlowKey& key, unsigned sender) {
-  const auto difference = [](uint32_t before, uint32_t after) {
-    return before == after ? uint64_t{0} : uint64_t{~before} + after;  // RFC 1624 equation 3, two words at once
-  };
-  const auto set = [&](uint8_t* field, uint32_t after) {
-    const uint64_t d = difference(load_raw<uint32_t>(field), after);
-    store_raw(field, after);
-    return d;
-  };
-  const auto adjust = [](uint8_t* field, uint64_t d) {
-    const auto sum = static_cast<uint16_t>(~load_raw<uint16_t>(field));
-    return static_cast<uint16_t>(~checksum_fold(sum + d));
-  };
-  const uint64_t addresses = set(h + 12, load_raw<uint32_t>(key.addr[sender].bytes.data())) +
-                             set(h + 16, load_raw<uint32_t>(key.addr[1 - sender].bytes.data()));
-  const uint64_t ports = set(t, key.port[sender] | uint32_t{key.port[1 - sender]} << 16);
-  if (addresses != 0) store_raw(h + 10, adjust(h + 10, addresses));
-  uint8_t* const sum = t + (proto == kProtoTcp ? 16 : 6);
-  if (addresses + ports == 0 || (proto == kProtoUdp && load_raw<uint16_t>(sum) == 0)) return;
-  const uint16_t value = adjust(sum, addresses + ports);
-  store_raw(sum, proto == kProtoUdp && value == 0 ? uint16_t{0xffff} : value);
-}
-
-}  // namespace
-
-void Engine::Impl::rewrite_ordinary(Packet& p, const Ordinary& seen, const State& s, const State* o) {
-  if (seen.af == Af::inet) {
-    uint8_t* const h = p.frame + kEthernetHeader;
-    if (s.translated) rewrite_v4(h, p.frame + seen.l4, seen.proto, s.stack, 0);
-    if (o != nullptr && o->translated) rewrite_v4(h, p.frame + seen.l4, seen.proto, o->wire, 1);
-    return;
-  }
+void Engine::Impl::rewrite_v6(Packet& p, const Ordinary& seen, const State& s, const State* o) {
   fill_ordinary(p, seen);
   if (s.translated) rewrite(p, endpoints_of(s.stack, Direction::in, initiator_slot_of(s.direction)));
   if (o != nullptr && o->translated) rewrite(p, endpoints_of(o->wire, Direction::out, initiator_slot_of(o->direction)));
+}
+
+void Engine::Impl::rewrite_ordinary(Packet& p, const Ordinary& seen, const State& s, const State* o) {
+  if (seen.af != Af::inet) return rewrite_v6(p, seen, s, o);
+  const bool out = o != nullptr && o->translated;
+  rewrite_v4(p.frame + kEthernetHeader, p.frame + seen.l4, seen.proto, out ? o->wire : s.stack, out ? 1 : 0);
 }
 
 bool Engine::Impl::plain_path(Packet& p, const Ordinary& seen, const FlowKey& key, NextHopIndex hop) {

@@ -275,7 +275,8 @@ void Engine::Impl::remove_state(State& s, bool announce) {
 void Engine::Impl::to_record(const State& s, pfsync::StateRecord& record, bool for_peer) const {
   constexpr uint8_t kSyncSourceNode = 0x04;  // it is tracked or has a sticky address
   const uint32_t left = (for_peer ? whole_deadline_of(s) : deadline_of(s)) - s.last_update;
-  fill_record(s, snapshot->interfaces, now_s, left, record);
+  const State* const lead = (s.log & kTwinFollower) != 0 ? &table.state(s.link) : nullptr;
+  fill_record(s, snapshot->interfaces, now_s, left, record, lead);
   if (for_peer && record.expire == 0 && s.timeout != TimeoutClass::purge) record.expire = 1;  // 0 would be all of it
   if ((s.flags & kStateRest) != 0) {
     const StateRest& rest = table.rest(s);

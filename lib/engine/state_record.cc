@@ -53,7 +53,7 @@ void apply_peer(const pfsync::PeerRecord& from, bool reanchor, Peer& to) {
 }
 
 void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint32_t now_s, uint32_t timeout_s,
-                 pfsync::StateRecord& r) {
+                 pfsync::StateRecord& r, const State* lead) {
   r = {};
   r.id = s.id;
   r.creator = s.creator;
@@ -65,15 +65,16 @@ void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint
   r.freebsd.orig_ifname = name(s.created_on, "all");
   r.wire = key_record(s.wire);
   r.stack = key_record(s.stack);
-  r.src = peer_record(s.src);
-  r.dst = peer_record(s.dst);
+  const State& moving = lead != nullptr ? *lead : s;
+  r.src = peer_record(moving.src);
+  r.dst = peer_record(moving.dst);
   r.rule = s.rule_number;
   r.creation = now_s - s.creation;
-  const uint32_t end = s.last_update + timeout_s;
+  const uint32_t end = moving.last_update + timeout_s;
   r.expire = static_cast<int32_t>(end - now_s) > 0 ? end - now_s : 0;
   for (unsigned slot = 0; slot < 2; ++slot) {
-    r.packets[slot] = s.packets(slot);
-    r.bytes[slot] = s.bytes(slot);
+    r.packets[slot] = s.packets(slot) + (lead != nullptr ? lead->packets(slot) : 0);
+    r.bytes[slot] = s.bytes(slot) + (lead != nullptr ? lead->bytes(slot) : 0);
   }
   // As OpenBSD fills it: the far side of the hook has no routing table of its own.
   r.rtable[s.direction == Direction::in ? 1 : 0] = 0;

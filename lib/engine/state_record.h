@@ -9,9 +9,10 @@
 
 namespace twinwall {
 
-// Fills the record from a live state; `timeout_s` is the state's timeout now in force (seconds).
+// Fills the record from a live state; `timeout_s` is the state's timeout now in force (seconds). `lead`: the state that
+// leads this one, where it has one.
 void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint32_t now_s, uint32_t timeout_s,
-                 pfsync::StateRecord& record);
+                 pfsync::StateRecord& record, const State* lead = nullptr);
 
 [[nodiscard]] pfsync::PeerRecord peer_record(const Peer& p);
 // Takes what the wire carries of an end; the end is then one that this node has not seen itself.

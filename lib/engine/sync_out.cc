@@ -100,7 +100,11 @@ bool Engine::Impl::pop(SyncList& list, Delta& delta) {
   }
   State& s = table.state(list.head);
   const bool was_lazy = !s.sync_urgent;
-  part(s);
+  if (was_lazy && !lazy_flush && lazy_left-- == 0) {
+    lazy_left = 0;
+    return false;
+  }
+  if (s.sync_next != kNoState) table.prefetch_whole(s.sync_next);
   delta.action = s.sync_queue;
   to_record(s, delta.record, true);
   if (delta.action != SyncQueue::ins_ack) note_told(s);
@@ -112,6 +116,7 @@ bool Engine::Impl::pop(SyncList& list, Delta& delta) {
   if (--list.to_drain == 0 || list.size == 0) {
     list.draining = false;
     list.due = list.size == 0 ? Time::max() : now + (was_lazy ? kLazyDelay : kUrgentDelay);
+    if (was_lazy) lazy_flush = false;
   }
   return true;
 }
@@ -152,7 +157,10 @@ void Engine::Impl::return_delta(const Delta& delta) {
 
 void Engine::Impl::flush_deltas() {
   if (urgent_list.size != 0) urgent_list.due = now;
-  if (lazy_list.size != 0) lazy_list.due = now;
+  if (lazy_list.size != 0) {
+    lazy_list.due = now;
+    lazy_flush = true;
+  }
   if (removal_count != 0) removals_due = now;
   if (untold_count != 0) untold_due = now;
 }

@@ -37,22 +37,39 @@ static_assert(offsetof(Packet, fate) == offsetof(Packet, in) + 2 &&
               offsetof(Packet, handoff_to) == offsetof(Packet, in) + 5 &&
               offsetof(Packet, out) == offsetof(Packet, in) + 6);
 
-inline Engine::Impl::Run& Engine::Impl::run_of(const State& s, RuleSlot out_rule, InterfaceId in,
-                                               const Ordinary& seen) {
+template <bool kLinked>
+inline Engine::Impl::Run& Engine::Impl::run_of(const State& s, RuleSlot out_rule, InterfaceId in, const Ordinary& seen,
+                                               uint32_t matches) {
   const auto way_rule = load_raw<uint64_t>(&s.way);
   const uint64_t rest = uint64_t{out_rule} | uint64_t{in} << 32 | uint64_t{load_raw<uint16_t>(&seen)} << 48;
   constexpr unsigned kAway = std::countr_zero(sizeof(Run));
   const auto offset = (way_rule ^ rest) * 0x9e3779b97f4a7c15ull >> (64 - kRunBits - kAway) & ~(sizeof(Run) - 1);
-  Run& run = *reinterpret_cast<Run*>(reinterpret_cast<char*>(runs.data()) + offset);
-  if (((run.way_rule ^ way_rule) | (run.rest ^ rest)) == 0) [[likely]]
+  char* const first = reinterpret_cast<char*>(&runs[kLinked ? size_t{1} << kRunBits : 0]);
+  Run& run = *reinterpret_cast<Run*>(first + offset);
+  if (((run.way_rule ^ way_rule) | (run.rest ^ rest)) == 0 && (!kLinked || run.matches == matches)) [[likely]]
     return run;
-  return begin_run(static_cast<unsigned>(&run - runs.data()), way_rule, rest);
+  return begin_run(run, way_rule, rest, matches);
+}
+
+// touch_twins() where nearly all packets only count: their state waits to be told already.
+inline void Engine::Impl::count_or_touch(State& lead, bool tcp) {
+  if (lead.sync_queue == SyncQueue::upd_c && (lead.log & kPeerSpoke) == 0) [[likely]] {
+    if (!tcp) return;
+    const unsigned updates = lead.sync_updates + 1u;
+    if (updates < options.max_updates) [[likely]] {
+      lead.sync_updates = static_cast<uint8_t>(updates);
+      return;
+    }
+  }
+  touch_twins(lead, tcp);
 }
 
 template <bool kLinked>
 inline bool Engine::Impl::twin_step(Packet& p, const Ordinary& seen, State& s, State& lead, const State* out) {
   const bool leads = !kLinked || &lead == &s;
-  Run& run = run_of(s, leads ? s.link_rule : lead.rule, p.in, seen);
+  const uint32_t matches =
+      kLinked ? s.match_set | (out != nullptr ? uint32_t{out->match_set} << 16 : uint32_t{0}) : uint32_t{0};
+  Run& run = run_of<kLinked>(s, leads ? s.link_rule : lead.rule, p.in, seen, matches);
   uint8_t* const frame = p.frame;
   if (frame[run.ttl_at] <= 1 || seen.l3_length > run.way.mtu) [[unlikely]]
     return false;
@@ -72,11 +89,7 @@ inline bool Engine::Impl::twin_step(Packet& p, const Ordinary& seen, State& s, S
   lead.count(slot, length);
   ++run.packets;
   run.bytes += length;
-  if constexpr (kLinked) {
-    if (s.match_set != 0) count_matches(s, Direction::in, length);
-    if (out != nullptr && out->match_set != 0) count_matches(*out, Direction::out, length);
-  }
-  if (options.sync) touch_twins(lead, seen.proto == kProtoTcp);
+  if (options.sync) count_or_touch(lead, seen.proto == kProtoTcp);
   if constexpr (kLinked) {
     if (s.translated || (out != nullptr && out->translated)) rewrite_ordinary(p, seen, s, out);
   }

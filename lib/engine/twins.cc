@@ -48,6 +48,7 @@ void Engine::Impl::part_twins(State& s) const {
   State& follower = &leader == &s ? other : s;
   std::memcpy(&follower.src, &leader.src, kEnds);
   follower.last_update = leader.last_update;
+  if (follower.sync_queue == leader.sync_queue) follower.sync_updates = leader.sync_updates;
   for (const unsigned slot : {0u, 1u})
     set_counts(follower, slot, follower.packets(slot) + leader.packets(slot),
                follower.bytes(slot) + leader.bytes(slot));
@@ -65,13 +66,15 @@ bool Engine::Impl::linked_path(Packet& p, const Ordinary& seen, State& s) {
 }
 
 // A run of the same number may be under way: what it has counted is settled.
-[[gnu::noinline]] Engine::Impl::Run& Engine::Impl::begin_run(unsigned number, uint64_t way_rule, uint64_t rest) {
-  Run& run = runs[number];
+[[gnu::noinline]] Engine::Impl::Run& Engine::Impl::begin_run(Run& run, uint64_t way_rule, uint64_t rest,
+                                                             uint32_t matches) {
+  const auto number = static_cast<unsigned>(&run - runs.data());
   if ((runs_used >> number & 1) != 0) settle_run(run);
   runs_used |= 1u << number;
   run = {};
   run.way_rule = way_rule;
   run.rest = rest;
+  run.matches = matches;
   if (static_cast<uint16_t>(way_rule >> 16) != way_epoch) return run;
   const WayOut& way = way_out(way_rule & 0xffff);
   if (!way.onward) return run;
@@ -101,6 +104,16 @@ void Engine::Impl::settle_run(const Run& run) {
   in_hook.bytes.add(run.bytes);
   out_hook.packets.add(run.packets);
   out_hook.bytes.add(run.bytes);
+  const auto count = [&](uint32_t set, unsigned direction) {
+    for (const RuleSlot slot : match_sets.slots(static_cast<uint16_t>(set))) {
+      counters.rules[slot].packets[direction].add(run.packets);
+      counters.rules[slot].bytes[direction].add(run.bytes);
+    }
+  };
+  if (run.matches != 0) {
+    count(run.matches & 0xffff, 0);
+    count(run.matches >> 16, 1);
+  }
   counters.fast.add(run.packets);
   counters.forwarded.add(run.packets - run.unresolved);
 }
@@ -140,6 +153,7 @@ void Engine::Impl::touch_twins(State& lead, bool tcp) {
   }
   touched(lead, pfsync::SyncEvent::packet, false);
   touched(table.state(lead.link), pfsync::SyncEvent::packet, lead.sync_urgent);
+  if (lead.sync_urgent) lead.sync_updates = 0;  // it goes out within milliseconds: until then there is nothing to do
 }
 
 }  // namespace twinwall

@@ -168,6 +168,11 @@ class StateTable {
     for (size_t at = 0; at < sizeof(State); at += 64) __builtin_prefetch(line + at, 1);
     __builtin_prefetch(&owners_[index], 1);
   }
+  // All of a state: it is to be told.
+  void prefetch_whole(StateIndex index) const {
+    const auto* const line = reinterpret_cast<const char*>(&states_[index]);
+    for (size_t at = 0; at < sizeof(State); at += 64) __builtin_prefetch(line + at, 1);
+  }
   // True when some state has `key` on either side, whatever its binding and direction (choice of a NAT port).
   [[nodiscard]] bool key_in_use(const FlowKey& key) const { return key_in_use(key, hash_flow(key)); }
   [[nodiscard]] bool key_in_use(const FlowKey& key, uint64_t hash) const;

@@ -86,6 +86,10 @@ class Pair {
     std::vector<std::string> out;
     for (const Delta& d : node.advance(by).deltas) {
       const auto& r = d.record;
+      if (d.action == SyncQueue::del_c) {  // nothing else is said of what is gone
+        out.push_back("gone " + std::to_string(r.id));
+        continue;
+      }
       out.push_back(std::to_string(static_cast<int>(d.action)) + " " + std::to_string(r.id) + " " +
                     std::to_string(r.src.seqlo) + " " + std::to_string(r.dst.seqhi) + " " +
                     std::to_string(r.packets[0]) + " " + std::to_string(r.bytes[1]));
