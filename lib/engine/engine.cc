@@ -518,6 +518,8 @@ bool Engine::Impl::stage_short(size_t n) {
     long_way |= bit_of(*s);
   }
   if (linked && stage_linked(n)) left = true;
+  for (size_t i = 0; i < touched_count; ++i) touch_twins(*touched_leads[i].state, touched_leads[i].tcp);
+  touched_count = 0;
   settle_tallies();
   settle_runs();
   return left;

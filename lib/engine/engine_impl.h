@@ -219,6 +219,12 @@ class Engine::Impl {
   [[nodiscard]] const Mac* next_mac(const WayOut& way, Af af, const Address& destination) const;
   void touch_twins(State& lead, bool tcp);
   [[gnu::always_inline]] void count_or_touch(State& lead, bool tcp);
+  struct TouchedLead {
+    State* state;
+    bool tcp;
+  };
+  std::array<TouchedLead, kBurst> touched_leads;
+  size_t touched_count = 0;
 
   // twin_path.h
   // What the packets of a burst that have the same way behind the same rules share, and count together.

@@ -30,15 +30,17 @@ void Engine::Impl::append(SyncList& list, State& s, bool is_urgent) {
   if (list.size++ == 0) list.due = now + (is_urgent ? kUrgentDelay : kLazyDelay);
 }
 
+// The first one's `sync_prev` means nothing: so taking it away needs no look at the one behind it, which may be far.
 void Engine::Impl::unlink(SyncList& list, State& s) {
-  if (s.sync_prev != kNoState)
-    table.state(s.sync_prev).sync_next = s.sync_next;
-  else
+  const bool first = list.head == table.index_of(s), last = s.sync_next == kNoState;
+  if (first)
     list.head = s.sync_next;
-  if (s.sync_next != kNoState)
-    table.state(s.sync_next).sync_prev = s.sync_prev;
   else
-    list.tail = s.sync_prev;
+    table.state(s.sync_prev).sync_next = s.sync_next;
+  if (last)
+    list.tail = first ? kNoState : s.sync_prev;
+  else if (!first)
+    table.state(s.sync_next).sync_prev = s.sync_prev;
   s.sync_next = s.sync_prev = kNoState;
   if (--list.size == 0) {
     list.due = Time::max();

@@ -51,7 +51,8 @@ inline Engine::Impl::Run& Engine::Impl::run_of(const State& s, RuleSlot out_rule
   return begin_run(run, way_rule, rest, matches);
 }
 
-// touch_twins() where nearly all packets only count: their state waits to be told already.
+// touch_twins(), or that it is to be called behind the burst: nearly all packets only count, as their state waits to be
+// told already, and those that do not would wait for the other state.
 inline void Engine::Impl::count_or_touch(State& lead, bool tcp) {
   if (lead.sync_queue == SyncQueue::upd_c && (lead.log & kPeerSpoke) == 0) [[likely]] {
     if (!tcp) return;
@@ -61,7 +62,8 @@ inline void Engine::Impl::count_or_touch(State& lead, bool tcp) {
       return;
     }
   }
-  touch_twins(lead, tcp);
+  touched_leads[touched_count++] = {&lead, tcp};
+  __builtin_prefetch(&table.state(lead.link), 1);
 }
 
 template <bool kLinked>
