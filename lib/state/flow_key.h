@@ -26,15 +26,23 @@ struct FlowKey {
 
   [[nodiscard]] static Af family(const Words& w) { return static_cast<Af>(w[4] >> 32 & 0xff); }
 
-  // Written in words, as it is hashed and compared (see Address::v4_wire).
+  [[nodiscard]] static FlowKey of(const Words& words) {
+    FlowKey key;
+    key.set(words);
+    return key;
+  }
   static FlowKey of(const Address& a0, const Address& a1, uint16_t port0, uint16_t port1, Af af, uint8_t proto) {
     const uint64_t rest =
         uint64_t{port0} | uint64_t{port1} << 16 | static_cast<uint64_t>(af) << 32 | uint64_t{proto} << 40;
-    return std::bit_cast<FlowKey>(Words{a0.words()[0], a0.words()[1], a1.words()[0], a1.words()[1], rest});
+    return of({a0.words()[0], a0.words()[1], a1.words()[0], a1.words()[1], rest});
   }
 
   // The key at the other hook of a packet that nobody translates.
-  [[nodiscard]] FlowKey mirrored() const { return of(addr[1], addr[0], port[1], port[0], af, proto); }
+  [[nodiscard]] FlowKey mirrored() const {
+    const auto word = [this](size_t i) { return load_raw<uint64_t>(reinterpret_cast<const char*>(this) + i * 8); };
+    const uint64_t rest = word(4), ports = rest & 0xffffffff;
+    return of({word(2), word(3), word(0), word(1), (rest ^ ports) | (ports >> 16) | (ports << 16 & 0xffffffff)});
+  }
 
   // Word by word: what was stored in larger or smaller pieces is slow to load soon after.
   [[gnu::always_inline]] void set(const Words& words) {
