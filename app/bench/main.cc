@@ -21,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "app/bench/floor.h"
 #include "app/bench/inspect_rows.h"
 #include "app/bench/rig.h"
 #include "app/bench/rule_rows.h"
@@ -271,6 +272,18 @@ void table_rows(const Options& o, nlohmann::json& report) {
                               {"bytes", r.bytes}});
 }
 
+void floor_rows(const Options& o, nlohmann::json& report) {
+  report["floor"] = nlohmann::json::array();
+  const std::string name = "machine floor";
+  if (!wanted(name, o)) return;
+  fmt::print("\n{:<34}{:>12}{:>8}{:>8}{:>8}\n", name, "connections", "ticks", "min", "max");
+  for (const uint32_t n : o.counts) {
+    const Spread s = measure_floor(n, o.repeats, o.bursts);
+    fmt::print("{:<34}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}\n", "one look-up, nothing asked", n, s.median, s.low, s.high);
+    report["floor"].push_back({{"connections", n}, {"cycles", to_json(s)}});
+  }
+}
+
 int run_all(const Options& o) {
   nlohmann::json before;
   if (!o.compare.empty()) before = nlohmann::json::parse(std::ifstream(o.compare), nullptr, false);
@@ -309,6 +322,7 @@ int run_all(const Options& o) {
                               {"disturbed_bursts", f.disturbed}});
   }
   pair_rows(o, hz, report);
+  floor_rows(o, report);
   rule_rows(o, report);
   table_rows(o, report);
   const auto looked_into = measure_inspection(o.signatures, o.domains, o.repeats, o.row.empty() ? o.rows : o.row);
