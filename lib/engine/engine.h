@@ -91,8 +91,8 @@ class Engine {
   bool catch_up(const View& view, Time now);
 
   // Hands due deltas to `push` until it returns false (ring full; the rest waits), at most `limit`, of which `lazy` may
-  // be such as only move windows. Returns how many were taken. Call after each burst; cheap when nothing is due. Takes the view of the hour: that of an earlier call
-  // may be gone.
+  // be such as only move windows. Returns how many were taken. Call after each burst; cheap when nothing is due. Takes
+  // the view of the hour: that of an earlier call may be gone.
   template <class Push>
   size_t drain_deltas(const View& view, Time now, Push&& push, size_t limit = SIZE_MAX, size_t lazy = SIZE_MAX) {
     size_t n = 0;

@@ -6,6 +6,7 @@
 #include "lib/engine/engine_impl.h"
 #include "lib/engine/fast_parts.h"
 #include "lib/engine/hosts.h"
+#include "lib/engine/short_ways.h"
 #include "lib/net/headers.h"
 #include "lib/state/pseudo_track.h"
 

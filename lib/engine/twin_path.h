@@ -5,6 +5,7 @@
 
 #include "lib/engine/engine_impl.h"
 #include "lib/engine/fast_parts.h"
+#include "lib/engine/short_ways.h"
 
 namespace twinwall {
 
