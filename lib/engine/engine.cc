@@ -1,6 +1,7 @@
 #include "lib/engine/engine.h"
 
 #include <algorithm>
+#include <cassert>
 
 #include "lib/bfd/packet.h"
 #include "lib/engine/addressee.h"
@@ -65,6 +66,9 @@ Engine::Impl::Impl(const EngineOptions& o, StateTable& t, EngineHost& h)
   };
   environment.random = &random;
   environment.tables = counters.tables.get();
+  State translated;
+  translated.translated = true;
+  assert((twin::marks(translated) & twin::kTranslated) != 0);  // bit-fields lie as the compiler likes
 }
 
 void Engine::Impl::set_time(const View& v, Time t) {
