@@ -1,4 +1,5 @@
-// How many of a sorted set of keys are not above a key: one cache line a level, sixteen keys to a line.
+// How many of a sorted set of keys are not above a key: one cache line a level, sixteen keys to a line; but the top is
+// of several lines, which are compared at once: a level costs the time that its line takes to arrive and be compared.
 //
 // What a set of ranges of addresses comes down to: the keys are where a range begins or ends, the rank says between
 // which of them an address lies. Immutable; any thread. Memory: the keys and a fifteenth on top (IPv6: a seventh).
@@ -62,16 +63,16 @@ struct alignas(64) RankNode<Key32> {
   // The instruction compares signed numbers.
   static constexpr uint32_t kSign = 0x80000000;
   void set(size_t i, Key32 k) { keys[i] = k.value ^ kSign; }
-  [[nodiscard]] Key32 get(size_t i) const { return {keys[i] ^ kSign}; }
+  // Of a key that is not the greatest.
   [[nodiscard]] uint32_t not_above(Key32 k) const noexcept {
 #ifdef __AVX2__
-    const __m256i x = _mm256_set1_epi32(static_cast<int>(k.value ^ kSign));
+    const __m256i above = _mm256_set1_epi32(static_cast<int>(k.next().value ^ kSign));
     const auto* const line = reinterpret_cast<const __m256i*>(keys.data());
-    const __m256i first = _mm256_cmpgt_epi32(_mm256_load_si256(line), x);
-    const __m256i second = _mm256_cmpgt_epi32(_mm256_load_si256(line + 1), x);
-    const auto above = static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(first))) |
-                       static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(second))) << 8;
-    return static_cast<uint32_t>(std::countr_zero(above | 1u << kKeys));
+    const __m256i first = _mm256_cmpgt_epi32(above, _mm256_load_si256(line));
+    const __m256i second = _mm256_cmpgt_epi32(above, _mm256_load_si256(line + 1));
+    // Packed, a key is two bits of the mask; in which order does not matter.
+    const auto mask = static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_packs_epi32(first, second)));
+    return static_cast<uint32_t>(std::popcount(mask)) / 2;
 #else
     const auto x = static_cast<int32_t>(k.value ^ kSign);
     uint32_t n = 0;
@@ -90,7 +91,6 @@ struct alignas(64) RankNode<Key128> {
     high[i] = k.high;
     low[i] = k.low;
   }
-  [[nodiscard]] Key128 get(size_t i) const { return {high[i], low[i]}; }
   [[nodiscard]] uint32_t not_above(Key128 k) const noexcept {
     uint32_t n = 0;
     for (size_t i = 0; i < kKeys; ++i)
@@ -107,10 +107,14 @@ class RankTree {
   explicit RankTree(std::span<const Key> keys) : size_(static_cast<uint32_t>(keys.size())) {
     if (keys.empty()) return;
     std::vector<std::vector<Node>> levels;
-    levels.push_back(line_up(keys.size(), [&](size_t i) { return keys[i]; }));
-    while (levels.back().size() > 1) {
-      const std::vector<Node>& below = levels.back();
-      levels.push_back(line_up(below.size(), [&](size_t i) { return below[i].get(0); }));
+    levels.push_back(line_up(keys, keys.size()));
+    std::vector<Key> firsts;  // of what is below each node of the level
+    for (size_t i = 0; i < keys.size(); i += Node::kKeys) firsts.push_back(keys[i]);
+    while (levels.back().size() > kMostAtTop) {
+      levels.push_back(line_up(std::span<const Key>(firsts).subspan(1), firsts.size()));
+      size_t count = 0;
+      for (size_t i = 0; i < firsts.size(); i += Node::kKeys) firsts[count++] = firsts[i];
+      firsts.resize(count);
     }
     size_t total = 0;
     for (const auto& level : levels) total += level.size();
@@ -119,37 +123,39 @@ class RankTree {
       start_[depth_++] = static_cast<uint32_t>(nodes_.size());
       nodes_.insert(nodes_.end(), levels[l].begin(), levels[l].end());
     }
+    top_ = static_cast<uint32_t>(levels.back().size());
   }
 
   // How many keys are <= k.
   [[nodiscard]] uint32_t rank(Key k) const noexcept {
-    if (depth_ == 0) return 0;
     if (k == Key::max()) [[unlikely]]  // as great as an empty place
       return size_;
-    uint32_t node = 0;
-    for (uint32_t level = 0; level + 1 < depth_; ++level) {
-      const uint32_t n = nodes_[start_[level] + node].not_above(k);
-      // The keys above a level are the first ones of its nodes; what is below them all is in the first.
-      node = node * static_cast<uint32_t>(Node::kKeys) + n - (n != 0 ? 1 : 0);
-    }
-    return node * static_cast<uint32_t>(Node::kKeys) + nodes_[start_[depth_ - 1] + node].not_above(k);
+    const Node* const nodes = nodes_.data();
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < top_; ++i) n += nodes[i].not_above(k);
+    // The keys above a level are the first ones of its nodes but for the very first: so many nodes are passed over.
+    for (uint32_t level = 1; level < depth_; ++level)
+      n = n * static_cast<uint32_t>(Node::kKeys) + nodes[start_[level] + n].not_above(k);
+    return n;
   }
   [[nodiscard]] size_t size() const { return size_; }
   [[nodiscard]] size_t bytes() const { return nodes_.size() * sizeof(Node); }
 
  private:
   using Node = RankNode<Key>;
-  template <class Get>
-  static std::vector<Node> line_up(size_t count, Get&& key) {
-    std::vector<Node> out((count + Node::kKeys - 1) / Node::kKeys);
+  static constexpr size_t kMostAtTop = 6;  // nodes
+  // `places`: at least as many as there are keys.
+  static std::vector<Node> line_up(std::span<const Key> keys, size_t places) {
+    std::vector<Node> out((places + Node::kKeys - 1) / Node::kKeys);
     for (size_t i = 0; i < out.size() * Node::kKeys; ++i)
-      out[i / Node::kKeys].set(i % Node::kKeys, i < count ? key(i) : Key::max());
+      out[i / Node::kKeys].set(i % Node::kKeys, i < keys.size() ? keys[i] : Key::max());
     return out;
   }
 
   std::vector<Node> nodes_;           // the top first
   std::array<uint32_t, 12> start_{};  // of a level in nodes_
   uint32_t depth_ = 0;
+  uint32_t top_ = 0;  // nodes of the top level
   uint32_t size_ = 0;
 };
 
