@@ -181,7 +181,7 @@ void note_decision(const Rule& rule, Decision& decision) noexcept {
   decision.log = decision.log || rule.log;
   decision.log_all = decision.log_all || rule.log_all;
   if (rule.action != Action::pass) return;
-  decision.actions.merge(rule.actions);
+  if (rule.actions.any()) decision.actions.merge(rule.actions);
   if (rule.nat_to.enabled) decision.nat_rule = &rule;
   if (rule.rdr_to.enabled) decision.rdr_rule = &rule;
 }

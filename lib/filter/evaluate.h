@@ -70,7 +70,7 @@ struct Decision {
   bool too_deep = false;          // more anchors inside each other than PF allows: drop the packet
   bool translate_failed = false;  // the callback refused: drop the packet, whatever `rule` says
   uint8_t match_count = 0;
-  uint16_t match_overflow = 0;  // matched `match` rules for which there was no room below
+  uint16_t match_overflow = 0;                      // matched `match` rules for which there was no room below
   std::array<const Rule*, kMaxMatchRules> matches;  // as many as match_count says: a decision is made for every packet
 
   [[nodiscard]] std::span<const Rule* const> matched() const { return {matches.data(), match_count}; }

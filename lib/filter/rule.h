@@ -7,8 +7,10 @@
 #include <atomic>
 #include <bitset>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "lib/filter/pool.h"
@@ -106,7 +108,11 @@ struct PacketActions {
   int8_t set_prio = -1;           // -1: as it is
   int8_t set_prio_lowdelay = -1;  // of packets with low delay and pure ACKs
   friend bool operator==(const PacketActions&, const PacketActions&) = default;
-  [[nodiscard]] bool any() const { return *this != PacketActions{}; }
+  [[nodiscard]] bool any() const {
+    static_assert(std::has_unique_object_representations_v<PacketActions>);
+    constexpr PacketActions kNone;
+    return std::memcmp(this, &kNone, sizeof kNone) != 0;
+  }
   // Later non-empty values replace earlier ones, flags only add up.
   void merge(const PacketActions& later) {
     no_df = no_df || later.no_df;
