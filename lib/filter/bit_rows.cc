@@ -17,14 +17,15 @@ uint64_t hash_words(const uint32_t* words, size_t count) {
 
 bool BitRows::test(RowId row, uint32_t bit) const {
   const auto block_number = bit / static_cast<uint32_t>(kBlockBits);
-  const uint32_t* const group = words_.data() + rows_[size_t{row} * groups_ + block_number / kGroupBlocks];
+  const uint32_t* const group =
+      words_.data() + (groups_ == 1 ? row : rows_[size_t{row} * groups_ + block_number / kGroupBlocks]);
   const uint64_t one = uint64_t{1} << block_number % kGroupBlocks;
   if ((mask_of(group) & one) == 0) return false;
-  return (block(group, one - 1)[bit % kBlockBits / 64] >> bit % 64 & 1) != 0;
+  return (block(blocks_.data(), group, one - 1).words[bit % kBlockBits / 64] >> bit % 64 & 1) != 0;
 }
 
 size_t BitRows::bytes() const {
-  return rows_.size() * sizeof(uint32_t) + words_.size() * sizeof(uint32_t) + blocks_.size() * sizeof(Wide);
+  return rows_.size() * sizeof(uint32_t) + words_.size() * sizeof(uint32_t) + blocks_.size() * sizeof(BitBlock);
 }
 
 BitRowsBuilder::BitRowsBuilder(size_t bits, size_t most_bytes) : most_bytes_(most_bytes) {
@@ -39,7 +40,7 @@ BitRowsBuilder::BitRowsBuilder(size_t bits, size_t most_bytes) : most_bytes_(mos
 }
 
 void BitRowsBuilder::clear() {
-  std::fill(current_.begin(), current_.end(), BitRows::Wide{});
+  std::fill(current_.begin(), current_.end(), BitBlock{});
   std::fill(numbers_.begin(), numbers_.end(), 0);
   std::fill(groups_.begin(), groups_.end(), 0);
   std::fill(dirty_.begin(), dirty_.end(), 0);
@@ -55,15 +56,15 @@ void BitRowsBuilder::touch(uint32_t bit) {
 
 void BitRowsBuilder::set(uint32_t bit) {
   touch(bit);
-  current_[bit / BitRows::kBlockBits][bit % BitRows::kBlockBits / 64] |= uint64_t{1} << bit % 64;
+  current_[bit / BitRows::kBlockBits].words[bit % BitRows::kBlockBits / 64] |= uint64_t{1} << bit % 64;
 }
 
 void BitRowsBuilder::reset(uint32_t bit) {
   touch(bit);
-  current_[bit / BitRows::kBlockBits][bit % BitRows::kBlockBits / 64] &= ~(uint64_t{1} << bit % 64);
+  current_[bit / BitRows::kBlockBits].words[bit % BitRows::kBlockBits / 64] &= ~(uint64_t{1} << bit % 64);
 }
 
-uint32_t BitRowsBuilder::store_block(const BitRows::Wide& block) {
+uint32_t BitRowsBuilder::store_block(const BitBlock& block) {
   uint32_t words[16];
   std::memcpy(words, &block, sizeof words);
   if (std::all_of(words, words + 16, [](uint32_t w) { return w == 0; })) return 0;
@@ -121,12 +122,14 @@ RowId BitRowsBuilder::row() {
   for (auto it = begin; it != end; ++it)
     if (std::equal(groups_.begin(), groups_.end(),
                    out_.rows_.begin() + static_cast<std::ptrdiff_t>(it->second * groups_.size())))
-      return it->second;
-  const auto number = static_cast<RowId>(out_.rows());
+      return id_of(it->second);
+  const auto number = static_cast<uint32_t>(out_.rows());
   out_.rows_.insert(out_.rows_.end(), groups_.begin(), groups_.end());
   rows_by_hash_.emplace(hash, number);
   full_ = out_.bytes() > most_bytes_;
-  return number;
+  return id_of(number);
 }
+
+RowId BitRowsBuilder::id_of(uint32_t number) const { return out_.groups_ == 1 ? out_.rows_[number] : number; }
 
 }  // namespace twinwall

@@ -15,6 +15,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include "lib/base/bytes.h"
+#include "lib/filter/bit_block.h"
+
 namespace twinwall {
 
 using RowId = uint32_t;
@@ -23,30 +26,25 @@ class BitRows {
  public:
   static constexpr size_t kBlockBits = 512;
   static constexpr size_t kGroupBlocks = 64;
+  static constexpr uint32_t kGroupBits = kGroupBlocks * kBlockBits;
 
-  // fn(uint32_t bit) -> void for every bit that is set in all of the rows, block by block. The rows with the fewest
-  // bits come first, for speed.
-  template <size_t N, class Fn>
-  void each_common(const std::array<RowId, N>& rows, Fn&& fn) const noexcept {
+  // At most so many rows are intersected.
+  static constexpr size_t kMostRows = 6;
+
+  // fn(uint32_t bit) -> void for every bit that is set in all of the rows, of which there are two to kMostRows, block
+  // by block. The rows with the fewest bits come first, for speed.
+  template <class Fn>
+  void each_common(std::span<const RowId> rows, Fn&& fn) const noexcept {
+    const uint32_t* const words = words_.data();
+    const size_t count = rows.size();
+    std::array<const uint32_t*, kMostRows> group;
     for (uint32_t g = 0; g < groups_; ++g) {
-      std::array<const uint32_t*, N> group;
       uint64_t mask = ~uint64_t{0};
-      for (size_t i = 0; i < N; ++i) {
-        group[i] = words_.data() + rows_[size_t{rows[i]} * groups_ + g];
+      for (size_t i = 0; i < count; ++i) {
+        group[i] = words + (groups_ == 1 ? rows[i] : rows_[size_t{rows[i]} * groups_ + g]);
         mask &= mask_of(group[i]);
       }
-      for (; mask != 0; mask &= mask - 1) {
-        const uint64_t below = (mask & (0 - mask)) - 1;
-        // The first two are those that say most: mostly the others need not be fetched.
-        Wide common = block(group[0], below) & block(group[1], below);
-        if (empty(common)) continue;
-        for (size_t i = 2; i < N; ++i) common &= block(group[i], below);
-        const auto first = (g * static_cast<uint32_t>(kGroupBlocks) + static_cast<uint32_t>(std::countr_zero(mask))) *
-                           static_cast<uint32_t>(kBlockBits);
-        for (uint32_t w = 0; w < 8; ++w)
-          for (uint64_t bits = common[w]; bits != 0; bits &= bits - 1)
-            fn(first + w * 64 + static_cast<uint32_t>(std::countr_zero(bits)));
-      }
+      if (mask != 0) common_in(std::span(group.data(), count), mask, g * kGroupBits, fn);
     }
   }
   // Whether a row has the bit. For tests and for whoever has time.
@@ -56,22 +54,43 @@ class BitRows {
 
  private:
   friend class BitRowsBuilder;
-  // The compiler makes of it what the machine has: one instruction or several.
-  using Wide [[gnu::vector_size(64)]] = uint64_t;
 
-  static bool empty(const Wide& w) {
-    const auto halves = [&w](size_t i) { return w[i] | w[i + 1] | w[i + 2] | w[i + 3]; };
-    return (halves(0) | halves(4)) == 0;
+  // `mask`: the blocks that all have, at least one; `first`: the group's first bit.
+  template <class Fn>
+  void common_in(std::span<const uint32_t* const> group, uint64_t mask, uint32_t first, Fn& fn) const noexcept {
+    const BitBlock* const blocks = blocks_.data();
+    for (; mask != 0; mask &= mask - 1) {
+      const uint64_t below = (mask & (0 - mask)) - 1;
+      // The first two are those that say most: mostly the others need not be fetched.
+      CommonBits common(block(blocks, group[0], below), block(blocks, group[1], below));
+      if (common.empty()) continue;
+      for (size_t i = 2; i < group.size(); ++i) common.also(block(blocks, group[i], below));
+      uint32_t filled = common.filled();
+      if (filled == 0) continue;
+      BitBlock left;
+      common.store(left);
+      const uint32_t block_first =
+          first + static_cast<uint32_t>(std::countr_zero(mask)) * static_cast<uint32_t>(kBlockBits);
+      for (; filled != 0; filled &= filled - 1) {
+        const auto w = static_cast<uint32_t>(std::countr_zero(filled));
+        uint64_t bits = left.words[w];
+        do {
+          fn(block_first + w * 64 + static_cast<uint32_t>(std::countr_zero(bits)));
+          bits &= bits - 1;
+        } while (bits != 0);
+      }
+    }
   }
-  static uint64_t mask_of(const uint32_t* group) { return group[0] | uint64_t{group[1]} << 32; }
-  [[nodiscard]] const Wide& block(const uint32_t* group, uint64_t below) const {
-    return blocks_[group[2 + std::popcount(mask_of(group) & below)]];
+  static uint64_t mask_of(const uint32_t* group) { return load_raw<uint64_t>(group); }
+  static const BitBlock& block(const BitBlock* blocks, const uint32_t* group, uint64_t below) {
+    return blocks[group[2 + std::popcount(mask_of(group) & below)]];
   }
 
   uint32_t groups_ = 0;
-  std::vector<uint32_t> rows_;   // groups_ for each row: where in words_ its groups are
+  // groups_ for each row: where in words_ its groups are. Where there is but one, its place is the row's number.
+  std::vector<uint32_t> rows_;
   std::vector<uint32_t> words_;  // of each group: its mask, low half first, and the numbers of its blocks
-  std::vector<Wide> blocks_;
+  std::vector<BitBlock> blocks_;
 };
 
 // Makes rows from one that is changed bit by bit.
@@ -92,13 +111,14 @@ class BitRowsBuilder {
  private:
   using Index = std::unordered_multimap<uint64_t, uint32_t>;  // by hash
   void touch(uint32_t bit);
-  [[nodiscard]] uint32_t store_block(const BitRows::Wide& block);
+  [[nodiscard]] RowId id_of(uint32_t number) const;
+  [[nodiscard]] uint32_t store_block(const BitBlock& block);
   [[nodiscard]] uint32_t store_group(size_t group);
 
   BitRows out_;
   size_t most_bytes_;
   bool full_ = false;
-  std::vector<BitRows::Wide> current_;
+  std::vector<BitBlock> current_;
   std::vector<uint32_t> numbers_;  // of the current blocks as stored last
   std::vector<uint32_t> groups_;   // of the current groups
   std::vector<uint32_t> changed_;  // blocks since the last row()

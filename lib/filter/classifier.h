@@ -112,7 +112,9 @@ class Classifier {
   static uint32_t position_of(uint32_t entry) { return entry >> kFlagBits; }
 
   void collect(const RuleInput& input, uint32_t from, Candidates& out) const noexcept;
-  static void keep_first(Candidates& out) noexcept;
+  // Of `count` rules; the last of those that are kept.
+  static uint32_t keep_first(Candidates& out, uint32_t count) noexcept;
+  static void sort(Candidates& out) noexcept;
 
   struct AddressRows {
     RankTree<Key32> v4;
@@ -122,15 +124,12 @@ class Classifier {
       return af == Af::inet6 ? v6_rows[v6.rank(Key128::of(a))] : v4_rows[v4.rank(Key32::of(a))];
     }
   };
-  // By port in pages of 64, of which most are of one row.
+  // By port in pages of 64, of which most are alike.
   struct PortRows {
-    static constexpr uint32_t kSplit = 0x80000000;  // the rest is a number of `split`, else it is the row itself
-    std::array<uint32_t, 1024> pages{};
-    std::vector<std::array<RowId, 64>> split;
-    [[nodiscard]] RowId find(uint16_t port) const noexcept {
-      const uint32_t page = pages[port / 64u];
-      return (page & kSplit) == 0 ? page : split[page & ~kSplit][port % 64u];
-    }
+    std::array<uint16_t, 1024> pages{};  // which of the kinds of page
+    std::vector<std::array<RowId, 64>> kinds;
+    bool says_something = false;  // else every rule meets every port
+    [[nodiscard]] RowId find(uint16_t port) const noexcept { return kinds[pages[port / 64u]][port % 64u]; }
   };
   // What a packet is, apart from where: family, protocol, and of TCP the flags, of ICMP the type.
   static constexpr size_t kFragments = 0;                    // [IPv6][protocol]
@@ -140,9 +139,13 @@ class Classifier {
   static constexpr size_t kKinds = kOther + 2 * 256;
   static size_t kind_of(const RuleInput& input) noexcept {
     const size_t six = input.af == Af::inet6 ? 1 : 0;
-    if (input.is_fragment) return kFragments + six * 256 + input.proto;
-    if (input.proto == kProtoTcp) return kTcp + six * 256 + input.tcp_flags;
-    if (input.proto != kProtoIcmp && input.proto != kProtoIcmp6) return kOther + six * 256 + input.proto;
+    if (input.is_fragment) [[unlikely]]
+      return kFragments + six * 256 + input.proto;
+    if (input.proto != kProtoIcmp && input.proto != kProtoIcmp6) [[likely]] {
+      // No branch, because nobody can guess whether it is TCP.
+      const size_t tcp = 0 - static_cast<size_t>(input.proto == kProtoTcp);
+      return six * 256 + (((kTcp + input.tcp_flags) & tcp) | ((kOther + input.proto) & ~tcp));
+    }
     const size_t icmp6 = input.proto == kProtoIcmp6 ? 1 : 0, reply = input.icmp_is_reply ? 1 : 0;
     return kIcmp + ((six * 2 + icmp6) * 2 + reply) * 257 + static_cast<size_t>(input.icmp_type + 1);
   }

@@ -316,6 +316,10 @@ class ClassifierBuilder {
           edges[low].push_back({bit_of_[i], true});
         edges[high + 1].push_back({bit_of_[i], false});
       }
+    out.says_something =
+        std::any_of(rules_.begin(), rules_.end(), [](const Rule& r) { return (r.*kEnd).port.op != PortOperator::any; });
+    if (!out.says_something) return;
+    std::map<std::array<RowId, 64>, uint16_t> kinds;
     RowId row = rows_.row();
     auto next = edges.begin();
     for (uint32_t page = 0; page < out.pages.size(); ++page) {
@@ -328,12 +332,9 @@ class ClassifierBuilder {
         }
         of_port[i] = row;
       }
-      if (std::all_of(of_port.begin(), of_port.end(), [&](RowId r) { return r == of_port[0]; })) {
-        out.pages[page] = of_port[0];
-      } else {
-        out.pages[page] = static_cast<uint32_t>(out.split.size()) | Classifier::PortRows::kSplit;
-        out.split.push_back(of_port);
-      }
+      const auto [known, fresh] = kinds.try_emplace(of_port, static_cast<uint16_t>(out.kinds.size()));
+      if (fresh) out.kinds.push_back(of_port);
+      out.pages[page] = known->second;
     }
   }
 

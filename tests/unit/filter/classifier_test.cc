@@ -36,7 +36,7 @@ void expect_ranks(size_t count, uint64_t seed, Make&& make) {
 }
 
 TEST(RankTree, CountsWhatIsNotAbove) {
-  for (const size_t count : {0u, 1u, 2u, 15u, 16u, 17u, 255u, 256u, 257u, 5000u}) {
+  for (const size_t count : {0u, 1u, 2u, 15u, 16u, 17u, 96u, 97u, 255u, 256u, 257u, 450u, 1537u, 1800u, 5000u}) {
     expect_ranks<Key32>(count, count + 1, [](Random& r) { return Key32{r.next32()}; });
     expect_ranks<Key128>(count, count + 1, [](Random& r) { return Key128{r.below(50), r.next() >> 40}; });
   }
@@ -47,16 +47,15 @@ TEST(RankTree, CountsWhatIsNotAbove) {
   EXPECT_EQ(tree.rank({UINT32_MAX}), 2u);
 }
 
-TEST(BitRows, GiveWhatTheyHaveInCommon) {
-  constexpr uint32_t kBits = 70000;  // three groups
+void expect_common(uint32_t bits) {
   Random random(3);
   std::vector<std::set<uint32_t>> sets(12);
-  BitRowsBuilder builder(kBits, size_t{1} << 24);
+  BitRowsBuilder builder(bits, size_t{1} << 24);
   std::vector<RowId> ids;
   for (size_t i = 0; i < sets.size(); ++i) {
     builder.clear();
     for (uint32_t n = 0; n < 300u * (1u + static_cast<uint32_t>(i) % 4u * 100u); ++n) {
-      const uint32_t bit = random.below(i % 3 == 0 ? 600 : kBits);
+      const uint32_t bit = random.below(i % 3 == 0 ? 600 : bits);
       sets[i].insert(bit);
       builder.set(bit);
     }
@@ -72,7 +71,7 @@ TEST(BitRows, GiveWhatTheyHaveInCommon) {
   EXPECT_EQ(rows.rows(), sets.size());
   for (size_t a = 0; a < sets.size(); ++a) {
     for (int n = 0; n < 500; ++n) {
-      const uint32_t bit = random.below(kBits);
+      const uint32_t bit = random.below(bits);
       ASSERT_EQ(rows.test(ids[a], bit), sets[a].contains(bit));
     }
     for (size_t b = 0; b < sets.size(); ++b) {
@@ -83,6 +82,9 @@ TEST(BitRows, GiveWhatTheyHaveInCommon) {
     }
   }
 }
+
+TEST(BitRows, GiveWhatTheyHaveInCommon) { expect_common(70000); }  // three groups
+TEST(BitRows, OfOneGroupToo) { expect_common(30000); }
 
 TEST(Classifier, AnEmptyRulesetPassesByDefault) {
   const Ruleset rules;
