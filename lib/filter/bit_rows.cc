@@ -15,13 +15,16 @@ uint64_t hash_words(const uint32_t* words, size_t count) {
 
 }  // namespace
 
-bool BitRows::test(RowId row, uint32_t bit) const {
-  const auto block_number = bit / static_cast<uint32_t>(kBlockBits);
+const BitBlock& BitRows::block_of(RowId row, uint32_t number) const {
   const uint32_t* const group =
-      words_.data() + (groups_ == 1 ? row : rows_[size_t{row} * groups_ + block_number / kGroupBlocks]);
-  const uint64_t one = uint64_t{1} << block_number % kGroupBlocks;
-  if ((mask_of(group) & one) == 0) return false;
-  return (block(blocks_.data(), group, one - 1).words[bit % kBlockBits / 64] >> bit % 64 & 1) != 0;
+      words_.data() + (groups_ == 1 ? row : rows_[size_t{row} * groups_ + number / kGroupBlocks]);
+  const uint64_t one = uint64_t{1} << number % kGroupBlocks;
+  return (mask_of(group) & one) == 0 ? blocks_[0] : block(blocks_.data(), group, one - 1);
+}
+
+bool BitRows::test(RowId row, uint32_t bit) const {
+  const BitBlock& block = block_of(row, bit / static_cast<uint32_t>(kBlockBits));
+  return (block.words[bit % kBlockBits / 64] >> bit % 64 & 1) != 0;
 }
 
 size_t BitRows::bytes() const {
@@ -128,6 +131,15 @@ RowId BitRowsBuilder::row() {
   rows_by_hash_.emplace(hash, number);
   full_ = out_.bytes() > most_bytes_;
   return id_of(number);
+}
+
+RowId BitRowsBuilder::both(RowId a, RowId b) {
+  if (full_) return 0;
+  for (uint32_t i = 0; i < current_.size(); ++i) {
+    CommonBits(out_.block_of(a, i), out_.block_of(b, i)).store(current_[i]);
+    touch(i * static_cast<uint32_t>(BitRows::kBlockBits));
+  }
+  return row();
 }
 
 RowId BitRowsBuilder::id_of(uint32_t number) const { return out_.groups_ == 1 ? out_.rows_[number] : number; }

@@ -31,7 +31,7 @@ class BitRows {
   // At most so many rows are intersected.
   static constexpr size_t kMostRows = 6;
 
-  // fn(uint32_t bit) -> void for every bit that is set in all of the rows, of which there are two to kMostRows, block
+  // fn(uint32_t bit) -> void for every bit that is set in all of the rows, of which there are three to kMostRows, block
   // by block. The rows with the fewest bits come first, for speed.
   template <class Fn>
   void each_common(std::span<const RowId> rows, Fn&& fn) const noexcept {
@@ -40,10 +40,11 @@ class BitRows {
     std::array<const uint32_t*, kMostRows> group;
     for (uint32_t g = 0; g < groups_; ++g) {
       uint64_t mask = ~uint64_t{0};
-      for (size_t i = 0; i < count; ++i) {
+      size_t i = 0;
+      do {
         group[i] = words + (groups_ == 1 ? rows[i] : rows_[size_t{rows[i]} * groups_ + g]);
         mask &= mask_of(group[i]);
-      }
+      } while (++i < 3 || i < count);
       if (mask != 0) common_in(std::span(group.data(), count), mask, g * kGroupBits, fn);
     }
   }
@@ -64,7 +65,8 @@ class BitRows {
       // The first two are those that say most: mostly the others need not be fetched.
       CommonBits common(block(blocks, group[0], below), block(blocks, group[1], below));
       if (common.empty()) continue;
-      for (size_t i = 2; i < group.size(); ++i) common.also(block(blocks, group[i], below));
+      common.also(block(blocks, group[2], below));
+      for (size_t i = 3; i < group.size(); ++i) common.also(block(blocks, group[i], below));
       uint32_t filled = common.filled();
       if (filled == 0) continue;
       BitBlock left;
@@ -81,6 +83,7 @@ class BitRows {
       }
     }
   }
+  [[nodiscard]] const BitBlock& block_of(RowId row, uint32_t number) const;
   static uint64_t mask_of(const uint32_t* group) { return load_raw<uint64_t>(group); }
   static const BitBlock& block(const BitBlock* blocks, const uint32_t* group, uint64_t below) {
     return blocks[group[2 + std::popcount(mask_of(group) & below)]];
@@ -105,6 +108,8 @@ class BitRowsBuilder {
   void reset(uint32_t bit);
   // The number of the row at hand as it is now; equal rows have equal numbers.
   [[nodiscard]] RowId row();
+  // Makes the row at hand what two rows have in common; as row().
+  [[nodiscard]] RowId both(RowId a, RowId b);
   [[nodiscard]] bool full() const { return full_; }
   [[nodiscard]] BitRows finish() { return std::move(out_); }
 

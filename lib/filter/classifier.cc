@@ -33,13 +33,15 @@ void Classifier::collect(const RuleInput& input, uint32_t from, Candidates& out)
   std::array<RowId, BitRows::kMostRows> rows;
   rows[0] = src_.find(input.af, input.src);
   rows[1] = dst_.find(input.af, input.dst);
-  rows[2] = kinds_[kind_of(input)];
-  rows[3] = hooks_[hook_of(input)];
-  size_t asked = 4;
+  const size_t kind = kind_of(input);
+  rows[2] = both_[hooks_[hook_of(input)] + kinds_[kind]];
+  size_t asked = 3;
   // Hardly a ruleset names a port of the sender.
   if (dport_.says_something) [[likely]]
     rows[asked++] = dport_.find(input.dport);
   if (sport_.says_something) rows[asked++] = sport_.find(input.sport);
+  if (!kinds_alone_.empty()) [[unlikely]]
+    rows[asked++] = kinds_alone_[kind];
   rows_.each_common(std::span(rows.data(), asked), [&](uint32_t bit) {
     const uint32_t entry = entries[bit];
     if (entry < first || entry >= beyond) return;
@@ -65,6 +67,7 @@ size_t Classifier::bytes() const {
   size_t total = sizeof *this + rows_.bytes() + entries_.size() * sizeof(uint32_t);
   for (const AddressRows* a : {&src_, &dst_})
     total += a->v4.bytes() + a->v6.bytes() + (a->v4_rows.size() + a->v6_rows.size()) * sizeof(RowId);
+  total += (both_.size() + kinds_alone_.size()) * sizeof(RowId);
   for (const PortRows* p : {&sport_, &dport_}) total += p->kinds.size() * sizeof(p->kinds[0]);
   return total;
 }

@@ -2,11 +2,11 @@
 // would make of these is exactly what comes out (lib/filter/evaluate.h is the yardstick).
 //
 // Every rule is a bit. For each of six things that a packet has (hook and interface; family, protocol and what belongs
-// to it; both addresses; both ports) there is a row of bits, the rules whose condition it meets; the rules in all six
-// rows are taken in their order and asked for the rest: tables, routes, tags, where the packet was received, priority,
-// type of service, ICMP codes, probability, rates. So nothing here goes stale when a table changes. Rules that are
-// alike have bits side by side, and the rows are stored so that a packet costs what it has in common with the rules,
-// not what there are of them (lib/filter/bit_rows.h).
+// to it; both addresses; both ports) there is a row of bits, the rules whose condition it meets; the rules in all
+// of these are taken in their order and asked for the rest: tables, routes, tags, where the packet was received,
+// priority, type of service, ICMP codes, probability, rates. So nothing here goes stale when a table changes. Rules
+// that are alike have bits side by side, and the rows are stored so that a packet costs what it has in common with the
+// rules, not what there are of them (lib/filter/bit_rows.h).
 //
 // Compiled by the thread that configures; immutable then, any thread. Refers to rules by position, so it serves the
 // ruleset that it was made of and its copies.
@@ -153,8 +153,12 @@ class Classifier {
     return static_cast<size_t>(input.direction) * kMaxInterfaces + input.interface;
   }
 
-  std::array<RowId, 3 * kMaxInterfaces> hooks_{};
-  std::array<RowId, kKinds> kinds_{};
+  // A packet's hook and its kind are one row: there are few of both that rules tell apart. Where there are too many,
+  // the kind is a row of its own, and here all are alike.
+  std::array<uint32_t, 3 * kMaxInterfaces> hooks_{};  // where in both_ the hook's kinds begin
+  std::array<uint16_t, kKinds> kinds_{};
+  std::vector<RowId> both_;
+  std::vector<RowId> kinds_alone_;
   AddressRows src_, dst_;
   PortRows sport_, dport_;
   BitRows rows_;

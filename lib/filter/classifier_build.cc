@@ -145,8 +145,7 @@ class ClassifierBuilder {
 
   std::unique_ptr<const Classifier> run(size_t most_bytes) {
     arrange();
-    hooks();
-    kinds();
+    hooks_and_kinds();
     addresses<&Rule::from>(out_->src_);
     addresses<&Rule::to>(out_->dst_);
     ports<&Rule::from>(out_->sport_);
@@ -180,7 +179,8 @@ class ClassifierBuilder {
   // Rules that ask the same are one sample, asked once for each of `count` inputs; `reduce` leaves of a rule what is to
   // be asked. The anchors around a rule ask too: it is looked at only when they match.
   template <class Reduce, class Input, class Same>
-  void sample(size_t count, RowId* out, Reduce&& reduce, Input&& input, Same&& key) {
+  std::vector<RowId> sample(size_t count, Reduce&& reduce, Input&& input, Same&& key) {
+    std::vector<RowId> out(count);
     using SampleKey = std::pair<decltype(key(rules_[0])), uint32_t>;  // and the sample around
     std::map<SampleKey, uint32_t> known;
     std::vector<Rule> samples;
@@ -209,11 +209,41 @@ class ClassifierBuilder {
       }
       out[n] = it->second;
     }
+    return out;
   }
 
-  void hooks() {
-    sample(
-        out_->hooks_.size(), out_->hooks_.data(),
+  // Each row once; `classes`: which of them it is that stands there.
+  template <class Classes>
+  static std::vector<RowId> tell_apart(const std::vector<RowId>& rows, Classes& classes) {
+    std::vector<RowId> out;
+    std::map<RowId, size_t> known;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const auto [it, fresh] = known.try_emplace(rows[i], out.size());
+      if (fresh) out.push_back(rows[i]);
+      classes[i] = static_cast<typename Classes::value_type>(it->second);
+    }
+    return out;
+  }
+
+  void hooks_and_kinds() {
+    constexpr size_t kMostPairs = 4096;
+    const std::vector<RowId> of_kind = kinds();
+    const std::vector<RowId> hook_rows = tell_apart(hooks(), out_->hooks_);
+    const std::vector<RowId> kind_rows = tell_apart(of_kind, out_->kinds_);
+    if (hook_rows.size() * kind_rows.size() > kMostPairs) {
+      out_->both_ = hook_rows;
+      out_->kinds_.fill(0);
+      out_->kinds_alone_ = of_kind;
+      return;
+    }
+    for (uint32_t& begin : out_->hooks_) begin *= static_cast<uint32_t>(kind_rows.size());
+    for (const RowId hook : hook_rows)
+      for (const RowId kind : kind_rows) out_->both_.push_back(rows_.both(hook, kind));
+  }
+
+  std::vector<RowId> hooks() {
+    return sample(
+        out_->hooks_.size(),
         [](const Rule& r) {
           Rule one;
           one.direction = r.direction;
@@ -232,9 +262,9 @@ class ClassifierBuilder {
         });
   }
 
-  void kinds() {
-    sample(
-        out_->kinds_.size(), out_->kinds_.data(),
+  std::vector<RowId> kinds() {
+    return sample(
+        out_->kinds_.size(),
         [](const Rule& r) {
           Rule one;
           one.action = r.action;

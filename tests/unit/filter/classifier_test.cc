@@ -67,8 +67,11 @@ void expect_common(uint32_t bits) {
     ids.push_back(builder.row());
   }
   EXPECT_EQ(builder.row(), ids.back());
+  const RowId both = builder.both(ids[1], ids[3]);
   const BitRows rows = builder.finish();
-  EXPECT_EQ(rows.rows(), sets.size());
+  EXPECT_EQ(rows.rows(), sets.size() + 1);
+  for (uint32_t bit = 0; bit < bits; ++bit)
+    ASSERT_EQ(rows.test(both, bit), sets[1].contains(bit) && sets[3].contains(bit));
   for (size_t a = 0; a < sets.size(); ++a) {
     for (int n = 0; n < 500; ++n) {
       const uint32_t bit = random.below(bits);
@@ -76,7 +79,7 @@ void expect_common(uint32_t bits) {
     }
     for (size_t b = 0; b < sets.size(); ++b) {
       std::vector<uint32_t> got, expected;
-      rows.each_common(std::array<RowId, 2>{ids[a], ids[b]}, [&](uint32_t bit) { got.push_back(bit); });
+      rows.each_common(std::array<RowId, 3>{ids[a], ids[b], ids[a]}, [&](uint32_t bit) { got.push_back(bit); });
       std::ranges::set_intersection(sets[a], sets[b], std::back_inserter(expected));
       ASSERT_EQ(got, expected);
     }
@@ -117,6 +120,31 @@ TEST(Classifier, LooksAtWhatFitsOnly) {
       [](const Rule&) {});
   EXPECT_EQ(d.rule->position, 0x307u);
   EXPECT_EQ(visited, (std::vector<uint32_t>{3, 0x307}));
+}
+
+// Few hooks and kinds have a row for each pair of them, many do not.
+TEST(Classifier, TellsHooksAndKindsApart) {
+  for (const uint8_t count : {10, 80}) {
+    Ruleset rules;
+    for (uint8_t i = 0; i <= count; ++i) {
+      Rule r = i == 0 ? pass() : block();
+      r.proto = i == 0 ? uint8_t{0} : static_cast<uint8_t>(100 + i);
+      r.any_interface = i == 0;
+      r.interfaces.set(i);
+      r.position = i;
+      rules.rules.push_back(r);
+    }
+    const auto c = Classifier::compile(rules);
+    ASSERT_NE(c, nullptr);
+    for (uint8_t interface = 1; interface <= count; ++interface)
+      for (uint8_t proto = 1; proto <= count; ++proto) {
+        RuleInput in = packet("10.0.0.5", "198.51.100.7", static_cast<uint8_t>(100 + proto));
+        in.interface = interface;
+        const Decision d = c->decide(
+            rules, in, [](const Rule&, RuleInput&) { return true; }, [](const Rule&) {}, [](const Rule&) {});
+        ASSERT_EQ(d.rule->position, interface == proto ? interface : 0u);
+      }
+  }
 }
 
 TEST(Classifier, IsNotMadeBeyondItsBound) {
