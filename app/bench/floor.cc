@@ -140,11 +140,15 @@ class Floor {
 
 }  // namespace
 
-Spread measure_floor(uint32_t connections, unsigned repeats, size_t bursts) {
+Spread measure_floor(uint32_t connections, unsigned repeats, size_t bursts, Calm& calm) {
   Floor floor(connections);
   (void)floor.run(bursts / 4 + 1);
   std::vector<double> ticks;
-  for (unsigned r = 0; r < repeats; ++r) ticks.push_back(floor.run(bursts));
+  calm.begin();
+  for (unsigned r = 0; r < repeats; ++r) {
+    (void)calm.wait();
+    ticks.push_back(floor.run(bursts));
+  }
   return spread(ticks);
 }
 

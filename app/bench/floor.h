@@ -7,11 +7,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "app/bench/calm.h"
 #include "app/bench/rule_rows.h"
 
 namespace twinwall::bench {
 
 // Ticks a packet, for packets of `connections` states drawn at random. Throws std::runtime_error without memory.
-[[nodiscard]] Spread measure_floor(uint32_t connections, unsigned repeats, size_t bursts);
+[[nodiscard]] Spread measure_floor(uint32_t connections, unsigned repeats, size_t bursts, Calm& calm);
 
 }  // namespace twinwall::bench

@@ -55,6 +55,8 @@ constexpr Duration kTickInterval = 1ms;
 
 // What was told of a connection is told again a second later.
 constexpr Duration kSyncSettles = 2500ms;
+// Of `churn`, by the engine's clock: some times a connection's life.
+constexpr Duration kChurnSettles = 5s;
 
 // Of `churn`: so fast runs the clock, so that a second's connections are fewer than the table has room for.
 constexpr double kChurnClock = 16;
@@ -105,7 +107,7 @@ Rig::Rig(const Row& row, double tsc_hz, size_t most_bursts, Rig* first)
     while (tell(now()) != 0) {}
     if (row.path != Path::opening) steady_at_ = now() + kSyncSettles;
   }
-  if (row.path == Path::churn) steady_at_ = Time(std::chrono::seconds(1005));
+  if (row.path == Path::churn) steady_at_ = now() + kChurnSettles;
   next_flow_ = row.connections + row.dying;
 }
 
@@ -135,6 +137,13 @@ Rig::~Rig() = default;
 uint64_t Rig::states() const { return table_->states(); }
 
 bool Rig::is_steady() const { return now() >= steady_at_; }
+
+void Rig::paused() {
+  if (row_.path == Path::churn)
+    steady_at_ = now() + kChurnSettles;
+  else if (row_.told)
+    steady_at_ = now() + kSyncSettles;
+}
 
 double Rig::bytes_per_state() const {
   return static_cast<double>(StateTable::memory_needed(table_->capacity())) / table_->capacity();

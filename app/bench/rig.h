@@ -69,6 +69,8 @@ class Rig final : public EngineHost {
   [[nodiscard]] uint64_t states() const;
   // What happens now and then has come to happen as often as it will: connections run out, the peer is told again.
   [[nodiscard]] bool is_steady() const;
+  // Nothing was done for a while: what happens now and then must come to happen as often as it will again.
+  void paused();
   // What a state takes, its part of the index included.
   [[nodiscard]] double bytes_per_state() const;
   // From one burst to the next, as a worker's time away: its own, and what the system took.
