@@ -21,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "app/bench/arithmetic.h"
 #include "app/bench/calm.h"
 #include "app/bench/floor.h"
 #include "app/bench/inspect_rows.h"
@@ -130,8 +131,8 @@ Figures measure(const Row& row, const Options& o, double hz, Calm& calm) {
                             : o.bursts;
   const size_t warm_up = bursts / 4 + 1;
   Rig rig(row, hz, warm_up + bursts * o.repeats);
-  (void)rig.run(warm_up);
-  while (!rig.is_steady()) (void)rig.run(warm_up);
+  do rig.warm_up(warm_up);
+  while (!rig.is_steady());
   Figures f;
   std::vector<double> packets;
   constexpr unsigned kAttempts = 4;  // a repeat
@@ -141,7 +142,7 @@ Figures measure(const Row& row, const Options& o, double hz, Calm& calm) {
   for (unsigned r = 0, left = kAttempts * o.repeats; r < o.repeats; --left) {
     if (calm.wait() && again) {
       rig.paused();
-      do (void)rig.run(warm_up);
+      do rig.warm_up(warm_up);
       while (!rig.is_steady());
     }
     const Sample s = rig.run(bursts);
@@ -213,12 +214,15 @@ void pair_rows(const Options& o, double hz, Calm& calm, nlohmann::json& report) 
   fmt::print("\n{:<32}{:>12}{:>8}{:>8}{:>8}{:>8}\n", "workers", "connections", "alone", "first", "second", "gain");
   fmt::print("{:<34}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}\n", row.name, row.connections, f.alone, f.first, f.second,
              f.gain());
+  const double bare = arithmetic_gain(o.cpu, o.cpu == 0 ? 1 : o.cpu - 1);
+  fmt::print("{:<46}{:>32.2f}\n", "for comparison: additions in registers", bare);
   report["workers"].push_back({{"path", row.name},
                                {"connections", row.connections},
                                {"alone_cycles", f.alone},
                                {"first_cycles", f.first},
                                {"second_cycles", f.second},
-                               {"gain", f.gain()}});
+                               {"gain", f.gain()},
+                               {"arithmetic_gain", bare}});
 }
 
 // The median of the same row in an earlier report; 0 when it has none.

@@ -218,7 +218,7 @@ bool Rig::is_lost(size_t i) const {
   return burst_[i]->fate != (unwanted ? Fate::drop : Fate::forward);
 }
 
-Sample Rig::run(size_t bursts) {
+Sample Rig::run(size_t bursts, AwayMeter& meter) {
   Sample out;
   constexpr size_t kAsked = 64;  // every so many bursts the instructions are counted, which costs two system calls
   uint64_t spent = 0, made = 0, executed = 0;
@@ -226,8 +226,8 @@ Sample Rig::run(size_t bursts) {
   const auto duration = [this](uint64_t ticks) {
     return Duration(static_cast<int64_t>(static_cast<double>(ticks) / tsc_hz_ * 1e9));
   };
-  away_.begin();
-  const Time began = away_.since();
+  meter.begin();
+  const Time began = meter.since();
   const uint64_t start = __rdtsc();
   for (size_t b = 0; b < bursts; ++b) {
     const uint64_t t0 = __rdtsc();
@@ -243,7 +243,7 @@ Sample Rig::run(size_t bursts) {
     }
     for (size_t i = 0; i < kBurst; ++i) lost_ += is_lost(i) ? 1 : 0;
     const Duration away = duration(t2 - t1);
-    if (away_.note(away, began + duration(t2 - start)) < away) {
+    if (meter.note(away, began + duration(t2 - start)) < away) {
       ++out.disturbed;
       continue;
     }

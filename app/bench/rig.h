@@ -63,7 +63,9 @@ class Rig final : public EngineHost {
   Rig(const Rig&) = delete;
   Rig& operator=(const Rig&) = delete;
 
-  [[nodiscard]] Sample run(size_t bursts);
+  [[nodiscard]] Sample run(size_t bursts) { return run(bursts, away_); }
+  // The same, of which nothing is to be known but that it was.
+  void warm_up(size_t bursts) { (void)run(bursts, warming_); }
   // Packets that were not sent on, which no row may have.
   [[nodiscard]] uint64_t lost() const { return lost_; }
   [[nodiscard]] uint64_t states() const;
@@ -81,6 +83,7 @@ class Rig final : public EngineHost {
   void submit(Packet*) override {}
   void log(const LogRecord&) override {}
 
+  [[nodiscard]] Sample run(size_t bursts, AwayMeter& away);
   void prepare(size_t most_bursts);
   void open(Proto proto, uint32_t first, uint32_t count);
   void make(size_t count);
@@ -99,7 +102,7 @@ class Rig final : public EngineHost {
   Time steady_at_{};
   unsigned since_tick_ = 0;
   Time last_tick_{};
-  AwayMeter away_;
+  AwayMeter away_, warming_;
   InstructionCounter instructions_;
   Traffic traffic_;
   std::shared_ptr<Snapshot> snapshot_;
