@@ -66,10 +66,8 @@ void hurt(Octets& f, Random& random) {
     f[random.below(kShortest)] ^= 1 << random.below(8);
 }
 
+#ifdef __AVX2__  // elsewhere nothing is ever said
 TEST(ParseEight, SaysWhatTheLookAtEachSays) {
-#ifndef __AVX2__
-  GTEST_SKIP() << "not built for a machine that can";
-#endif
   Random random(1);
   uint64_t all = 0, not_all = 0;
   for (uint64_t run = 0; run < test::rounds(100000); ++run) {
@@ -105,6 +103,7 @@ TEST(ParseEight, SaysWhatTheLookAtEachSays) {
   EXPECT_GE(all, test::often(20000));
   EXPECT_GE(not_all, test::often(20000));
 }
+#endif
 
 }  // namespace
 }  // namespace twinwall
