@@ -1,6 +1,5 @@
 #include "app/bench/arithmetic.h"
 
-#include <sched.h>
 #include <x86intrin.h>
 
 #include <algorithm>
@@ -8,15 +7,10 @@
 #include <cstdint>
 #include <thread>
 
+#include "app/bench/pin.h"
+
 namespace twinwall::bench {
 namespace {
-
-void pin_to(unsigned cpu) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(cpu, &set);
-  (void)sched_setaffinity(0, sizeof set, &set);
-}
 
 // Ticks.
 double add() {
@@ -39,13 +33,13 @@ double add() {
 
 double arithmetic_gain(unsigned cpu, unsigned other) {
   constexpr int kTimes = 5;
-  pin_to(cpu);
+  pin(cpu);
   double alone = add(), first = 0, second = 0;
   for (int i = 0; i < kTimes; ++i) alone = std::min(alone, add());
   for (int i = 0; i < kTimes; ++i) {
     std::atomic<int> ready{0};
     const auto together = [&ready](unsigned at) {
-      pin_to(at);
+      pin(at);
       for (++ready; ready.load() < 2;) std::this_thread::yield();
       return add();
     };

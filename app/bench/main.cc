@@ -6,7 +6,6 @@
 // the processor to somebody else are left out and counted.
 #include <fmt/core.h>
 #include <rte_eal.h>
-#include <sched.h>
 #include <x86intrin.h>
 
 #include <CLI/CLI.hpp>
@@ -25,6 +24,7 @@
 #include "app/bench/calm.h"
 #include "app/bench/floor.h"
 #include "app/bench/inspect_rows.h"
+#include "app/bench/pin.h"
 #include "app/bench/rig.h"
 #include "app/bench/rule_rows.h"
 #include "app/bench/still.h"
@@ -48,13 +48,6 @@ bool start_eal() {
   std::vector<char*> argv;
   for (std::string& w : words) argv.push_back(w.data());
   return rte_eal_init(static_cast<int>(argv.size()), argv.data()) >= 0;
-}
-
-void pin(unsigned cpu) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(cpu, &set);
-  if (sched_setaffinity(0, sizeof set, &set) != 0) fmt::print(stderr, "twinwall-bench: cannot pin to cpu {}\n", cpu);
 }
 
 constexpr uint32_t kManyTranslated = 100000;

@@ -159,8 +159,7 @@ class Engine::Impl {
     uint32_t mtu = 0;
     bool gateway = false;
     bool onward = false;       // to a gateway or a neighbour; without it nothing else here counts
-    bool skip = false;         // nothing is filtered there
-    bool plain = false;        // both of these
+    bool skip = false;         // nothing is filtered there; only of a way onward
     bool resolved = false;     // `mac` is known
     const Mac* mac = nullptr;  // of a gateway
     // Of the Ethernet header of an IPv4 packet the first eight bytes and those from the sixth on. All zeros where the

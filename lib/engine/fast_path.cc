@@ -101,7 +101,7 @@ const Engine::Impl::WayOut& Engine::Impl::find_way(uint32_t hop_index) {
   way.mtu = mtu;
   way.gateway = hop.kind == HopKind::gateway;
   way.onward = true;
-  way.skip = way.plain = out.skip;
+  way.skip = out.skip;
   if (way.gateway && view.neighbors != nullptr) way.mac = view.neighbors->find(out.id, hop.gateway);
   way.resolved = way.mac != nullptr;
   const auto word = [](const Mac& mac) {

@@ -66,7 +66,7 @@ inline void Engine::Impl::send_ordinary(Packet& p, const Ordinary& seen, const W
 // Of what is filtered on neither side.
 inline bool Engine::Impl::plain_step(Packet& p, const Ordinary& seen, const FlowKey& key, NextHopIndex hop) {
   const WayOut& way = way_out(hop);
-  if (!way.plain || seen.ttl(p.frame) <= 1 || seen.l3_length > way.mtu) return false;
+  if (!way.skip || seen.ttl(p.frame) <= 1 || seen.l3_length > way.mtu) return false;
   if (!between_hosts(seen.af, key.addr[0], key.addr[1])) return false;
   send_ordinary(p, seen, way, way.resolved ? nullptr : next_mac(way, seen.af, key.addr[1]));
   return true;

@@ -3,6 +3,8 @@
 // up once for them. Private to lib/engine.
 #pragma once
 
+#include <bit>
+
 #include "lib/engine/engine_impl.h"
 #include "lib/engine/fast_parts.h"
 #include "lib/engine/short_ways.h"
@@ -43,6 +45,7 @@ inline Engine::Impl::Run& Engine::Impl::run_of(const State& s, RuleSlot out_rule
                                                uint32_t matches) {
   const auto way_rule = load_raw<uint64_t>(&s.way);
   const uint64_t rest = uint64_t{out_rule} | uint64_t{in} << 32 | uint64_t{load_raw<uint16_t>(&seen)} << 48;
+  static_assert(std::has_single_bit(sizeof(Run)));
   constexpr unsigned kAway = std::countr_zero(sizeof(Run));
   const auto offset = (way_rule ^ rest) * 0x9e3779b97f4a7c15ull >> (64 - kRunBits - kAway) & ~(sizeof(Run) - 1);
   char* const first = reinterpret_cast<char*>(&runs[kLinked ? size_t{1} << kRunBits : 0]);
