@@ -112,6 +112,8 @@ struct Figures {
   double median = 0, low = 0, high = 0, generator = 0, bytes_per_state = 0;
   uint64_t disturbed = 0, states = 0;
   std::optional<double> instructions;  // a packet; none where the machine does not count them
+  // How much more than its plain row (plain_of), as a share of that; the median of repeats that followed on each other.
+  std::optional<double> added;
   DurationHistogram::View own, taken, idle, same;
 };
 
@@ -124,28 +126,45 @@ Figures measure(const Row& row, const Options& o, double hz, Calm& calm) {
                             : o.bursts;
   const size_t warm_up = bursts / 4 + 1;
   Rig rig(row, hz, warm_up + bursts * o.repeats);
-  do rig.warm_up(warm_up);
-  while (!rig.is_steady());
+  std::unique_ptr<Rig> plain;
+  if (const std::optional<Row> without = plain_of(row))
+    plain = std::make_unique<Rig>(*without, hz, warm_up + bursts * o.repeats);
+  for (Rig* const r : {&rig, plain.get()}) {
+    if (r == nullptr) continue;
+    do r->warm_up(warm_up);
+    while (!r->is_steady());
+  }
   Figures f;
-  std::vector<double> packets;
+  std::vector<double> packets, shares;
   constexpr unsigned kAttempts = 4;  // a repeat
   // What is opened or runs out is there for so many repeats and no more.
   const bool again = row.path != Path::opening && row.path != Path::expiring;
+  const auto run = [&](Rig& which) {
+    if (again) which.warm_up(warm_up);  // the other's memory is in the caches
+    return which.run(bursts);
+  };
   calm.begin();
   for (unsigned r = 0, left = kAttempts * o.repeats; r < o.repeats; --left) {
-    if (calm.wait() && again) {
-      rig.paused();
-      do rig.warm_up(warm_up);
-      while (!rig.is_steady());
+    if (calm.wait() && again) rig.warm_up(warm_up);
+    Sample s, without;
+    if (plain == nullptr) {
+      s = rig.run(bursts);
+    } else if (r % 2 == 0) {
+      s = run(rig);
+      without = run(*plain);
+    } else {
+      without = run(*plain);
+      s = run(rig);
     }
-    const Sample s = rig.run(bursts);
     if (again && left > 1 && !calm.now()) continue;
     ++r;
     packets.push_back(s.packet);
+    if (plain != nullptr) shares.push_back(s.packet / without.packet - 1);
     f.generator = s.generator;
     f.disturbed += s.disturbed;
     if (s.instructions) f.instructions = s.instructions;
   }
+  if (plain != nullptr) f.added = spread(shares).median;
   if (rig.lost() != 0)
     throw std::runtime_error(fmt::format("{} packets of '{}' were not sent on", rig.lost(), row.name));
   std::sort(packets.begin(), packets.end());
@@ -308,18 +327,20 @@ int run_all(const Options& o) {
   const double hz = tsc_hz();
   nlohmann::json report{{"tsc_hz", hz}, {"burst", kBurst}, {"repeats", o.repeats}, {"rows", nlohmann::json::array()}};
   Calm calm(o.calm, hz);
-  fmt::print("{:<34}{:>12}{:>8}{:>8}{:>8}{:>8}{:>11}{:>12}{:>9}{:>9}{:>9}{:>11}{:>12}{:>8}{}\n", "path", "connections",
-             "ticks", "min", "max", "Mpps", "generator", "longest us", ">100 us", "idle", "same", "disturbed",
-             "longest us", "instr", before.is_null() ? "" : "  against");
+  fmt::print("{:<34}{:>12}{:>8}{:>8}{:>8}{:>8}{:>11}{:>12}{:>9}{:>9}{:>9}{:>11}{:>12}{:>8}{:>8}{}\n", "path",
+             "connections", "ticks", "min", "max", "Mpps", "generator", "longest us", ">100 us", "idle", "same",
+             "disturbed", "longest us", "instr", "added", before.is_null() ? "" : "  against");
   for (const Row& row : all_rows(o.counts, o.rules)) {
     if (!wanted(row.name, o)) continue;
     const Figures f = measure(row, o, hz, calm);
     const double then = earlier(before, row);
-    fmt::print("{:<34}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}{:>11.1f}{:>12.1f}{:>9}{:>9}{:>9}{:>11}{:>12.1f}{:>8}{}\n",
-               row.name, row.connections, f.median, f.low, f.high, hz / f.median / 1e6, f.generator,
-               seconds(f.own.longest) * 1e6, too_long(f.own), too_long(f.idle), too_long(f.same), f.disturbed,
-               seconds(f.taken.longest) * 1e6, f.instructions ? fmt::format("{:.0f}", *f.instructions) : "-",
-               then == 0 ? "" : fmt::format("{:>8.0f} %", f.median / then * 100));
+    fmt::print(
+        "{:<34}{:>12}{:>8.1f}{:>8.1f}{:>8.1f}{:>8.2f}{:>11.1f}{:>12.1f}{:>9}{:>9}{:>9}{:>11}{:>12.1f}{:>8}{:>8}{}\n",
+        row.name, row.connections, f.median, f.low, f.high, hz / f.median / 1e6, f.generator,
+        seconds(f.own.longest) * 1e6, too_long(f.own), too_long(f.idle), too_long(f.same), f.disturbed,
+        seconds(f.taken.longest) * 1e6, f.instructions ? fmt::format("{:.0f}", *f.instructions) : "-",
+        f.added ? fmt::format("{:.0f} %", *f.added * 100) : "",
+        then == 0 ? "" : fmt::format("{:>8.0f} %", f.median / then * 100));
     report["rows"].push_back({{"path", row.name},
                               {"connections", row.connections},
                               {"states", f.states},
@@ -333,6 +354,7 @@ int run_all(const Options& o) {
                               {"away_taken", to_json(f.taken)},
                               {"away_idle", to_json(f.idle)},
                               {"away_same_work", to_json(f.same)},
+                              {"added_ratio", f.added ? nlohmann::json(*f.added) : nlohmann::json()},
                               {"instructions", f.instructions ? nlohmann::json(*f.instructions) : nlohmann::json()},
                               {"disturbed_bursts", f.disturbed}});
   }

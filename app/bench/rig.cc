@@ -74,8 +74,16 @@ uint32_t capacity_for(const Row& row, size_t most_bursts) {
 
 }  // namespace
 
+std::optional<Row> plain_of(const Row& row) {
+  Row plain = row;
+  plain.told = false;
+  if (row.path == Path::uninspected) plain.path = Path::established;
+  if (plain.told == row.told && plain.path == row.path) return std::nullopt;
+  return plain;
+}
+
 Rig::Rig(const Row& row, double tsc_hz, size_t most_bursts, Rig* first)
-    : row_(row), tsc_hz_(tsc_hz), started_(__rdtsc()), traffic_(kBurst, macs()) {
+    : row_(row), tsc_hz_(tsc_hz), started_(__rdtsc()), left_at_(started_), traffic_(kBurst, macs()) {
   if (first == nullptr) {
     prepare(most_bursts);
   } else {
@@ -109,6 +117,7 @@ Rig::Rig(const Row& row, double tsc_hz, size_t most_bursts, Rig* first)
   }
   if (row.path == Path::churn) steady_at_ = now() + kChurnSettles;
   next_flow_ = row.connections + row.dying;
+  left_at_ = __rdtsc();
 }
 
 // What all workers share.
@@ -138,18 +147,12 @@ uint64_t Rig::states() const { return table_->states(); }
 
 bool Rig::is_steady() const { return now() >= steady_at_; }
 
-void Rig::paused() {
-  if (row_.path == Path::churn)
-    steady_at_ = now() + kChurnSettles;
-  else if (row_.told)
-    steady_at_ = now() + kSyncSettles;
-}
-
 double Rig::bytes_per_state() const {
   return static_cast<double>(StateTable::memory_needed(table_->capacity())) / table_->capacity();
 }
 
-// The engine's clock runs as the real one does.
+// The engine's clock runs as the real one does while the rig is run: whatever happens now and then, as a peer being
+// told, is as often as it would be if nothing was measured in between.
 Time Rig::now() const {
   const double seconds = static_cast<double>(__rdtsc() - started_) / tsc_hz_ * clock_rate_;
   return Time(std::chrono::seconds(1000)) + clock_ahead_ +
@@ -226,6 +229,7 @@ Sample Rig::run(size_t bursts, AwayMeter& meter) {
   const auto duration = [this](uint64_t ticks) {
     return Duration(static_cast<int64_t>(static_cast<double>(ticks) / tsc_hz_ * 1e9));
   };
+  started_ += __rdtsc() - left_at_;
   meter.begin();
   const Time began = meter.since();
   const uint64_t start = __rdtsc();
@@ -251,6 +255,7 @@ Sample Rig::run(size_t bursts, AwayMeter& meter) {
     spent += t2 - t1;
     made += t1 - t0;
   }
+  left_at_ = __rdtsc();
   const auto packets = static_cast<double>(std::max<size_t>(counted, 1) * kBurst);
   out.generator = static_cast<double>(made) / packets;
   out.packet = static_cast<double>(spent) / packets;

@@ -46,6 +46,9 @@ struct Row {
   bool told = false;  // the states to a peer that is not there
 };
 
+// The row that `row` is to be held against: the same without what its name says of it. None for most.
+[[nodiscard]] std::optional<Row> plain_of(const Row& row);
+
 // What one repeat has measured. Ticks of the time stamp counter.
 struct Sample {
   double packet = 0;       // the path, a packet
@@ -71,8 +74,6 @@ class Rig final : public EngineHost {
   [[nodiscard]] uint64_t states() const;
   // What happens now and then has come to happen as often as it will: connections run out, the peer is told again.
   [[nodiscard]] bool is_steady() const;
-  // Nothing was done for a while: what happens now and then must come to happen as often as it will again.
-  void paused();
   // What a state takes, its part of the index included.
   [[nodiscard]] double bytes_per_state() const;
   // From one burst to the next, as a worker's time away: its own, and what the system took.
@@ -96,7 +97,8 @@ class Rig final : public EngineHost {
 
   Row row_;
   double tsc_hz_;
-  uint64_t started_;
+  uint64_t started_;       // of its clock
+  uint64_t left_at_;       // its last run was over then: its clock stands until the next
   double clock_rate_ = 1;  // seconds of the engine's clock a second
   Duration clock_ahead_{};
   Time steady_at_{};
