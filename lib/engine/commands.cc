@@ -28,11 +28,7 @@ void Engine::Impl::merge(State& s, const pfsync::PeerRecord& src, const pfsync::
   const pfsync::EndPositions update{pfsync::position(src), pfsync::position(dst)};
   const bool tcp = s.wire.proto == kProtoTcp;
   const pfsync::Merge m = pfsync::merge_update(pfsync::System::openbsd74, s.wire.proto, positions(s), update);
-  const auto take = [&](const pfsync::PeerRecord& from, Peer& to) {
-    const uint8_t established = to.tcp_est;
-    apply_peer(from, tcp && snapshot->reanchor, to);
-    to.tcp_est = established;
-  };
+  const auto take = [&](const pfsync::PeerRecord& from, Peer& to) { apply_peer(from, tcp && snapshot->reanchor, to); };
   const bool half_open = counts_half_open(s);
   if (m.take_src) take(src, s.src);
   if (m.take_dst) take(dst, s.dst);

@@ -300,7 +300,7 @@ bool Engine::catch_up(const View& view, Time now) { return impl_->catch_up(view,
 void Engine::flush_deltas() { impl_->flush_deltas(); }
 void Engine::release_deferred() { impl_->release_overdue(Time::max()); }
 bool Engine::deltas_waiting() const {
-  return impl_->urgent_list.size != 0 || impl_->lazy_list.size != 0 || impl_->removal_count != 0 ||
+  return !impl_->urgent_list.empty() || !impl_->lazy_list.empty() || impl_->removal_count != 0 ||
          impl_->untold_count != 0;
 }
 

@@ -194,15 +194,15 @@ class Engine::Impl {
   // From here on one of them stands for both, if they are alike. `leader` and `follower` are linked.
   void join(State& leader, State& follower) const;
   // Both states of a connection are themselves again.
-  void part(State& s) const {
+  void part(State& s) {
     if ((s.log & (kTwinLeader | kTwinFollower)) != 0) [[unlikely]]
       part_twins(s);
   }
-  void part_follower(State& s) const {
+  void part_follower(State& s) {
     if ((s.log & kTwinFollower) != 0) [[unlikely]]
       part_twins(s);
   }
-  void part_twins(State& s) const;
+  void part_twins(State& s);
   // The TTL, and all of the way out but where to.
   [[gnu::always_inline]] void put_on_way(Packet& p, const Ordinary& seen, const WayOut& way);
   // The changes of addresses and TTL, and the way out.
@@ -417,8 +417,8 @@ class Engine::Impl {
   void forward(Packet& p, NextHopIndex hop, State* in_state);
   // The states of one connection's two hooks, both of this worker, point at each other until one of them goes or is
   // paired anew: whoever has a link has one that holds.
-  void pair(State& a, State& b) const;
-  void unpair(State& s) const;
+  void pair(State& a, State& b);
+  void unpair(State& s);
   void deliver_local(Packet& p, const NextHop& hop);
   void emit(Packet& p, const NextHop& hop);
   void emit_known(Packet& p, const WayOut& way_to);
@@ -540,6 +540,9 @@ class Engine::Impl {
     Time due = Time::max();
     bool draining = false;
     uint32_t to_drain = 0;
+    StateIndex twin = kNoState;  // the follower of the leader that was told last: it goes next
+    bool twin_waits = false;     // for its turn among those that may wait
+    [[nodiscard]] bool empty() const { return size == 0 && twin == kNoState; }
   };
   SyncList urgent_list, lazy_list;
   size_t lazy_left = 0;     // of the lazy list, in the call under way
@@ -547,6 +550,10 @@ class Engine::Impl {
   void append(SyncList& list, State& s, bool is_urgent);
   void unlink(SyncList& list, State& s);
   bool pop(SyncList& list, Delta& delta);
+  bool pop_twin(SyncList& list, Delta& delta);
+  void tell(State& s, SyncQueue action, Delta& delta);
+  // The leader does not wait for both any more.
+  void queue_follower(State& leader, State& follower);
 
   // Removals by identity: the state itself is gone before they go out. A ring, bounded.
   std::vector<pfsync::StateId> removals;

@@ -62,7 +62,7 @@ bool Engine::Impl::error_allowed(Af af) {
   return true;
 }
 
-void Engine::Impl::pair(State& a, State& b) const {
+void Engine::Impl::pair(State& a, State& b) {
   const StateIndex ia = table.index_of(a), ib = table.index_of(b);
   if ((a.link == ib && b.link == ia) || ia == ib) [[likely]]
     return;
@@ -75,7 +75,7 @@ void Engine::Impl::pair(State& a, State& b) const {
   b.log = static_cast<uint8_t>(a.translated ? b.log | kLinkTranslated : b.log & ~kLinkTranslated);
 }
 
-void Engine::Impl::unpair(State& s) const {
+void Engine::Impl::unpair(State& s) {
   if (s.link == kNoState) return;
   part(s);
   table.state(s.link).link = kNoState;

@@ -84,7 +84,7 @@ void Engine::Impl::release_places(State& s) {
   StateRest& rest = table.rest(s);
   for (size_t i = 0; i < kSourcePurposes; ++i) {
     if (rest.source_nodes[i] == kNoSourceNode) continue;
-    const bool connected = i == at(SourcePurpose::track) && s.src.tcp_est != 0;
+    const bool connected = i == at(SourcePurpose::track) && s.tcp_est;
     sources.release(rest.source_nodes[i], connected, source_expiry(s), false, now_s);
     rest.source_nodes[i] = kNoSourceNode;
   }
@@ -98,11 +98,11 @@ void Engine::Impl::release_places(State& s) {
 }
 
 bool Engine::Impl::connection_established(State& s) {
-  if ((s.flags & kStateRest) == 0 || s.src.tcp_est != 0) return false;
+  if ((s.flags & kStateRest) == 0 || s.tcp_est) return false;
   const SourceNodeIndex node = table.rest(s).source_nodes[at(SourcePurpose::track)];
   if (node == kNoSourceNode) return false;
   const SourceTable::Connected c = sources.connect(node, now_s);
-  s.src.tcp_est = 1;
+  s.tcp_est = true;
   const Rule* const rule = find_rule(s);
   if (rule == nullptr) return false;
   const StateLimits& l = rule->limits;

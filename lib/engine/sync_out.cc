@@ -94,7 +94,16 @@ void Engine::Impl::queue_removal(const State& s) {
   if (removal_count++ == 0) removals_due = now + kUrgentDelay;
 }
 
+void Engine::Impl::tell(State& s, SyncQueue action, Delta& delta) {
+  delta.action = action;
+  to_record(s, delta.record, true);
+  if (action != SyncQueue::ins_ack) note_told(s);
+  if (action == SyncQueue::ins) s.flags &= static_cast<uint16_t>(~kStateAckWanted);  // asked for once
+  if (action == SyncQueue::ins_ack) delta.record.state_flags &= static_cast<uint16_t>(~kStateAckWanted);
+}
+
 bool Engine::Impl::pop(SyncList& list, Delta& delta) {
+  if (list.twin != kNoState) return pop_twin(list, delta);
   if (list.size == 0 || now < list.due) return false;
   if (!list.draining) {  // what is queued while this goes out waits for its own time
     list.draining = true;
@@ -107,20 +116,52 @@ bool Engine::Impl::pop(SyncList& list, Delta& delta) {
     return false;
   }
   if (s.sync_next != kNoState) table.prefetch_whole(s.sync_next);
-  delta.action = s.sync_queue;
-  to_record(s, delta.record, true);
-  if (delta.action != SyncQueue::ins_ack) note_told(s);
-  if (delta.action == SyncQueue::ins) s.flags &= static_cast<uint16_t>(~kStateAckWanted);  // asked for once
-  if (delta.action == SyncQueue::ins_ack) delta.record.state_flags &= static_cast<uint16_t>(~kStateAckWanted);
+  if (s.waits_for_both) {
+    s.waits_for_both = false;
+    list.twin = s.link;
+    list.twin_waits = was_lazy && !lazy_flush;
+    table.prefetch_whole(s.link);
+  }
+  tell(s, s.sync_queue, delta);
   unlink(list, s);
   s.sync_queue = SyncQueue::none;
   s.sync_updates = 0;
+  if ((s.log & kTwinFollower) == 0) s.src.quiet = 0;
   if (--list.to_drain == 0 || list.size == 0) {
     list.draining = false;
     list.due = list.size == 0 ? Time::max() : now + (was_lazy ? kLazyDelay : kUrgentDelay);
     if (was_lazy) lazy_flush = false;
   }
   return true;
+}
+
+// The follower of the leader that went last, which is as much work again: its turn may be the next one.
+bool Engine::Impl::pop_twin(SyncList& list, Delta& delta) {
+  State& s = table.state(list.twin);
+  const bool by_itself = s.sync_queue != SyncQueue::none;
+  if (!by_itself && list.twin_waits && lazy_left-- == 0) {
+    lazy_left = 0;
+    return false;
+  }
+  list.twin = kNoState;
+  if (by_itself) return pop(list, delta);
+  tell(s, SyncQueue::upd_c, delta);
+  return true;
+}
+
+void Engine::Impl::queue_follower(State& leader, State& follower) {
+  const StateIndex index = table.index_of(follower);
+  bool waits = leader.waits_for_both;
+  leader.waits_for_both = false;
+  for (SyncList* const list : {&urgent_list, &lazy_list}) {
+    if (list->twin != index) continue;
+    list->twin = kNoState;
+    waits = true;
+  }
+  if (!waits || follower.sync_queue != SyncQueue::none) return;
+  const bool hurry = leader.sync_queue != SyncQueue::none && leader.sync_urgent;
+  follower.sync_queue = SyncQueue::upd_c;
+  append(hurry ? urgent_list : lazy_list, follower, hurry);
 }
 
 bool Engine::Impl::next_delta(Delta& delta) {
@@ -159,6 +200,7 @@ void Engine::Impl::return_delta(const Delta& delta) {
 
 void Engine::Impl::flush_deltas() {
   if (urgent_list.size != 0) urgent_list.due = now;
+  lazy_list.twin_waits = false;
   if (lazy_list.size != 0) {
     lazy_list.due = now;
     lazy_flush = true;
@@ -168,6 +210,7 @@ void Engine::Impl::flush_deltas() {
 }
 
 Time Engine::Impl::next_sync_deadline() const {
+  if (urgent_list.twin != kNoState || lazy_list.twin != kNoState) return now;
   return std::min({urgent_list.due, lazy_list.due, removals_due, untold_due});
 }
 

@@ -55,19 +55,14 @@ inline Engine::Impl::Run& Engine::Impl::run_of(const State& s, RuleSlot out_rule
   return begin_run(run, way_rule, rest, matches);
 }
 
-// touch_twins(), or that it is to be called behind the burst: nearly all packets only count, as their state waits to be
-// told already, and those that do not would wait for the other state.
+// touch_twins(), or that it is to be called behind the burst: what it needs is fetched meanwhile.
 inline void Engine::Impl::count_or_touch(State& lead, bool tcp) {
-  if (lead.sync_queue == SyncQueue::upd_c && (lead.log & kPeerSpoke) == 0) [[likely]] {
-    if (!tcp) return;
-    const unsigned updates = lead.sync_updates + 1u;
-    if (updates < options.max_updates) [[likely]] {
-      lead.sync_updates = static_cast<uint8_t>(updates);
-      return;
-    }
+  if (lead.src.quiet != 0) [[likely]] {
+    --lead.src.quiet;
+    return;
   }
   touched_leads[touched_count++] = {&lead, tcp};
-  __builtin_prefetch(&table.state(lead.link), 1);
+  __builtin_prefetch(&lead.creator, 1);
 }
 
 template <bool kLinked>

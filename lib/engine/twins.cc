@@ -2,6 +2,8 @@
 //
 // Only ordinary packets of connections that live keep twins together, so that nothing but windows, the time and
 // counters moves meanwhile; every other event parts them, and the next ordinary packet may join them again.
+#include <algorithm>
+
 #include "lib/engine/engine_impl.h"
 #include "lib/engine/fast_parts.h"
 #include "lib/engine/twin_path.h"
@@ -38,16 +40,23 @@ void Engine::Impl::join(State& leader, State& follower) const {
                follower.bytes(slot) - leader.bytes(slot));
   const bool needed = follower.translated || follower.match_set != 0 || follower.interface != kNoInterface;
   leader.link_rule = follower.rule;
+  if ((follower.log & kPeerSpoke) != 0) {  // whatever is said of either is said of the connection
+    leader.log |= kPeerSpoke;
+    leader.sync_peer_update = std::max(leader.sync_peer_update, follower.sync_peer_update);
+  }
   leader.log = static_cast<uint8_t>(leader.log | kTwinLeader | (needed ? kLinkNeeded : 0));
   follower.log |= kTwinFollower;
 }
 
-void Engine::Impl::part_twins(State& s) const {
+void Engine::Impl::part_twins(State& s) {
   State& other = table.state(s.link);
   State& leader = (s.log & kTwinLeader) != 0 ? s : other;
   State& follower = &leader == &s ? other : s;
+  leader.sync_updates -= std::min(leader.sync_updates, leader.src.quiet);  // of those that were allowed for
+  leader.src.quiet = 0;
   std::memcpy(&follower.src, &leader.src, kEnds);
   follower.last_update = leader.last_update;
+  queue_follower(leader, follower);
   if (follower.sync_queue == leader.sync_queue) follower.sync_updates = leader.sync_updates;
   for (const unsigned slot : {0u, 1u})
     set_counts(follower, slot, follower.packets(slot) + leader.packets(slot),
@@ -140,20 +149,33 @@ void Engine::Impl::settle_runs() {
   leave_unresolved(p, seen, run.way);
 }
 
-// What touched() would do for both, without a look at the second line of either while they wait in their queues.
+// A packet of theirs has changed what peers know, and what was allowed for without a look is used up. Where the leader
+// waits to be told it waits for both, unless the follower does by itself: so that one need not be looked at.
 void Engine::Impl::touch_twins(State& lead, bool tcp) {
-  if ((lead.flags & kStateNoSync) != 0) return;
-  const bool waits = lead.sync_queue == SyncQueue::ins || (lead.sync_queue == SyncQueue::upd_c && !tcp);
-  if ((lead.log & kPeerSpoke) == 0) {
-    if (waits) return;
-    if (lead.sync_queue == SyncQueue::upd_c && lead.sync_updates + 1 < options.max_updates) {
-      ++lead.sync_updates;
-      return;
-    }
+  constexpr uint8_t kMost = 0xff;
+  if (lead.src.quiet != 0) {  // another packet of the burst has been here
+    --lead.src.quiet;
+    return;
   }
+  if ((lead.flags & kStateNoSync) != 0) {
+    lead.src.quiet = kMost;
+    return;
+  }
+  const bool spoke = (lead.log & kPeerSpoke) != 0;
+  if (!spoke && lead.sync_queue == SyncQueue::none) lead.waits_for_both = true;
   touched(lead, pfsync::SyncEvent::packet, false);
-  touched(table.state(lead.link), pfsync::SyncEvent::packet, lead.sync_urgent);
-  if (lead.sync_urgent) lead.sync_updates = 0;  // it goes out within milliseconds: until then there is nothing to do
+  if (spoke || lead.sync_urgent) {
+    State& follower = table.state(lead.link);
+    if (spoke || follower.sync_queue != SyncQueue::none) touched(follower, pfsync::SyncEvent::packet, lead.sync_urgent);
+  }
+  if ((lead.log & kPeerSpoke) != 0) return;
+  if (tcp && lead.sync_queue == SyncQueue::upd_c && !lead.sync_urgent) {  // each counts
+    lead.src.quiet = static_cast<uint8_t>(std::max(0, options.max_updates - 1 - lead.sync_updates));
+    lead.sync_updates += lead.src.quiet;
+  } else {  // it goes out anyway: until then there is nothing to do
+    lead.src.quiet = kMost;
+    lead.sync_updates = 0;
+  }
 }
 
 }  // namespace twinwall

@@ -53,7 +53,8 @@ struct Peer {
   // Set to 1 by whoever copies this end from a pfsync peer: its numbers may be a second old. Further bits belong to
   // lib/state/tcp_reanchor.h, which clears it once the end is known again; 0: numbers are our own.
   uint8_t reanchor = 0;
-  uint8_t tcp_est = 0;
+  // Of the initiator in a leader of twins: so many packets more are nothing to tell the peers (lib/engine/twins.cc).
+  uint8_t quiet = 0;
 };
 static_assert(sizeof(Peer) == 20);
 
@@ -145,6 +146,8 @@ struct alignas(64) State {
   bool in_use : 1 = false;      // false: on a free list or waiting for reclamation
   bool translated : 1 = false;  // wire and stack keys differ
   SyncQueue sync_queue : 4 = SyncQueue::none;
+  bool tcp_est : 1 = false;         // its source's limits count it as a connection
+  bool waits_for_both : 1 = false;  // a leader in a queue: the follower is told along with it
   uint8_t sync_updates = 0;
   uint16_t match_set = 0;  // the `match` rules it met, a number of the owner's (lib/engine/match_sets.h); 0: none
   // Line 1.

@@ -49,7 +49,7 @@ class Books {
       if ((s->flags & kStateRest) == 0) continue;
       const StateRest& rest = table.rest(*s);
       for (const SourceNodeIndex node : rest.source_nodes) references += node != kNoSourceNode ? 1 : 0;
-      connections += rest.source_nodes[0] != kNoSourceNode && s->src.tcp_est != 0 ? 1 : 0;
+      connections += rest.source_nodes[0] != kNoSourceNode && s->tcp_est ? 1 : 0;
       by_limit[s->rule] += rest.counted_by_rule ? 1 : 0;
     }
     EXPECT_EQ(table.states(), n);
