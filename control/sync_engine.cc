@@ -205,36 +205,32 @@ void SyncEngine::send_alone(Time now, ItemKind kind, const std::function<bool(pf
 }
 
 void SyncEngine::add_delta(Time now, const Delta& d) {
-  pfsync::StateRecord r = d.record;
-  if (!all_live()) r.nat_rule = kNoRuleNumber;
-  options_.names.to_theirs(r);
-  pfsync::to_system(options_.system, r);
-  const auto add_item = [&](Time t, ItemKind kind, const auto& add) {
-    this->add_item(t, kind, add);
-    packet_.content.states.push_back({r.id, r.creator});
+  const pfsync::StateId id{d.record.id, d.record.creator};
+  const auto add_item = [&](ItemKind kind, const auto& add) {
+    this->add_item(now, kind, add);
+    packet_.content.states.push_back(id);
+  };
+  const auto add_whole = [&](ItemKind kind, const auto& add) {
+    pfsync::StateRecord r = d.record;
+    if (!all_live()) r.nat_rule = kNoRuleNumber;
+    options_.names.to_theirs(r);
+    pfsync::to_system(options_.system, r);
+    add_item(kind, [&](auto& b) { return add(b, r); });
   };
   switch (d.action) {
     case SyncQueue::none: return;
-    case SyncQueue::ins: return add_item(now, ItemKind::ins, [&](auto& b) { return b.add_insert(r); });
-    case SyncQueue::upd: return add_item(now, ItemKind::upd, [&](auto& b) { return b.add_update(r); });
+    case SyncQueue::ins: return add_whole(ItemKind::ins, [](auto& b, const auto& r) { return b.add_insert(r); });
+    case SyncQueue::upd: return add_whole(ItemKind::upd, [](auto& b, const auto& r) { return b.add_update(r); });
     case SyncQueue::upd_c: {
-      pfsync::UpdateRecord u;
-      u.id = r.id;
-      u.creator = r.creator;
-      u.src = r.src;
-      u.dst = r.dst;
-      u.expire = r.expire;
-      u.timeout = r.timeout;
-      u.state_flags = static_cast<uint8_t>(r.state_flags);
+      pfsync::UpdateRecord u = pfsync::update_of(d.record);
       pfsync::to_system(options_.system, u);
-      return add_item(now, ItemKind::upd_c, [&](auto& b) { return b.add_compressed_update(u); });
+      return add_item(ItemKind::upd_c, [&](auto& b) { return b.add_compressed_update(u); });
     }
     case SyncQueue::ins_ack:
-      return add_item(now, ItemKind::ins_ack, [&](auto& b) { return b.add_id(ItemKind::ins_ack, {r.id, r.creator}); });
+      return add_item(ItemKind::ins_ack, [&](auto& b) { return b.add_id(ItemKind::ins_ack, id); });
     case SyncQueue::del_c: {
-      const pfsync::StateId id{r.id, r.creator};
       if (answerer_.active()) deleted_news_ = deleted_[id] = true;
-      return add_item(now, ItemKind::del_c, [&](auto& b) { return b.add_id(ItemKind::del_c, id); });
+      return add_item(ItemKind::del_c, [&](auto& b) { return b.add_id(ItemKind::del_c, id); });
     }
   }
 }

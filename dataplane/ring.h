@@ -7,8 +7,10 @@
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 #include <rte_ring_elem.h>
+#include <rte_ring_peek_zc.h>
 
 #include <atomic>
+#include <cstring>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -38,6 +40,14 @@ class SpscRing {
   [[nodiscard]] bool ok() const { return ring_ != nullptr; }
   [[nodiscard]] bool push(const T& value) {
     return rte_ring_sp_enqueue_bulk_elem(ring_, &value, sizeof(T), 1, nullptr) == 1;
+  }
+  // Of a value whose end means nothing; what the other side gets behind the first `bytes` is from earlier ones.
+  [[nodiscard]] bool push(const T& value, size_t bytes) {
+    rte_ring_zc_data room;
+    if (rte_ring_enqueue_zc_bulk_elem_start(ring_, sizeof(T), 1, &room, nullptr) != 1) return false;
+    std::memcpy(room.ptr1, &value, bytes);
+    rte_ring_enqueue_zc_elem_finish(ring_, 1);
+    return true;
   }
   [[nodiscard]] bool pop(T& value) { return rte_ring_sc_dequeue_bulk_elem(ring_, &value, sizeof(T), 1, nullptr) == 1; }
   [[nodiscard]] unsigned pop_burst(std::span<T> values) {

@@ -367,7 +367,7 @@ bool Worker::upkeep(Time now) {
   } else {
     busy = engine_.catch_up(view_, now);
   }
-  const auto push = [this](const Delta& d) { return deltas.push(d); };
+  const auto push = [this](const Delta& d) { return deltas.push(d, d.bytes()); };
   const size_t lazy = received_ ? Engine::kLazyAtOnce : Engine::kDeltasAtOnce;
   if (engine_.drain_deltas(view_, now, push, Engine::kDeltasAtOnce, lazy) != 0) {
     wake_deltas_ = true;

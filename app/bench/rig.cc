@@ -9,6 +9,7 @@
 #include "app/bench/rule_rows.h"
 #include "dataplane/mapped_memory.h"
 #include "dataplane/routes_fib.h"
+#include "dataplane/worker.h"
 #include "lib/config/load.h"
 
 namespace twinwall::bench {
@@ -100,6 +101,7 @@ Rig::Rig(const Row& row, double tsc_hz, size_t most_bursts, Rig* first)
   options.id_base = uint64_t{options.worker} << 32;
   options.fragment_limit = 64;
   options.sync = row.told;
+  if (row.told) deltas_ = std::make_unique<SpscRing<Delta>>(kDeltaRing);
   engine_ = std::make_unique<Engine>(options, *table_, *this);
   view_ = {snapshot_.get(), neighbors_.get(), nullptr};
   if (row.path == Path::nat) outer_ports_.resize(row.connections);
@@ -112,7 +114,7 @@ Rig::Rig(const Row& row, double tsc_hz, size_t most_bursts, Rig* first)
   if (row.path == Path::expiring) clock_ahead_ = std::chrono::seconds(2 * kDyingSeconds);
   if (row.told) {
     engine_->flush_deltas();
-    while (tell(now()) != 0) {}
+    while (tell(now()) != 0) take_deltas();
     if (row.path != Path::opening) steady_at_ = now() + kSyncSettles;
   }
   if (row.path == Path::churn) steady_at_ = now() + kChurnSettles;
@@ -164,10 +166,17 @@ void Rig::process(size_t count, Time t) {
   if (row_.told) (void)tell(t);
 }
 
-// To a peer that is not there. Returns how many were told.
+// To a peer that is not there, by way of the ring to the sync engine. Returns how many were told.
 size_t Rig::tell(Time t) {
   return engine_->drain_deltas(
-      view_, t, [](const Delta&) { return true; }, Engine::kDeltasAtOnce, Engine::kLazyAtOnce);
+      view_, t, [this](const Delta& d) { return deltas_->push(d, d.bytes()); }, Engine::kDeltasAtOnce,
+      Engine::kLazyAtOnce);
+}
+
+// The sync engine's part, which is another core's.
+void Rig::take_deltas() {
+  Delta d;
+  while (deltas_ != nullptr && deltas_->pop(d)) {}
 }
 
 // A turn of a worker: the burst and what is due behind it. As there, the time is taken once.
@@ -193,6 +202,7 @@ void Rig::open(Proto proto, uint32_t first, uint32_t count) {
         burst_[i] = traffic_.make(i, flow + i, proto, step, port);
       }
       process(n, now());
+      take_deltas();
       for (uint32_t i = 0; i < n; ++i) {
         if (burst_[i]->fate != Fate::forward)
           throw std::runtime_error("a packet of an opening connection was not forwarded: " +
@@ -235,6 +245,7 @@ Sample Rig::run(size_t bursts, AwayMeter& meter) {
   const uint64_t start = __rdtsc();
   for (size_t b = 0; b < bursts; ++b) {
     const uint64_t t0 = __rdtsc();
+    take_deltas();
     make(kBurst);
     const bool asks = instructions_.available() && b % kAsked == 0;
     const uint64_t before = asks ? instructions_.now() : 0;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include "lib/filter/rule.h"
@@ -30,10 +31,17 @@ struct StateFilter {
   uint16_t slices[pfsync::kInventorySlices] = {};  // of the digest (lib/pfsync/slices.h)
 };
 
-// Worker → sync engine: a state was made, changed or removed here. UPD_C and DEL_C need only parts of the record.
+// Worker → sync engine: a state was made, changed or removed here. Only INS and UPD mean all of the record; the others
+// what it has in common with an UpdateRecord, or the identity alone, and the rest may hold anything.
 struct Delta {
   SyncQueue action = SyncQueue::none;
   pfsync::StateRecord record;
+
+  // What of it means anything, which is all that needs copying.
+  [[nodiscard]] size_t bytes() const {
+    const bool whole = action == SyncQueue::ins || action == SyncQueue::upd;
+    return whole ? sizeof(Delta) : offsetof(Delta, record) + offsetof(pfsync::StateRecord, ifname);
+  }
 };
 
 // Where the looking into a connection stands (lib/engine/inspect_sync.cc): worker → sync engine, and a peer's to a

@@ -344,11 +344,13 @@ const FragmentCounters& Engine::fragments() const { return impl_->fragments.coun
 const EngineCounters& Engine::counters() const { return impl_->counters; }
 EngineCounters& Engine::counters() { return impl_->counters; }
 
-void Engine::limit_lazy(size_t limit) { impl_->lazy_left = limit; }
-bool Engine::next_delta(const View& view, Time now, Delta& delta) {
+bool Engine::begin_drain(const View& view, Time now, size_t lazy) {
+  if (!impl_->options.sync || !impl_->deltas_due(now)) return false;
   impl_->set_time(view, now);
-  return impl_->next_delta(delta);
+  impl_->lazy_left = lazy;
+  return impl_->snapshot != nullptr;
 }
+const Delta* Engine::next_delta() { return impl_->next_delta() ? &impl_->delta : nullptr; }
 void Engine::return_delta(const Delta& delta) { impl_->return_delta(delta); }
 bool Engine::inspections_due(Time now) const { return now >= impl_->untold_due; }
 bool Engine::next_inspection(const View& view, Time now, InspectionWord& word) {

@@ -95,15 +95,12 @@ class Engine {
   // the view of the hour: that of an earlier call may be gone.
   template <class Push>
   size_t drain_deltas(const View& view, Time now, Push&& push, size_t limit = SIZE_MAX, size_t lazy = SIZE_MAX) {
+    if (!begin_drain(view, now, lazy)) return 0;
     size_t n = 0;
-    limit_lazy(lazy);
-    Delta delta;
-    while (n < limit && next_delta(view, now, delta)) {
-      if (!push(delta)) {
-        return_delta(delta);
-        break;
-      }
-      ++n;
+    for (const Delta* delta; n < limit && (delta = next_delta()) != nullptr; ++n) {
+      if (push(*delta)) continue;
+      return_delta(*delta);
+      break;
     }
     return n;
   }
@@ -155,8 +152,10 @@ class Engine {
   [[nodiscard]] EngineCounters& counters();
 
  private:
-  void limit_lazy(size_t limit);
-  bool next_delta(const View& view, Time now, Delta& delta);
+  // False: nothing is due.
+  bool begin_drain(const View& view, Time now, size_t lazy);
+  // Until the next call. Null: that was all.
+  const Delta* next_delta();
   void return_delta(const Delta& delta);
   [[nodiscard]] bool inspections_due(Time now) const;
   bool next_inspection(const View& view, Time now, InspectionWord& word);

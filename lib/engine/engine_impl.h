@@ -285,6 +285,12 @@ class Engine::Impl {
   // For a peer what is left of the state's time is told without the shortening of adaptive timeouts: it shortens
   // itself.
   void to_record(const State& s, pfsync::StateRecord& record, bool for_peer) const;
+  // The same of what an UPD_C says, for a peer.
+  void to_update(const State& s, pfsync::StateRecord& record) const;
+  static void keep_alive(const State& s, pfsync::StateRecord& record);
+  [[nodiscard]] const State* lead_of(const State& s) const {
+    return (s.log & kTwinFollower) != 0 ? &table.state(s.link) : nullptr;
+  }
   State* import_record(const pfsync::StateRecord& record);
 
   // import_room.cc
@@ -438,7 +444,8 @@ class Engine::Impl {
 
   // sync_out.cc
   void touched(State& s, pfsync::SyncEvent event, bool urgent);
-  bool next_delta(Delta& delta);
+  [[nodiscard]] bool deltas_due(Time t) const;
+  bool next_delta();  // into `delta`
   void return_delta(const Delta& delta);
   void flush_deltas();
   [[nodiscard]] Time next_sync_deadline() const;
@@ -549,9 +556,10 @@ class Engine::Impl {
   bool lazy_flush = false;  // all of it is wanted, however long it takes
   void append(SyncList& list, State& s, bool is_urgent);
   void unlink(SyncList& list, State& s);
-  bool pop(SyncList& list, Delta& delta);
-  bool pop_twin(SyncList& list, Delta& delta);
-  void tell(State& s, SyncQueue action, Delta& delta);
+  bool pop(SyncList& list);
+  bool pop_twin(SyncList& list);
+  void tell(State& s, SyncQueue action);
+  Delta delta;  // that is being handed over
   // The leader does not wait for both any more.
   void queue_follower(State& leader, State& follower);
 

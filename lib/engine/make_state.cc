@@ -272,12 +272,21 @@ void Engine::Impl::remove_state(State& s, bool announce) {
   table.release(options.worker, s);
 }
 
+// Left of a life that is not over: none would be all of it.
+void Engine::Impl::keep_alive(const State& s, pfsync::StateRecord& record) {
+  if (record.expire == 0 && s.timeout != TimeoutClass::purge) record.expire = 1;
+}
+
+void Engine::Impl::to_update(const State& s, pfsync::StateRecord& record) const {
+  fill_update(s, now_s, whole_deadline_of(s) - s.last_update, record, lead_of(s));
+  keep_alive(s, record);
+}
+
 void Engine::Impl::to_record(const State& s, pfsync::StateRecord& record, bool for_peer) const {
   constexpr uint8_t kSyncSourceNode = 0x04;  // it is tracked or has a sticky address
   const uint32_t left = (for_peer ? whole_deadline_of(s) : deadline_of(s)) - s.last_update;
-  const State* const lead = (s.log & kTwinFollower) != 0 ? &table.state(s.link) : nullptr;
-  fill_record(s, snapshot->interfaces, now_s, left, record, lead);
-  if (for_peer && record.expire == 0 && s.timeout != TimeoutClass::purge) record.expire = 1;  // 0 would be all of it
+  fill_record(s, snapshot->interfaces, now_s, left, record, lead_of(s));
+  if (for_peer) keep_alive(s, record);
   if ((s.flags & kStateRest) != 0) {
     const StateRest& rest = table.rest(s);
     record.rt = rest.route_kind;

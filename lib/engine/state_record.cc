@@ -52,11 +52,22 @@ void apply_peer(const pfsync::PeerRecord& from, bool reanchor, Peer& to) {
   to.reanchor = reanchor && from.level >= kTcpEstablished && from.level < kTcpTimeWait ? 1 : 0;
 }
 
+void fill_update(const State& s, uint32_t now_s, uint32_t timeout_s, pfsync::StateRecord& r, const State* lead) {
+  const State& moving = lead != nullptr ? *lead : s;
+  r.id = s.id;
+  r.creator = s.creator;
+  r.src = peer_record(moving.src);
+  r.dst = peer_record(moving.dst);
+  const uint32_t end = moving.last_update + timeout_s;
+  r.expire = static_cast<int32_t>(end - now_s) > 0 ? end - now_s : 0;
+  r.timeout = static_cast<uint8_t>(s.timeout);
+  r.state_flags = s.flags & kStateWireFlags;
+}
+
 void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint32_t now_s, uint32_t timeout_s,
                  pfsync::StateRecord& r, const State* lead) {
   r = {};
-  r.id = s.id;
-  r.creator = s.creator;
+  fill_update(s, now_s, timeout_s, r, lead);
   const auto name = [&](InterfaceId id, std::string_view none) {
     const bool known = id != kNoInterface && id <= interfaces.size();
     return pfsync::make_name(known ? std::string_view(interfaces[id - 1u].name) : none);
@@ -65,13 +76,8 @@ void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint
   r.freebsd.orig_ifname = name(s.created_on, "all");
   r.wire = key_record(s.wire);
   r.stack = key_record(s.stack);
-  const State& moving = lead != nullptr ? *lead : s;
-  r.src = peer_record(moving.src);
-  r.dst = peer_record(moving.dst);
   r.rule = s.rule_number;
   r.creation = now_s - s.creation;
-  const uint32_t end = moving.last_update + timeout_s;
-  r.expire = static_cast<int32_t>(end - now_s) > 0 ? end - now_s : 0;
   for (unsigned slot = 0; slot < 2; ++slot) {
     r.packets[slot] = s.packets(slot) + (lead != nullptr ? lead->packets(slot) : 0);
     r.bytes[slot] = s.bytes(slot) + (lead != nullptr ? lead->bytes(slot) : 0);
@@ -83,10 +89,8 @@ void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint
   r.proto = s.wire.proto;
   r.direction = static_cast<uint8_t>(s.direction);
   r.log = s.log & kLogWireBits;
-  r.timeout = static_cast<uint8_t>(s.timeout);
   r.min_ttl = s.min_ttl;
   r.set_tos = s.set_tos;
-  r.state_flags = s.flags & kStateWireFlags;
 }
 
 uint64_t digest_identity(const State& s) {

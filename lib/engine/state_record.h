@@ -14,6 +14,10 @@ namespace twinwall {
 void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint32_t now_s, uint32_t timeout_s,
                  pfsync::StateRecord& record, const State* lead = nullptr);
 
+// Only what has a place in an UpdateRecord.
+void fill_update(const State& s, uint32_t now_s, uint32_t timeout_s, pfsync::StateRecord& record,
+                 const State* lead = nullptr);
+
 [[nodiscard]] pfsync::PeerRecord peer_record(const Peer& p);
 // Takes what the wire carries of an end; the end is then one that this node has not seen itself.
 void apply_peer(const pfsync::PeerRecord& from, bool reanchor, Peer& to);

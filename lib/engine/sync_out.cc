@@ -94,16 +94,23 @@ void Engine::Impl::queue_removal(const State& s) {
   if (removal_count++ == 0) removals_due = now + kUrgentDelay;
 }
 
-void Engine::Impl::tell(State& s, SyncQueue action, Delta& delta) {
+void Engine::Impl::tell(State& s, SyncQueue action) {
   delta.action = action;
-  to_record(s, delta.record, true);
-  if (action != SyncQueue::ins_ack) note_told(s);
+  if (action == SyncQueue::ins_ack) {
+    delta.record.id = s.id;
+    delta.record.creator = s.creator;
+    return;
+  }
+  if (action == SyncQueue::upd_c)
+    to_update(s, delta.record);
+  else
+    to_record(s, delta.record, true);
+  note_told(s);
   if (action == SyncQueue::ins) s.flags &= static_cast<uint16_t>(~kStateAckWanted);  // asked for once
-  if (action == SyncQueue::ins_ack) delta.record.state_flags &= static_cast<uint16_t>(~kStateAckWanted);
 }
 
-bool Engine::Impl::pop(SyncList& list, Delta& delta) {
-  if (list.twin != kNoState) return pop_twin(list, delta);
+bool Engine::Impl::pop(SyncList& list) {
+  if (list.twin != kNoState) return pop_twin(list);
   if (list.size == 0 || now < list.due) return false;
   if (!list.draining) {  // what is queued while this goes out waits for its own time
     list.draining = true;
@@ -122,7 +129,7 @@ bool Engine::Impl::pop(SyncList& list, Delta& delta) {
     list.twin_waits = was_lazy && !lazy_flush;
     table.prefetch_whole(s.link);
   }
-  tell(s, s.sync_queue, delta);
+  tell(s, s.sync_queue);
   unlink(list, s);
   s.sync_queue = SyncQueue::none;
   s.sync_updates = 0;
@@ -136,7 +143,7 @@ bool Engine::Impl::pop(SyncList& list, Delta& delta) {
 }
 
 // The follower of the leader that went last, which is as much work again: its turn may be the next one.
-bool Engine::Impl::pop_twin(SyncList& list, Delta& delta) {
+bool Engine::Impl::pop_twin(SyncList& list) {
   State& s = table.state(list.twin);
   const bool by_itself = s.sync_queue != SyncQueue::none;
   if (!by_itself && list.twin_waits && lazy_left-- == 0) {
@@ -144,8 +151,8 @@ bool Engine::Impl::pop_twin(SyncList& list, Delta& delta) {
     return false;
   }
   list.twin = kNoState;
-  if (by_itself) return pop(list, delta);
-  tell(s, SyncQueue::upd_c, delta);
+  if (by_itself) return pop(list);
+  tell(s, SyncQueue::upd_c);
   return true;
 }
 
@@ -164,9 +171,8 @@ void Engine::Impl::queue_follower(State& leader, State& follower) {
   append(hurry ? urgent_list : lazy_list, follower, hurry);
 }
 
-bool Engine::Impl::next_delta(Delta& delta) {
-  if (!options.sync || snapshot == nullptr) return false;
-  bool got = pop(urgent_list, delta) || pop(lazy_list, delta);
+bool Engine::Impl::next_delta() {
+  bool got = pop(urgent_list) || pop(lazy_list);
   if (!got && removal_count != 0 && now >= removals_due) {
     delta.action = SyncQueue::del_c;
     delta.record.id = removals[removal_head].id;
@@ -180,21 +186,21 @@ bool Engine::Impl::next_delta(Delta& delta) {
 }
 
 // The ring is full. The delta goes back to where it came from, to be read afresh later.
-void Engine::Impl::return_delta(const Delta& delta) {
+void Engine::Impl::return_delta(const Delta& refused) {
   counters.sync_overflow.add();
-  if (delta.action == SyncQueue::del_c) {
+  if (refused.action == SyncQueue::del_c) {
     if (removal_count == removals.size()) {
       counters.deletes_lost.add();
       return;
     }
     removal_head = (removal_head + removals.size() - 1) % removals.size();
-    removals[removal_head] = {delta.record.id, delta.record.creator};
+    removals[removal_head] = {refused.record.id, refused.record.creator};
     if (removal_count++ == 0) removals_due = now;
     return;
   }
-  State* s = table.find_by_id(delta.record.id, delta.record.creator);
+  State* s = table.find_by_id(refused.record.id, refused.record.creator);
   if (s == nullptr || s->owner != options.worker || s->sync_queue != SyncQueue::none) return;
-  s->sync_queue = delta.action;
+  s->sync_queue = refused.action;
   append(urgent_list, *s, true);
 }
 
@@ -209,8 +215,13 @@ void Engine::Impl::flush_deltas() {
   if (untold_count != 0) untold_due = now;
 }
 
+bool Engine::Impl::deltas_due(Time t) const {
+  return t >= urgent_list.due || t >= lazy_list.due || t >= removals_due || urgent_list.twin != kNoState ||
+         lazy_list.twin != kNoState;
+}
+
 Time Engine::Impl::next_sync_deadline() const {
-  if (urgent_list.twin != kNoState || lazy_list.twin != kNoState) return now;
+  if (deltas_due(now)) return now;
   return std::min({urgent_list.due, lazy_list.due, removals_due, untold_due});
 }
 

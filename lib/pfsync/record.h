@@ -61,18 +61,21 @@ struct FreebsdFields {
 };
 
 struct StateRecord {
+  // First what changes in a state's life (UpdateRecord), so that it can be kept and copied without the rest.
   uint64_t id = 0;
   uint32_t creator = 0;
+  uint32_t expire = 0;  // seconds left; 0: none
+  PeerRecord src, dst;
+  uint8_t timeout = 0;
+  uint16_t state_flags = 0;
   IfName ifname{};  // "all": floating
   KeyRecord wire, stack;
-  PeerRecord src, dst;
   Address rt_addr;
   uint32_t rule = 0xffffffff, anchor = 0xffffffff;
   // No system takes the number of the nat rule from a peer. Inside, and between twinwall nodes, it is what the rule
   // says (a hash); towards others none.
   uint32_t nat_rule = 0xffffffff;
   uint32_t creation = 0;  // age, seconds
-  uint32_t expire = 0;    // seconds left; 0: none
   uint64_t packets[2] = {0, 0};
   uint64_t bytes[2] = {0, 0};
   int32_t rtable[2] = {-1, -1};
@@ -81,8 +84,7 @@ struct StateRecord {
   uint8_t proto = 0;
   uint8_t direction = 0;  // 1 in, 2 out
   // rt is numbered by dialect: route-to, dup-to, reply-to are 1, 2, 3 on OpenBSD and 2, 3, 4 on FreeBSD.
-  uint8_t log = 0, rt = 0, timeout = 0, sync_flags = 0, updates = 0, min_ttl = 0, set_tos = 0;
-  uint16_t state_flags = 0;
+  uint8_t log = 0, rt = 0, sync_flags = 0, updates = 0, min_ttl = 0, set_tos = 0;
   uint8_t set_prio[2] = {0, 0};
   FreebsdFields freebsd;
   friend bool operator==(const StateRecord&, const StateRecord&) = default;
@@ -100,6 +102,19 @@ struct UpdateRecord {
   uint8_t state_flags = 0;
   friend bool operator==(const UpdateRecord&, const UpdateRecord&) = default;
 };
+
+// Looks at nothing but the first part of the record.
+[[nodiscard]] inline UpdateRecord update_of(const StateRecord& r) {
+  UpdateRecord u;
+  u.id = r.id;
+  u.creator = r.creator;
+  u.src = r.src;
+  u.dst = r.dst;
+  u.expire = r.expire;
+  u.timeout = r.timeout;
+  u.state_flags = static_cast<uint8_t>(r.state_flags);
+  return u;
+}
 
 // INS_ACK, UPD_REQ, DEL_C.
 struct StateId {

@@ -94,8 +94,11 @@ class ToldNode : public EngineHost {
     for (const Delta& d : told) {
       Command c;
       c.record = d.record;
+      c.update = pfsync::update_of(d.record);
       c.id = {d.record.id, d.record.creator};
-      c.kind = d.action == SyncQueue::del_c ? Command::Kind::delete_state : Command::Kind::update_state;
+      c.kind = d.action == SyncQueue::del_c   ? Command::Kind::delete_state
+               : d.action == SyncQueue::upd_c ? Command::Kind::update_compressed
+                                              : Command::Kind::update_state;
       command(c);
     }
   }

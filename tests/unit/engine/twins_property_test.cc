@@ -90,9 +90,11 @@ class Pair {
         out.push_back("gone " + std::to_string(r.id));
         continue;
       }
-      out.push_back(std::to_string(static_cast<int>(d.action)) + " " + std::to_string(r.id) + " " +
-                    std::to_string(r.src.seqlo) + " " + std::to_string(r.dst.seqhi) + " " +
-                    std::to_string(r.packets[0]) + " " + std::to_string(r.bytes[1]));
+      std::string text = std::to_string(static_cast<int>(d.action)) + " " + std::to_string(r.id) + " " +
+                         std::to_string(r.src.seqlo) + " " + std::to_string(r.dst.seqhi) + " " +
+                         std::to_string(r.expire);
+      if (d.bytes() == sizeof d) text += " " + std::to_string(r.packets[0]) + " " + std::to_string(r.bytes[1]);
+      out.push_back(text);
     }
     std::sort(out.begin(), out.end());  // which of a connection's states goes first means nothing
     return out;
