@@ -54,8 +54,10 @@ Macs macs() { return {*parse_mac("02:00:00:00:00:01"), *parse_mac("02:00:00:00:0
 constexpr unsigned kTickTurns = 16;
 constexpr Duration kTickInterval = 1ms;
 
-// What was told of a connection is told again a second later.
+// What was told of a connection is told again a second later, or when its turn comes: of many connections nearly all
+// wait then. So many packets a connection make all but a few of them wait.
 constexpr Duration kSyncSettles = 2500ms;
+constexpr uint64_t kSyncPackets = 6;
 // Of `churn`, by the engine's clock: some times a connection's life.
 constexpr Duration kChurnSettles = 5s;
 
@@ -116,6 +118,7 @@ Rig::Rig(const Row& row, double tsc_hz, size_t most_bursts, Rig* first)
     engine_->flush_deltas();
     while (tell(now()) != 0) take_deltas();
     if (row.path != Path::opening) steady_at_ = now() + kSyncSettles;
+    steady_after_ = row.connections * kSyncPackets / kBurst;
   }
   if (row.path == Path::churn) steady_at_ = now() + kChurnSettles;
   next_flow_ = row.connections + row.dying;
@@ -147,7 +150,7 @@ Rig::~Rig() = default;
 
 uint64_t Rig::states() const { return table_->states(); }
 
-bool Rig::is_steady() const { return now() >= steady_at_; }
+bool Rig::is_steady() const { return now() >= steady_at_ && ran_ >= steady_after_; }
 
 double Rig::bytes_per_state() const {
   return static_cast<double>(StateTable::memory_needed(table_->capacity())) / table_->capacity();
@@ -267,6 +270,7 @@ Sample Rig::run(size_t bursts, AwayMeter& meter) {
     made += t1 - t0;
   }
   left_at_ = __rdtsc();
+  ran_ += bursts;
   const auto packets = static_cast<double>(std::max<size_t>(counted, 1) * kBurst);
   out.generator = static_cast<double>(made) / packets;
   out.packet = static_cast<double>(spent) / packets;

@@ -104,6 +104,7 @@ class Rig final : public EngineHost {
   double clock_rate_ = 1;  // seconds of the engine's clock a second
   Duration clock_ahead_{};
   Time steady_at_{};
+  uint64_t steady_after_ = 0, ran_ = 0;  // bursts
   unsigned since_tick_ = 0;
   Time last_tick_{};
   AwayMeter away_, warming_;
