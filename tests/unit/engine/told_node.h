@@ -77,15 +77,23 @@ class ToldNode : public EngineHost {
     now += d;
     engine_->tick(view(), now);
   }
-  std::vector<Delta> deltas() {
+  // `lazy`: so many of those that only move windows.
+  std::vector<Delta> deltas(size_t lazy = SIZE_MAX) {
     pass_time(10ms);
     std::vector<Delta> out;
-    engine_->drain_deltas(view(), now, [&](const Delta& d) {
-      out.push_back(d);
-      return true;
-    });
+    engine_->drain_deltas(
+        view(), now,
+        [&](const Delta& d) {
+          out.push_back(d);
+          return !ring_full;
+        },
+        SIZE_MAX, lazy);
     return out;
   }
+  void flush() { engine_->flush_deltas(); }
+  [[nodiscard]] bool deltas_waiting() const { return engine_->deltas_waiting(); }
+  [[nodiscard]] size_t twins() { return engine_->twins(); }
+  void part_twins() { engine_->settle(); }
   void command(const Command& c) {
     engine_->execute(c, view(), now, reply, this);
     while (engine_->command_running() && engine_->continue_commands(view(), now, reply, this)) {}

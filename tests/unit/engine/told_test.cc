@@ -2,6 +2,8 @@
 // states between two families.
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "told_node.h"
 
 namespace twinwall {
@@ -299,6 +301,102 @@ TEST(Told, WindowsOfThePeerAreStrictOnlyWhenAskedFor) {
     EXPECT_EQ(b.send(kWanSide, segment(false, kTcpAck, 45000, 1001, 10)), strict ? Fate::drop : Fate::forward);
     EXPECT_EQ(b.counters().reanchored.get() != 0, !strict);
   }
+}
+
+// Both states of a connection that talks, joined; everything of it was told.
+void settle_talk(ToldNode& a) {
+  for (int i = 0; i < 3; ++i) talk(a, 1000);
+  a.pass_time(2s);
+  (void)a.deltas();
+  ASSERT_EQ(a.twins(), 1u);
+}
+
+std::set<uint64_t> ids(const std::vector<Delta>& told) {
+  std::set<uint64_t> out;
+  for (const Delta& d : told) {
+    EXPECT_EQ(d.action, SyncQueue::upd_c);
+    EXPECT_TRUE(out.insert(d.record.id).second) << "told twice";
+  }
+  return out;
+}
+
+TEST(Told, TwinsAreToldOneBehindTheOther) {
+  ToldNode a(1, "pass\n");
+  settle_talk(a);
+  for (int i = 0; i < 300; ++i) EXPECT_EQ(a.send(kLanSide, datagram(1000)), Fate::forward);
+  EXPECT_TRUE(a.deltas().empty()) << "windows may wait for a second";
+  a.pass_time(2s);
+  std::vector<Delta> told = a.deltas(1);
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_TRUE(a.deltas(0).empty());
+  const auto rest = a.deltas(1);
+  ASSERT_EQ(rest.size(), 1u);
+  told.push_back(rest[0]);
+  EXPECT_EQ(ids(told).size(), 2u);
+  EXPECT_EQ(told[0].record.expire, told[1].record.expire) << "both by the leader's time";
+  a.pass_time(2s);
+  EXPECT_TRUE(a.deltas().empty());
+  EXPECT_EQ(a.twins(), 1u) << "telling parts nobody";
+  EXPECT_EQ(a.send(kLanSide, datagram(1000)), Fate::forward);
+  a.pass_time(2s);
+  EXPECT_EQ(ids(a.deltas()).size(), 2u);
+}
+
+// Whatever parts them in the meantime, each is told once.
+TEST(Told, TwinsThatPartAreBothTold) {
+  for (const bool between : {false, true}) {
+    ToldNode a(1, "pass\n");
+    settle_talk(a);
+    EXPECT_EQ(a.send(kLanSide, datagram(1000)), Fate::forward);
+    std::vector<Delta> told;
+    a.pass_time(2s);
+    if (between) told = a.deltas(1);
+    EXPECT_EQ(told.size(), between ? 1u : 0u);
+    a.part_twins();
+    EXPECT_EQ(a.twins(), 0u);
+    a.pass_time(2s);
+    for (const Delta& d : a.deltas()) told.push_back(d);
+    EXPECT_EQ(ids(told).size(), 2u);
+  }
+}
+
+// A hand-over waits for none of them, and what the ring has no room for comes again.
+TEST(Told, TwinsAreToldToTheEnd) {
+  ToldNode a(1, "pass\n");
+  settle_talk(a);
+  EXPECT_EQ(a.send(kLanSide, datagram(1000)), Fate::forward);
+  a.pass_time(2s);
+  std::set<uint64_t> told = ids(a.deltas(1));
+  a.flush();
+  a.ring_full = true;
+  EXPECT_EQ(a.deltas(0).size(), 1u) << "refused";
+  EXPECT_TRUE(a.deltas_waiting());
+  a.ring_full = false;
+  told.merge(ids(a.deltas(0)));
+  EXPECT_EQ(told.size(), 2u);
+  EXPECT_FALSE(a.deltas_waiting());
+}
+
+// PF tells a connection at once that has come to `maxupd` packets since.
+TEST(Told, ManyPacketsOfTwinsAreToldAtOnce) {
+  ToldNode a(1, "pass\n");
+  ASSERT_EQ(a.send(kLanSide, segment(true, kTcpSyn, 1000, 0)), Fate::forward);
+  ASSERT_EQ(a.send(kWanSide, segment(false, kTcpSyn | kTcpAck, 5000, 1001)), Fate::forward);
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(a.send(kLanSide, segment(true, kTcpAck, 1001, 5001)), Fate::forward);
+  a.pass_time(2s);
+  (void)a.deltas();
+  ASSERT_EQ(a.twins(), 1u);
+  for (int i = 0; i < 128; ++i) ASSERT_EQ(a.send(kLanSide, segment(true, kTcpAck, 1001, 5001)), Fate::forward);
+  EXPECT_TRUE(a.deltas().empty());
+  ASSERT_EQ(a.send(kLanSide, segment(true, kTcpAck, 1001, 5001)), Fate::forward);
+  EXPECT_EQ(ids(a.deltas()).size(), 2u);
+  // Those that came before the twins parted count.
+  for (int i = 0; i < 100; ++i) ASSERT_EQ(a.send(kLanSide, segment(true, kTcpAck, 1001, 5001)), Fate::forward);
+  a.part_twins();
+  for (int i = 0; i < 28; ++i) ASSERT_EQ(a.send(kLanSide, segment(true, kTcpAck, 1001, 5001)), Fate::forward);
+  EXPECT_TRUE(a.deltas().empty());
+  ASSERT_EQ(a.send(kLanSide, segment(true, kTcpAck, 1001, 5001)), Fate::forward);
+  EXPECT_EQ(ids(a.deltas()).size(), 2u);
 }
 
 }  // namespace
