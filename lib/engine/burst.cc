@@ -95,8 +95,9 @@ namespace {
   return way.skip;
 }
 
-// The same of eight lanes from this one on.
-[[gnu::always_inline]] inline bool Engine::Impl::receive_eight(Lane* lane, Packet* const* packets, WayIn& way) {
+// The same of eight lanes from this one on. Of plain ones that are all between hosts the key is left out.
+[[gnu::always_inline]] inline Engine::Impl::Plain Engine::Impl::receive_eight(Lane* lane, Packet* const* packets,
+                                                                              WayIn& way) {
   Eight eight;
   unsigned elsewhere = 0;
   for (size_t i = 0; i < Eight::kFrames; ++i) {
@@ -109,46 +110,59 @@ namespace {
   }
   bool plain = true;
   if (elsewhere == 0 && !way.bfd && look_at_eight(eight, way.mac)) [[likely]] {
-    const auto take = [&](size_t i) {
+    for (size_t i = 0; i < Eight::kFrames; ++i) {
       lane[i].seen.set(eight.heads[i], eight.payloads[i]);
       lane[i].mark(true, !way.skip, true);
-      lane[i].key.set({eight.addresses[i] & 0xffffffff, 0, eight.addresses[i] >> 32, 0, eight.rests[i]});
-    };
-    if (way.skip) {
-      for (size_t i = 0; i < Eight::kFrames; ++i) take(i);
-      return true;
     }
+    if (way.skip && look_between_hosts(eight)) [[likely]] {
+      std::memcpy(&plain_destinations[static_cast<size_t>(lane - lanes.data())], eight.destinations.data(),
+                  sizeof eight.destinations);
+      return Plain::eights;
+    }
+    for (size_t i = 0; i < Eight::kFrames; ++i) lane[i].key.set_v4(eight.addresses[i], eight.rests[i]);
+    if (way.skip) return Plain::mixed;
     for (size_t i = 0; i < Eight::kFrames; ++i) {
-      take(i);
       lane[i].hash = table.hash_words_v4(eight.addresses[i], eight.rests[i]);
       table.prefetch(lane[i].hash);
     }
-    return false;
+    return Plain::no;
   }
   for (size_t i = 0; i < Eight::kFrames; ++i) plain = receive(lane[i], way) && plain;
-  return plain;
+  return plain ? Plain::mixed : Plain::no;
+}
+
+// What receive_eight() has left out.
+[[gnu::noinline]] void Engine::Impl::add_keys(size_t n) {
+  for (Lane* lane = lanes.data(); lane != lanes.data() + n; ++lane) {
+    if (!lane->active || !lane->ordinary || lane->looked_up) continue;
+    lane->key.set(Ordinary::key(lane->packet->frame, load_raw<Ordinary::Head>(&lane->seen)));
+  }
 }
 
 // Ends with each packet's bucket of the state table on its way.
-// Returns whether nothing of it is filtered as it comes in, or for anybody to look at but stage_out().
-bool Engine::Impl::stage_parse(std::span<Packet* const> burst) {
+Engine::Impl::Plain Engine::Impl::stage_parse(std::span<Packet* const> burst) {
   const size_t n = burst.size();
   for (size_t i = 0; i < std::min(Eight::kFrames, n); ++i) __builtin_prefetch(burst[i]->frame);
   WayIn way = options.fast_path ? way_in(burst[0]->in) : WayIn{};
-  bool all_plain = true;
+  Plain plain = Plain::eights;
+  bool keys_left_out = false;
   size_t done = 0;
   for (; done + Eight::kFrames <= n; done += Eight::kFrames) {
     for (size_t i = done + Eight::kFrames; i < std::min(done + 2 * Eight::kFrames, n); ++i)
       __builtin_prefetch(burst[i]->frame);
-    all_plain = receive_eight(&lanes[done], &burst[done], way) && all_plain;
+    const Plain eight = receive_eight(&lanes[done], &burst[done], way);
+    keys_left_out = keys_left_out || eight == Plain::eights;
+    plain = std::min(plain, eight);
   }
   for (; done < n; ++done) {
     Lane& lane = lanes[done];
     lane.packet = burst[done];
     lane.packet->fate = Fate::pending;
-    all_plain = receive(lane, way) && all_plain;
+    plain = std::min(plain, receive(lane, way) ? Plain::mixed : Plain::no);
   }
-  return all_plain;
+  if (keys_left_out && plain != Plain::eights) [[unlikely]]
+    add_keys(n);
+  return plain;
 }
 
 // Ends with the states that they may be of on their way.
@@ -315,6 +329,33 @@ void Engine::Impl::stage_route(size_t n) {
   for (size_t k = 0; k < v6_count; ++k) lanes[v6_lanes[k]].hop = hops[k];
 }
 
+// Of a burst of eights that are plain: all of them on their way at once. Returns whether anything is left.
+bool Engine::Impl::stage_plain_eights(size_t n) {
+  std::array<NextHopIndex, kBurst> hops;
+  snapshot->routes->lookup_v4({plain_destinations.data(), n}, hops.data());
+  bool left = false;
+  for (size_t i = 0; i < n; ++i) {
+    Lane& lane = lanes[i];
+    const WayOut& way = way_out(hops[i]);
+    const uint32_t length = lane.seen.l3_length;
+    uint8_t* const frame = lane.packet->frame;
+    if (!way.skip || !way.resolved || frame[kEthernetHeader + 8] <= 1 || length > way.mtu) [[unlikely]] {
+      lane.hop = hops[i];
+      left = true;
+      continue;
+    }
+    lane.active = false;
+    put_on_way_v4(*lane.packet, length, way);
+    ++fast_tally;
+  }
+  if (left) {
+    add_keys(n);
+    left = stage_plain(n);
+  }
+  settle_tallies();
+  return left;
+}
+
 // Of a burst of which nothing was filtered as it came in, nor is as it goes out. Returns whether anything is left.
 bool Engine::Impl::stage_plain(size_t n) {
   bool left = false;
@@ -366,10 +407,14 @@ void Engine::Impl::process(std::span<Packet* const> burst, const View& v, Time t
   counters.packets.add(burst.size());
   ways_known = 0;
   const size_t n = burst.size();
-  if (stage_parse(burst)) {
+  if (const Plain plain = stage_parse(burst); plain != Plain::no) {
     new_flows = false;
-    stage_route(n);
-    if (!stage_plain(n)) return;
+    if (plain == Plain::eights) {
+      if (!stage_plain_eights(n)) return;
+    } else {
+      stage_route(n);
+      if (!stage_plain(n)) return;
+    }
     for (size_t i = 0; i < n; ++i) lanes[i].state = lanes[i].in_state = nullptr;
     return stage_out(n);
   }

@@ -204,7 +204,9 @@ class Engine::Impl {
   }
   void part_twins(State& s);
   // The TTL, and all of the way out but where to.
-  [[gnu::always_inline]] void put_on_way(Packet& p, const Ordinary& seen, const WayOut& way);
+  [[gnu::always_inline]] static void put_on_way(Packet& p, const Ordinary& seen, const WayOut& way);
+  [[gnu::always_inline]] static void put_on_way_v4(Packet& p, uint32_t l3_length, const WayOut& way);
+  [[gnu::always_inline]] static void leave(Packet& p, uint32_t l3_length, const WayOut& way);
   // The changes of addresses and TTL, and the way out.
   [[gnu::always_inline]] void send_ordinary(Packet& p, const Ordinary& seen, const WayOut& way, const Mac* mac);
   [[gnu::always_inline]] void send_translated(Packet& p, const Ordinary& seen, const State& in_state,
@@ -635,7 +637,13 @@ class Engine::Impl {
   static void fill(Lane& lane);
   bool new_flows = false;  // the burst has packets of which no state is known
   void prefetch_new(size_t n, size_t lane, Direction dir) const;
-  [[nodiscard]] bool stage_parse(std::span<Packet* const> burst);
+  // Of a burst: nothing is filtered as it comes in or for anybody to look at but stage_out(); `eights`: moreover all of
+  // it was looked at in eights, and the lanes have no keys (add_keys() makes them) but their destinations.
+  enum class Plain : uint8_t { no, mixed, eights };
+  alignas(32) std::array<uint32_t, kBurst> plain_destinations;  // in host order
+  void add_keys(size_t n);
+  [[nodiscard]] bool stage_plain_eights(size_t n);
+  [[nodiscard]] Plain stage_parse(std::span<Packet* const> burst);
   void stage_guess(size_t n);
   State* search(Lane& lane);
   bool stage_short(size_t n);
@@ -658,7 +666,7 @@ class Engine::Impl {
   void receive_ordinary(Lane& lane, const WayIn& way, Ordinary::Head head, uint32_t payload) const;
   bool receive_other(Lane& lane, WayIn& way);
   bool receive(Lane& lane, WayIn& way);
-  bool receive_eight(Lane* lane, Packet* const* packets, WayIn& way);
+  Plain receive_eight(Lane* lane, Packet* const* packets, WayIn& way);
   static void reset(Packet& p);
   bool receive_link(Packet& p, const CarpSharing*& sharing);
   bool receive_ip(Packet& p, const CarpSharing* sharing);

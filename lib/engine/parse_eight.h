@@ -20,6 +20,8 @@ struct Eight {
   alignas(32) std::array<uint32_t, kFrames> payloads;
   // Of the key (FlowKey::of): source and destination; ports, family and protocol.
   alignas(32) std::array<uint64_t, kFrames> addresses, rests;
+  // Destinations once more, in host order; written by look_between_hosts().
+  alignas(32) std::array<uint32_t, kFrames> destinations;
 };
 
 // True: look_at_v4() says of each that it is ordinary, all are for `mac` (in the low six bytes as they are in memory),
@@ -133,8 +135,37 @@ struct Eight {
   _mm256_store_si256(reinterpret_cast<__m256i*>(e.payloads.data()), _mm256_and_si256(payload, tcp));
   return true;
 }
+
+// Of eight that look_at_eight() has taken: between_hosts() says so of each (lib/engine/hosts.h).
+[[nodiscard, gnu::always_inline]] inline bool look_between_hosts(Eight& e) {
+  const auto all = [](uint32_t v) { return _mm256_set1_epi32(static_cast<int>(v)); };
+  const auto load = [&](size_t i) {
+    return _mm256_castsi256_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(&e.addresses[i])));
+  };
+  // Sources and destinations in order of the frames, but for the middle two pairs, which are the other way round.
+  const __m256i sources = _mm256_castps_si256(_mm256_shuffle_ps(load(0), load(4), 0x88));
+  const __m256i targets = _mm256_castps_si256(_mm256_shuffle_ps(load(0), load(4), 0xdd));
+  // 224.0.0.0/4 and 127.0.0.0/8; the first byte is the lowest here.
+  const auto is = [&](__m256i w, uint32_t mask, uint32_t value) {
+    return _mm256_cmpeq_epi32(_mm256_and_si256(w, all(mask)), all(value));
+  };
+  const auto odd = [&](__m256i w) { return _mm256_or_si256(is(w, 0xf0, 0xe0), is(w, 0xff, 0x7f)); };
+  const __m256i everybody = all(0xffffffff);
+  const __m256i bad = _mm256_or_si256(
+      _mm256_or_si256(odd(sources), odd(targets)),
+      _mm256_or_si256(_mm256_or_si256(_mm256_cmpeq_epi32(sources, everybody), _mm256_cmpeq_epi32(targets, everybody)),
+                      _mm256_cmpeq_epi32(sources, _mm256_setzero_si256())));
+  if (_mm256_testz_si256(bad, bad) == 0) [[unlikely]]
+    return false;
+  const __m256i order = _mm256_permute4x64_epi64(targets, 0xd8);
+  const __m128i turned = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
+  _mm256_store_si256(reinterpret_cast<__m256i*>(e.destinations.data()),
+                     _mm256_shuffle_epi8(order, _mm256_broadcastsi128_si256(turned)));
+  return true;
+}
 #else
 [[nodiscard]] inline bool look_at_eight(Eight&, uint64_t) { return false; }
+[[nodiscard]] inline bool look_between_hosts(Eight&) { return false; }
 #endif
 
 }  // namespace twinwall

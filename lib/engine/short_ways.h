@@ -38,16 +38,23 @@ inline const Mac* Engine::Impl::next_mac(const WayOut& way, Af af, const Address
 }
 
 inline void Engine::Impl::put_on_way(Packet& p, const Ordinary& seen, const WayOut& way) {
-  uint8_t* const frame = p.frame;
-  const bool v4 = seen.af == Af::inet;
-  if (v4) [[likely]]
-    decrement_v4_ttl(frame + kEthernetHeader);
-  else
-    --frame[kEthernetHeader + 7];
+  if (seen.af == Af::inet) [[likely]]
+    return put_on_way_v4(p, seen.l3_length, way);
+  --p.frame[kEthernetHeader + 7];
+  leave(p, seen.l3_length, way);
+  way.put_header(p.frame, false);
+}
+
+inline void Engine::Impl::put_on_way_v4(Packet& p, uint32_t l3_length, const WayOut& way) {
+  decrement_v4_ttl(p.frame + kEthernetHeader);
+  leave(p, l3_length, way);
+  way.put_header(p.frame, true);
+}
+
+inline void Engine::Impl::leave(Packet& p, uint32_t l3_length, const WayOut& way) {
   p.out = way.interface;
   p.fate = Fate::forward;
-  p.length = static_cast<uint32_t>(kEthernetHeader) + seen.l3_length;  // padding of the frame it came in is gone
-  way.put_header(frame, v4);
+  p.length = static_cast<uint32_t>(kEthernetHeader) + l3_length;  // padding of the frame it came in is gone
 }
 
 inline void Engine::Impl::send_ordinary(Packet& p, const Ordinary& seen, const WayOut& way, const Mac* mac) {

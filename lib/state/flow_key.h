@@ -49,6 +49,17 @@ struct FlowKey {
     for (size_t i = 0; i < words.size(); ++i) store_raw(reinterpret_cast<char*>(this) + i * 8, words[i]);
   }
 
+  // The same of IPv4: both addresses in one word, the first in the lower half.
+  [[gnu::always_inline]] void set_v4(uint64_t addresses, uint64_t rest) {
+#ifdef __AVX2__
+    const __m128i both = _mm_cvtepu32_epi64(_mm_cvtsi64_si128(static_cast<int64_t>(addresses)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(this), _mm256_permute4x64_epi64(_mm256_zextsi128_si256(both), 0xd8));
+    store_raw(reinterpret_cast<char*>(this) + 32, rest);
+#else
+    set({addresses & 0xffffffff, 0, addresses >> 32, 0, rest});
+#endif
+  }
+
   friend bool operator==(const FlowKey& a, const FlowKey& b) {
     const auto word = [](const FlowKey& k, size_t i) {
       return load_raw<uint64_t>(reinterpret_cast<const char*>(&k) + i * 8);
