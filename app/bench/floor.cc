@@ -10,6 +10,7 @@
 #include "app/bench/traffic.h"
 #include "dataplane/mapped_memory.h"
 #include "lib/base/bytes.h"
+#include "lib/base/prefetch.h"
 #include "lib/base/random.h"
 #include "lib/engine/engine.h"
 #include "lib/net/headers.h"
@@ -90,14 +91,14 @@ class Floor {
       hashes[i] = 0;
       if ((load_raw<uint32_t>(f + 12) & 0xffffff) != 0x450008 || load_raw<uint16_t>(f + 20) != 0) continue;
       hashes[i] = Key(f).hash();
-      __builtin_prefetch(&index_[hashes[i] >> 32 & (buckets_ - 1)]);
+      prefetch_line(&index_[hashes[i] >> 32 & (buckets_ - 1)]);
     }
     for (size_t i = 0; i < kBurst; ++i) {
       uint64_t entry = 0;
       for (const uint64_t e : index_[hashes[i] >> 32 & (buckets_ - 1)].entries)
         entry = e >> 32 == (hashes[i] & 0xffffffff) ? e : entry;
       found[i] = entry == 0 ? overflow(hashes[i]) : &entries_[static_cast<uint32_t>(entry) - 1];
-      __builtin_prefetch(found[i], 1);
+      prefetch_line_to_write(found[i]);
     }
     for (size_t i = 0; i < kBurst; ++i) {
       Packet& p = *burst_[i];

@@ -5,6 +5,7 @@
 
 #include <bit>
 
+#include "lib/base/prefetch.h"
 #include "lib/engine/engine_impl.h"
 #include "lib/engine/fast_parts.h"
 #include "lib/engine/short_ways.h"
@@ -62,7 +63,7 @@ inline void Engine::Impl::count_or_touch(State& lead, bool tcp) {
     return;
   }
   touched_leads[touched_count++] = {&lead, tcp};
-  __builtin_prefetch(&lead.creator, 1);
+  prefetch_line_to_write(&lead.creator);
 }
 
 template <bool kLinked>

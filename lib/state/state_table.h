@@ -50,6 +50,7 @@
 #include <span>
 
 #include "lib/base/counter.h"
+#include "lib/base/prefetch.h"
 #include "lib/state/index_bucket.h"
 #include "lib/state/state.h"
 
@@ -116,7 +117,7 @@ class StateTable {
   [[nodiscard]] uint64_t hash_id(uint64_t id, uint32_t creator) const;
 
   // The stages of a burst: bring the bucket near, then the state that its tags name, then see whether it is the one.
-  void prefetch(uint64_t hash) const { __builtin_prefetch(&buckets_[hash & bucket_mask_]); }
+  void prefetch(uint64_t hash) const { prefetch_line(&buckets_[hash & bucket_mask_]); }
   // The state of the first entry with this wire key's tag, in the home bucket only, which may be another's (or, where
   // states are bound to interfaces, not the best). Null: none fits; `absent` says whether there is none at all.
   [[nodiscard, gnu::always_inline]] State* guess(uint64_t hash, bool& absent) const {
@@ -129,26 +130,26 @@ class StateTable {
     }
     const uint64_t entry = home.entries[std::countr_zero(fits)].load(std::memory_order_relaxed);
     State* const s = states_ + static_cast<StateIndex>(entry);
-    __builtin_prefetch(s, 1);
-    __builtin_prefetch(&s->src, 1);
+    prefetch_line_to_write(s);
+    prefetch_line_to_write(&s->src);
     return s;
   }
   // What a packet will touch of a state that was found, and of its partner at the other hook.
   [[gnu::always_inline]] void prefetch_more(const State& state) const {
-    if (state.translated) __builtin_prefetch(&state.stack);
+    if (state.translated) prefetch_line(&state.stack);
     if ((state.log & (kTwinLeader | kLinkNeeded)) == kTwinLeader || state.link >= capacity_) return;
     const auto* line = reinterpret_cast<const char*>(&states_[state.link]);
-    __builtin_prefetch(line, 1);
+    prefetch_line_to_write(line);
     if ((state.log & kTwinLeader) != 0) return;
-    __builtin_prefetch(line + 64, 1);
-    if ((state.log & kLinkTranslated) != 0) __builtin_prefetch(line + 128);
+    prefetch_line_to_write(line + 64);
+    if ((state.log & kLinkTranslated) != 0) prefetch_line(line + 128);
   }
 
   // What remove() will need of a state whose first line is near.
   void prefetch_remove(const State& state) const {
     prefetch(hash_flow(state.wire));
     prefetch(hash_id(state.id, state.creator));
-    if (state.link < capacity_) __builtin_prefetch(&states_[state.link], 1);
+    if (state.link < capacity_) prefetch_line_to_write(&states_[state.link]);
   }
 
   // The state under `key` that may be used on `interface`: one bound to it before a floating one, null when neither is
@@ -165,13 +166,13 @@ class StateTable {
     if (chunk.count <= ahead) return;
     const StateIndex index = chunk.items[chunk.count - 1 - ahead];
     const auto* line = reinterpret_cast<const char*>(&states_[index]);
-    for (size_t at = 0; at < sizeof(State); at += 64) __builtin_prefetch(line + at, 1);
-    __builtin_prefetch(&owners_[index], 1);
+    for (size_t at = 0; at < sizeof(State); at += 64) prefetch_line_to_write(line + at);
+    prefetch_line_to_write(&owners_[index]);
   }
   // All of a state: it is to be told.
   void prefetch_whole(StateIndex index) const {
     const auto* const line = reinterpret_cast<const char*>(&states_[index]);
-    for (size_t at = 0; at < sizeof(State); at += 64) __builtin_prefetch(line + at, 1);
+    for (size_t at = 0; at < sizeof(State); at += 64) prefetch_line_to_write(line + at);
   }
   // True when some state has `key` on either side, whatever its binding and direction (choice of a NAT port).
   [[nodiscard]] bool key_in_use(const FlowKey& key) const { return key_in_use(key, hash_flow(key)); }
@@ -226,7 +227,7 @@ class StateTable {
     if (index >= capacity_ || owners_[index].load(std::memory_order_relaxed) != worker + 1) return;
     const auto* const line = reinterpret_cast<const char*>(&states_[index]);
     for (const size_t at : {size_t{0}, offsetof(State, src), offsetof(State, creator)})
-      __builtin_prefetch(line + at, 1);
+      prefetch_line_to_write(line + at);
   }
   // Calls fn(State&) for the worker's states that are in the index, from index `from` on, looking at no more than
   // `limit` indices. Returns where to go on; capacity() when through. fn may remove and release the state.

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "lib/base/prefetch.h"
 #include "lib/state/state.h"
 
 namespace twinwall {
@@ -70,7 +71,7 @@ class TimerWheel {
         const StateIndex after = looked_at != 1 ? states_[due_].wheel_next : due_;
         if (after != kNoState) {
           const auto* const line = reinterpret_cast<const char*>(&states_[after]);
-          for (size_t at = 0; at < sizeof(State); at += 64) __builtin_prefetch(line + at, 1);
+          for (size_t at = 0; at < sizeof(State); at += 64) prefetch_line_to_write(line + at);
         }
       }
       const uint32_t next = deadline > now_s ? deadline : due(index);
