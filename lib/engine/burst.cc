@@ -141,12 +141,26 @@ namespace {
   }
 }
 
-// Ends with each packet's bucket of the state table on its way.
+// Ends with the states that they may be of on their way.
+[[gnu::noinline]] void Engine::Impl::stage_guess(size_t from, size_t n) {
+  uint64_t searches = 0;
+  for (Lane* lane = lanes.data() + from; lane != lanes.data() + n; ++lane) {
+    lane->state = nullptr;
+    if (!lane->looked_up) continue;
+    ++searches;
+    lane->state = table.guess(lane->hash, lane->absent);
+  }
+  table.counters(options.worker).searches.add(searches);
+}
+
+// Ends with each packet's bucket of the state table on its way. The buckets of eight are there when the next eight are
+// looked at, and what they name is asked for then (`guessed`): so memory is busy all the time.
 Engine::Impl::Plain Engine::Impl::stage_parse(std::span<Packet* const> burst) {
   const size_t n = burst.size();
   for (size_t i = 0; i < std::min(Eight::kFrames, n); ++i) prefetch_line(burst[i]->frame);
   WayIn way = options.fast_path ? way_in(burst[0]->in) : WayIn{};
   Plain plain = Plain::eights;
+  guessed = 0;
   bool keys_left_out = false;
   size_t done = 0;
   for (; done + Eight::kFrames <= n; done += Eight::kFrames) {
@@ -155,6 +169,10 @@ Engine::Impl::Plain Engine::Impl::stage_parse(std::span<Packet* const> burst) {
     const Plain eight = receive_eight(&lanes[done], &burst[done], way);
     keys_left_out = keys_left_out || eight == Plain::eights;
     plain = std::min(plain, eight);
+    if (plain == Plain::no && done != 0) {
+      stage_guess(guessed, guessed + Eight::kFrames);
+      guessed += Eight::kFrames;
+    }
   }
   for (; done < n; ++done) {
     Lane& lane = lanes[done];
@@ -165,18 +183,6 @@ Engine::Impl::Plain Engine::Impl::stage_parse(std::span<Packet* const> burst) {
   if (keys_left_out && plain != Plain::eights) [[unlikely]]
     add_keys(n);
   return plain;
-}
-
-// Ends with the states that they may be of on their way.
-void Engine::Impl::stage_guess(size_t n) {
-  uint64_t searches = 0;
-  for (Lane* lane = lanes.data(); lane != lanes.data() + n; ++lane) {
-    lane->state = nullptr;
-    if (!lane->looked_up) continue;
-    ++searches;
-    lane->state = table.guess(lane->hash, lane->absent);
-  }
-  table.counters(options.worker).searches.add(searches);
 }
 
 // Where the guess was wrong.
@@ -217,13 +223,11 @@ void Engine::Impl::hand_off(Packet& p, uint8_t worker) {
 }
 
 // Those that can go the whole way at once. What follows on another in the same connection does not overtake it.
-// Returns whether anything is left for the stages behind it.
-bool Engine::Impl::stage_short(size_t n) {
+void Engine::Impl::stage_short(size_t from, size_t to, Short& done) {
   const bool bound = table.has_bound_states();
-  uint64_t long_way = 0;  // the states of connections that did not go, as bits
-  bool left = false, linked = false;
-  new_flows = false;
-  for (Lane* lane = lanes.data(); lane != lanes.data() + n; ++lane) {
+  uint64_t& long_way = done.long_way;
+  bool &left = done.left, &linked = done.linked;
+  for (Lane* lane = lanes.data() + from; lane != lanes.data() + to; ++lane) {
     State* s = lane->state;
     if (s == nullptr || bound || !s->wire.same(lane->key)) [[unlikely]] {
       s = search(*lane);
@@ -245,7 +249,12 @@ bool Engine::Impl::stage_short(size_t n) {
     left = true;
     long_way |= bit_of(*s);
   }
-  if (linked && stage_linked(n)) left = true;
+}
+
+// Behind the last of them. Returns whether anything is left for the stages that follow.
+bool Engine::Impl::end_short(size_t n, const Short& done) {
+  bool left = done.left;
+  if (done.linked && stage_linked(n)) left = true;
   for (size_t i = 0; i < touched_count; ++i) touch_twins(*touched_leads[i].state, touched_leads[i].tcp);
   touched_count = 0;
   settle_tallies();
@@ -420,8 +429,14 @@ void Engine::Impl::process(std::span<Packet* const> burst, const View& v, Time t
     for (size_t i = 0; i < n; ++i) lanes[i].state = lanes[i].in_state = nullptr;
     return stage_out(n);
   }
-  stage_guess(n);
-  if (!stage_short(n) || !stage_in_hook(n)) return;
+  Short done;
+  new_flows = false;
+  // The first eight have what they need by now, while the buckets of the last were asked for a moment ago.
+  const size_t first = guessed >= 2 * Eight::kFrames ? Eight::kFrames : 0;
+  if (first != 0) stage_short(0, first, done);
+  stage_guess(guessed, n);
+  stage_short(first, n, done);
+  if (!end_short(n, done) || !stage_in_hook(n)) return;
   stage_route(n);
   if (new_flows) stage_look_ahead(n);
   stage_out(n);

@@ -644,9 +644,15 @@ class Engine::Impl {
   void add_keys(size_t n);
   [[nodiscard]] bool stage_plain_eights(size_t n);
   [[nodiscard]] Plain stage_parse(std::span<Packet* const> burst);
-  void stage_guess(size_t n);
+  void stage_guess(size_t from, size_t n);
+  size_t guessed = 0;  // the first lane that stage_guess() has not seen
   State* search(Lane& lane);
-  bool stage_short(size_t n);
+  struct Short {
+    uint64_t long_way = 0;  // the states of connections that did not go, as bits
+    bool left = false, linked = false;
+  };
+  void stage_short(size_t from, size_t to, Short& done);
+  bool end_short(size_t n, const Short& done);
   bool stage_linked(size_t n);
   [[nodiscard]] uint64_t bit_of(const State& s) const { return uint64_t{1} << (table.index_of(s) & 63); }
   bool stage_in_hook(size_t n);
