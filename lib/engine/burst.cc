@@ -144,11 +144,13 @@ namespace {
 // Ends with the states that they may be of on their way.
 [[gnu::noinline]] void Engine::Impl::stage_guess(size_t from, size_t n) {
   uint64_t searches = 0;
+  const bool last_line = translated_lately;
   for (Lane* lane = lanes.data() + from; lane != lanes.data() + n; ++lane) {
     lane->state = nullptr;
     if (!lane->looked_up) continue;
     ++searches;
     lane->state = table.guess(lane->hash, lane->absent);
+    if (last_line && lane->state != nullptr) prefetch_line(&lane->state->sent_as);
   }
   table.counters(options.worker).searches.add(searches);
 }
@@ -236,15 +238,22 @@ void Engine::Impl::stage_short(size_t from, size_t to, Short& done) {
         continue;
       }
     }
-    if (!leads_alone(*s)) {
-      table.prefetch_more(*s);
-      linked = true;
-      continue;
+    const bool is_alone = leads_alone(*s);
+    if (!is_alone) {
+      if (!leads_translated(*s)) {
+        table.prefetch_more(*s);
+        linked = true;
+        continue;
+      }
+      done.translated = true;
     }
-    if (lane->ordinary && (long_way == 0 || (long_way & bit_of(*s)) == 0) &&
-        twin_step<false>(*lane->packet, lane->seen, *s, *s, nullptr)) [[likely]] {
-      lane->active = false;
-      continue;
+    if (lane->ordinary && (long_way == 0 || (long_way & bit_of(*s)) == 0)) [[likely]] {
+      const bool gone = is_alone ? twin_step<Twins::alone>(*lane->packet, lane->seen, *s, *s, nullptr)
+                                 : twin_step<Twins::translated>(*lane->packet, lane->seen, *s, *s, nullptr);
+      if (gone) [[likely]] {
+        lane->active = false;
+        continue;
+      }
     }
     left = true;
     long_way |= bit_of(*s);
@@ -254,6 +263,7 @@ void Engine::Impl::stage_short(size_t from, size_t to, Short& done) {
 // Behind the last of them. Returns whether anything is left for the stages that follow.
 bool Engine::Impl::end_short(size_t n, const Short& done) {
   bool left = done.left;
+  translated_lately = done.translated;
   if (done.linked && stage_linked(n)) left = true;
   for (size_t i = 0; i < touched_count; ++i) touch_twins(*touched_leads[i].state, touched_leads[i].tcp);
   touched_count = 0;

@@ -244,7 +244,7 @@ class Engine::Impl {
   static constexpr unsigned kRunBits = 3;
   std::array<Run, 2u << kRunBits> runs;  // the second half of linked states
   uint32_t runs_used = 0;                // bit n: run n is of this burst
-  template <bool kLinked>
+  template <bool kMatches>
   [[gnu::always_inline]] Run& run_of(const State& in_state, RuleSlot out_rule, InterfaceId in, const Ordinary& seen,
                                      uint32_t matches);
   Run& begin_run(Run& run, uint64_t way_rule, uint64_t rest, uint32_t matches);
@@ -252,13 +252,19 @@ class Engine::Impl {
   void settle_runs();
   // fast_path(), of a state that has a twin: one state for both hooks. `lead` keeps their numbers; `out_state` is null
   // where nothing is needed of the out hook's.
-  template <bool kLinked>
+  enum class Twins : uint8_t {
+    alone,       // the leader needs nothing else
+    translated,  // it carries all that its packets need of the follower
+    linked,      // both are there
+  };
+  template <Twins kTwins>
   [[nodiscard, gnu::always_inline]] bool twin_step(Packet& p, const Ordinary& seen, State& in_state, State& lead,
                                                    const State* out_state);
   // twin_step() or fast_path() of a state that needs another beside it.
   [[nodiscard]] bool linked_path(Packet& p, const Ordinary& seen, State& in_state);
   const uint64_t alone;  // what twin::marks() are of a leader of this worker's that needs no other state
   [[nodiscard, gnu::always_inline]] bool leads_alone(const State& s) const;
+  [[nodiscard, gnu::always_inline]] bool leads_translated(const State& s) const;
   void leave_twin(Packet& p, const Ordinary& seen, Run& run, const FlowKey& key);
 
   // make_state.cc
@@ -649,8 +655,9 @@ class Engine::Impl {
   State* search(Lane& lane);
   struct Short {
     uint64_t long_way = 0;  // the states of connections that did not go, as bits
-    bool left = false, linked = false;
+    bool left = false, linked = false, translated = false;
   };
+  bool translated_lately = false;  // the burst before had packets that needed the last line of their states
   void stage_short(size_t from, size_t to, Short& done);
   bool end_short(size_t n, const Short& done);
   bool stage_linked(size_t n);

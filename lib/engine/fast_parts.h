@@ -22,9 +22,9 @@ namespace twinwall {
   return segment;
 }
 
-// rewrite() of IPv4 with TCP or UDP: the ends that `key` has, seen from slot `sender`, all differences in one sum.
-[[gnu::always_inline]] inline void rewrite_v4(uint8_t* h, uint8_t* t, uint8_t proto, const FlowKey& key,
-                                              unsigned sender) {
+// rewrite() of IPv4 with TCP or UDP, all differences in one sum. Addresses and ports are as in the packet.
+[[gnu::always_inline]] inline void rewrite_v4(uint8_t* h, uint8_t* t, uint8_t proto, uint32_t src, uint32_t dst,
+                                              uint32_t ports) {
   const auto set = [](uint8_t* field, uint32_t after) {
     const auto before = load_raw<uint32_t>(field);
     store_raw(field, after);
@@ -34,10 +34,8 @@ namespace twinwall {
     const auto sum = static_cast<uint16_t>(~load_raw<uint16_t>(field));
     return static_cast<uint16_t>(~checksum_fold(sum + d));
   };
-  const auto ports = load_raw<uint32_t>(&key.port);
-  const uint64_t addresses = set(h + 12, load_raw<uint32_t>(key.addr[sender].bytes.data())) +
-                             set(h + 16, load_raw<uint32_t>(key.addr[1 - sender].bytes.data()));
-  const uint64_t all = addresses + set(t, sender == 0 ? ports : ports >> 16 | ports << 16);
+  const uint64_t addresses = set(h + 12, src) + set(h + 16, dst);
+  const uint64_t all = addresses + set(t, ports);
   if (addresses != 0) store_raw(h + 10, adjust(h + 10, addresses));
   if (all == 0) return;
   if (proto == kProtoTcp) [[likely]] {
@@ -46,6 +44,13 @@ namespace twinwall {
     const uint16_t value = adjust(t + 6, all);
     store_raw(t + 6, value == 0 ? uint16_t{0xffff} : value);
   }
+}
+
+// The ends that an IPv4 packet has by `key`, whose slot `sender` sends it.
+[[nodiscard, gnu::always_inline]] inline State::SentAs ends_v4(const FlowKey& key, unsigned sender) {
+  const auto address = [&](unsigned slot) { return load_raw<uint32_t>(key.addr[slot].bytes.data()); };
+  const auto ports = load_raw<uint32_t>(&key.port);
+  return {address(sender), address(1 - sender), sender == 0 ? ports : ports >> 16 | ports << 16, 0};
 }
 
 }  // namespace twinwall

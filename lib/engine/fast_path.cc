@@ -134,7 +134,8 @@ void Engine::Impl::rewrite_v6(Packet& p, const Ordinary& seen, const State& s, c
 void Engine::Impl::rewrite_ordinary(Packet& p, const Ordinary& seen, const State& s, const State* o) {
   if (seen.af != Af::inet) return rewrite_v6(p, seen, s, o);
   const bool out = o != nullptr && o->translated;
-  rewrite_v4(p.frame + kEthernetHeader, p.frame + seen.l4, seen.proto, out ? o->wire : s.stack, out ? 1 : 0);
+  const State::SentAs ends = ends_v4(out ? o->wire : s.stack, out ? 1 : 0);
+  rewrite_v4(p.frame + kEthernetHeader, p.frame + seen.l4, seen.proto, ends.src, ends.dst, ends.ports);
 }
 
 bool Engine::Impl::plain_path(Packet& p, const Ordinary& seen, const FlowKey& key, NextHopIndex hop) {
@@ -170,7 +171,11 @@ bool Engine::Impl::fast_path(Packet& p, const Ordinary& seen, State& s) {
   account(s, Direction::in, p.in, seen.af, seen.l3_length);
   account(o, Direction::out, way.interface, seen.af, seen.l3_length);
   send_translated(p, seen, s, &o, way, mac);
-  join(s, o);
+  // One whose own keys are the same can carry what the other changes.
+  if (s.translated && !o.translated)
+    join(o, s);
+  else
+    join(s, o);
   return true;
 }
 

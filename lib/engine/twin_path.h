@@ -23,8 +23,9 @@ inline constexpr unsigned kMatchSet = shift_of(offsetof(State, match_set));
 inline constexpr uint64_t kTranslated = uint64_t{2} << (kLog + 8);  // State::translated
 static_assert(kMatchSet == 48 && offsetof(State, rule) == offsetof(State, way) + 4);
 inline constexpr uint64_t kAsked = uint64_t{0xff} << kOwner |
-                                   uint64_t{kTwinLeader | kTwinFollower | kLinkNeeded} << kLog | kTranslated |
-                                   uint64_t{0xffff} << kMatchSet;
+                                   uint64_t{kTwinLeader | kTwinFollower | kLinkNeeded | kLinkTranslated} << kLog |
+                                   kTranslated | uint64_t{0xffff} << kMatchSet;
+inline constexpr uint64_t kCarries = uint64_t{kLinkTranslated} << kLog;
 
 [[nodiscard]] inline uint64_t alone(uint8_t worker) {
   return uint64_t{worker} << kOwner | uint64_t{kTwinLeader} << kLog;
@@ -35,13 +36,19 @@ inline constexpr uint64_t kAsked = uint64_t{0xff} << kOwner |
 // A leader of this worker's whose packets need nothing of the other state and of its own third line.
 inline bool Engine::Impl::leads_alone(const State& s) const { return (twin::marks(s) & twin::kAsked) == alone; }
 
+// The same, but for what it carries of the other state (State::sent_as) and its own `match` rules.
+inline bool Engine::Impl::leads_translated(const State& s) const {
+  constexpr uint64_t kAsked = twin::kAsked & ~(uint64_t{0xffff} << twin::kMatchSet);
+  return (twin::marks(s) & kAsked) == (alone | twin::kCarries);
+}
+
 static_assert(offsetof(Packet, fate) == offsetof(Packet, in) + 2 &&
               offsetof(Packet, reason) == offsetof(Packet, in) + 3 &&
               offsetof(Packet, punt) == offsetof(Packet, in) + 4 &&
               offsetof(Packet, handoff_to) == offsetof(Packet, in) + 5 &&
               offsetof(Packet, out) == offsetof(Packet, in) + 6);
 
-template <bool kLinked>
+template <bool kMatches>
 inline Engine::Impl::Run& Engine::Impl::run_of(const State& s, RuleSlot out_rule, InterfaceId in, const Ordinary& seen,
                                                uint32_t matches) {
   const auto way_rule = load_raw<uint64_t>(&s.way);
@@ -49,9 +56,9 @@ inline Engine::Impl::Run& Engine::Impl::run_of(const State& s, RuleSlot out_rule
   static_assert(std::has_single_bit(sizeof(Run)));
   constexpr unsigned kAway = std::countr_zero(sizeof(Run));
   const auto offset = (way_rule ^ rest) * 0x9e3779b97f4a7c15ull >> (64 - kRunBits - kAway) & ~(sizeof(Run) - 1);
-  char* const first = reinterpret_cast<char*>(&runs[kLinked ? size_t{1} << kRunBits : 0]);
+  char* const first = reinterpret_cast<char*>(&runs[kMatches ? size_t{1} << kRunBits : 0]);
   Run& run = *reinterpret_cast<Run*>(first + offset);
-  if (((run.way_rule ^ way_rule) | (run.rest ^ rest)) == 0 && (!kLinked || run.matches == matches)) [[likely]]
+  if (((run.way_rule ^ way_rule) | (run.rest ^ rest)) == 0 && (!kMatches || run.matches == matches)) [[likely]]
     return run;
   return begin_run(run, way_rule, rest, matches);
 }
@@ -66,12 +73,14 @@ inline void Engine::Impl::count_or_touch(State& lead, bool tcp) {
   prefetch_line_to_write(&lead.creator);
 }
 
-template <bool kLinked>
+template <Engine::Impl::Twins kTwins>
 inline bool Engine::Impl::twin_step(Packet& p, const Ordinary& seen, State& s, State& lead, const State* out) {
+  constexpr bool kLinked = kTwins == Twins::linked, kTranslated = kTwins == Twins::translated;
   const bool leads = !kLinked || &lead == &s;
-  const uint32_t matches =
-      kLinked ? s.match_set | (out != nullptr ? uint32_t{out->match_set} << 16 : uint32_t{0}) : uint32_t{0};
-  Run& run = run_of<kLinked>(s, leads ? s.link_rule : lead.rule, p.in, seen, matches);
+  uint32_t matches = 0;
+  if constexpr (kLinked) matches = s.match_set | (out != nullptr ? uint32_t{out->match_set} << 16 : uint32_t{0});
+  if constexpr (kTranslated) matches = s.match_set | uint32_t{s.sent_as.match_set} << 16;
+  Run& run = run_of < kLinked || kTranslated > (s, leads ? s.link_rule : lead.rule, p.in, seen, matches);
   uint8_t* const frame = p.frame;
   if (frame[run.ttl_at] <= 1 || seen.l3_length > run.way.mtu) [[unlikely]]
     return false;
@@ -95,6 +104,8 @@ inline bool Engine::Impl::twin_step(Packet& p, const Ordinary& seen, State& s, S
   if constexpr (kLinked) {
     if (s.translated || (out != nullptr && out->translated)) rewrite_ordinary(p, seen, s, out);
   }
+  if constexpr (kTranslated)
+    rewrite_v4(frame + kEthernetHeader, frame + seen.l4, seen.proto, s.sent_as.src, s.sent_as.dst, s.sent_as.ports);
   const bool v4 = seen.af == Af::inet;
   if (v4) [[likely]]
     decrement_v4_ttl(frame + kEthernetHeader);

@@ -38,7 +38,12 @@ void Engine::Impl::join(State& leader, State& follower) const {
   for (const unsigned slot : {0u, 1u})
     set_counts(follower, slot, follower.packets(slot) - leader.packets(slot),
                follower.bytes(slot) - leader.bytes(slot));
-  const bool needed = follower.translated || follower.match_set != 0 || follower.interface != kNoInterface;
+  bool needed = follower.translated || follower.match_set != 0 || follower.interface != kNoInterface;
+  if (follower.translated && !leader.translated && follower.wire.af == Af::inet && follower.interface == kNoInterface) {
+    leader.sent_as = ends_v4(follower.wire, 1);
+    leader.sent_as.match_set = follower.match_set;
+    needed = false;
+  }
   leader.link_rule = follower.rule;
   if ((follower.log & kPeerSpoke) != 0) {  // whatever is said of either is said of the connection
     leader.log |= kPeerSpoke;
@@ -62,6 +67,7 @@ void Engine::Impl::part_twins(State& s) {
     set_counts(follower, slot, follower.packets(slot) + leader.packets(slot),
                follower.bytes(slot) + leader.bytes(slot));
   constexpr auto kNone = static_cast<uint8_t>(~(kTwinLeader | kTwinFollower | kLinkNeeded));
+  leader.anchor = {};
   leader.log &= kNone;
   follower.log &= kNone;
 }
@@ -70,8 +76,10 @@ bool Engine::Impl::linked_path(Packet& p, const Ordinary& seen, State& s) {
   if ((s.log & (kTwinLeader | kTwinFollower)) == 0) return fast_path(p, seen, s);
   if (s.owner != options.worker) return false;
   const bool leads = (s.log & kTwinLeader) != 0;
+  if (leads_translated(s)) return twin_step<Twins::translated>(p, seen, s, s, nullptr);
   State& other = table.state(s.link);
-  return twin_step<true>(p, seen, s, leads ? s : other, leads && (s.log & kLinkNeeded) == 0 ? nullptr : &other);
+  return twin_step<Twins::linked>(p, seen, s, leads ? s : other,
+                                  leads && (s.log & kLinkNeeded) == 0 ? nullptr : &other);
 }
 
 // A run of the same number may be under way: what it has counted is settled.

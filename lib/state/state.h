@@ -82,11 +82,11 @@ enum LogBit : uint8_t {
   kLogAll = 2,
   kLogWireBits = 3,
   // From here on our own.
-  kLinkTranslated = 8,  // the linked state's keys differ: its third line is needed too
+  kLinkTranslated = 8,  // the linked state's keys differ
   kInspected = 4,       // what its packets carry is looked at: StateRest::inspect says of which
   kTwinLeader = 16,
   kTwinFollower = 32,
-  kLinkNeeded = 64,  // a leader's packets need the first line of the follower
+  kLinkNeeded = 64,  // a leader's packets need the first line of the follower; without it it carries what they need
   kPeerSpoke = 128,  // of it a moment ago: `sync_peer_update` counts
 };
 
@@ -176,11 +176,24 @@ struct alignas(64) State {
   bool sync_urgent = false;  // in the list that goes out within milliseconds
   uint8_t index_phase = 0;   // progress of an insertion; the state table's own
   uint8_t told = kNotTold;   // levels of src and dst as peers know them, four bits each (lib/engine/digest.cc)
+  uint32_t creation = 0;     // seconds
   // While windows imported from a peer settle (tcp_reanchor.h): seqlo of src and dst as imported, and the second in
   // which one was last moved.
-  uint32_t anchor_base[2] = {0, 0};
-  uint32_t anchor_time = 0;
-  uint32_t creation = 0;  // seconds
+  struct Anchor {
+    uint32_t base[2] = {0, 0};
+    uint32_t time = 0;
+  };
+  // Of a leader that carries what its packets need of the follower: IPv4 addresses and ports that they leave with, as
+  // they are in the packet, and the follower's `match_set`.
+  struct SentAs {
+    uint32_t src, dst;
+    uint32_t ports;
+    uint16_t match_set;
+  };
+  union {
+    Anchor anchor = {};
+    SentAs sent_as;
+  };
 
   [[nodiscard]] uint64_t packets(unsigned slot) const { return uint64_t{packets_high[slot]} << 32 | packets_low[slot]; }
   [[nodiscard]] uint64_t bytes(unsigned slot) const { return uint64_t{bytes_high[slot]} << 32 | bytes_low[slot]; }

@@ -26,7 +26,7 @@ void finish(State& s, uint32_t now_s) {
   const auto heard = [](const Peer& p) { return p.reanchor == 0 || (p.reanchor & kHeard) != 0; };
   if (!heard(s.src) || !heard(s.dst)) return;
   const bool moved = ((s.src.reanchor | s.dst.reanchor) & kMoved) != 0;
-  if (moved && now_s - s.anchor_time < kSettleSeconds) return;
+  if (moved && now_s - s.anchor.time < kSettleSeconds) return;
   s.src.reanchor = s.dst.reanchor = 0;
 }
 
@@ -53,8 +53,8 @@ bool plausible(const Peer& p, uint32_t base, uint32_t window, uint32_t first, ui
 }
 
 Settling settle(State& s, const Context& eased, const TcpSegment& segment, uint32_t now_s, bool& levels_may_move) {
-  keep_base(s.src, s.anchor_base[0]);
-  keep_base(s.dst, s.anchor_base[1]);
+  keep_base(s.src, s.anchor.base[0]);
+  keep_base(s.dst, s.anchor.base[1]);
   if (!established(s) || (segment.flags & kTcpSyn) != 0) return Settling::strict;
   finish(s, now_s);
   const bool moved = ((s.src.reanchor | s.dst.reanchor) & kMoved) != 0;
@@ -74,8 +74,8 @@ Settling settle(State& s, const Context& eased, const TcpSegment& segment, uint3
     return Settling::strict;
   }
   const bool forward = &c.src == &s.src;
-  const uint32_t src_base = s.anchor_base[forward ? 0 : 1];
-  const uint32_t dst_base = s.anchor_base[forward ? 1 : 0];
+  const uint32_t src_base = s.anchor.base[forward ? 0 : 1];
+  const uint32_t dst_base = s.anchor.base[forward ? 1 : 0];
   if (!sequence_ok && !plausible(c.src, src_base, c.dst_window(), c.seq, c.end)) return Settling::strict;
   if (!ack_ok && !plausible(c.dst, dst_base, c.src_window(), c.ack, c.ack)) return Settling::strict;
 
@@ -83,7 +83,7 @@ Settling settle(State& s, const Context& eased, const TcpSegment& segment, uint3
   if (!ack_ok) move_acknowledged(c);
   slide(c);
   mark(c.src, kHeard);
-  s.anchor_time = now_s;
+  s.anchor.time = now_s;
   levels_may_move = ack_ok;
   return Settling::moved;
 }

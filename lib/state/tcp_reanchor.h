@@ -5,7 +5,7 @@
 // data that was never sent, as far as it knows), and the connection hangs until it times out.
 //
 // What is done. Ends that were imported are "settling". A segment between established ends that the strict rule refuses
-// is accepted when it is plausible against the window as imported (anchor_base), and both windows move to where it
+// is accepted when it is plausible against the window as imported (State::anchor), and both windows move to where it
 // says:
 //  * its sequence number is at most one window (or kMaxAckWindow, if that is more) before the base, and its end at most
 //    kReanchorAhead after it. The bound: 2^30 bytes is a second at 8.6 Gbit/s, and leaves three quarters of the number

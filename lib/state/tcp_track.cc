@@ -214,7 +214,7 @@ bool tcp_quoted_sequence_fits(const State& s, bool forward, uint32_t seq) {
     return src.level >= kTcpEstablished && src.level < kTcpClosing &&
            before_or_at(src.seqlo - std::max(window, kMaxAckWindow), seq) &&
            before_or_at(seq, src.seqlo + kReanchorAhead);
-  return plausible(src, s.anchor_base[forward ? 0 : 1], window, seq, seq);
+  return plausible(src, s.anchor.base[forward ? 0 : 1], window, seq, seq);
 }
 
 }  // namespace twinwall

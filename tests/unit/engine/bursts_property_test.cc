@@ -24,6 +24,7 @@ constexpr const char* kCertainRules[] = {
     "set skip on out0\npass keep state\n",
     "pass no state\n",
     "match out on out0 inet from any to any nat-to 192.0.2.2 static-port\npass keep state\n",
+    "pass in\npass out\npass out on out0 inet from any to any nat-to 192.0.2.2 static-port\n",
     "match proto udp\nmatch in proto tcp\npass keep state\nblock in proto udp to port 7\n",
     "pass in on in0 inet from any to 198.51.100.7 rdr-to 198.51.100.9\npass keep state (sloppy)\npass out\n",
 };

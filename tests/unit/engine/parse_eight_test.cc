@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lib/base/random.h"
+#include "lib/engine/hosts.h"
 #include "tests/unit/rounds.h"
 
 namespace twinwall {
@@ -102,6 +103,34 @@ TEST(ParseEight, SaysWhatTheLookAtEachSays) {
   }
   EXPECT_GE(all, test::often(20000));
   EXPECT_GE(not_all, test::often(20000));
+}
+
+// Addresses that nobody may send from or to, and neighbours of such, at every place.
+TEST(ParseEight, TellsHostsFromOthersAsTheLookAtEachDoes) {
+  constexpr std::array kAddresses = {0x00000000u, 0x00000001u, 0x0a000001u, 0x7effffffu, 0x7f000000u, 0x7f123456u,
+                                     0x80000000u, 0xdfffffffu, 0xe0000000u, 0xe0000001u, 0xefffffffu, 0xf0000000u,
+                                     0xfffffffeu, 0xffffffffu, 0xc0000209u, 0x0a0000e0u};
+  Random random(2);
+  uint64_t all = 0;
+  for (uint64_t run = 0; run < test::rounds(100000); ++run) {
+    Eight e;
+    bool every = true;
+    std::array<uint32_t, Eight::kFrames> destinations{};
+    const auto draw = [&] {
+      const uint32_t some = 0x0a000000u + random.below(0x1000000);
+      return random.below(20) == 0 ? kAddresses[random.below(kAddresses.size())] : some;
+    };
+    for (size_t i = 0; i < Eight::kFrames; ++i) {
+      const uint32_t src = draw(), dst = destinations[i] = draw();
+      e.addresses[i] = uint64_t{bswap(src)} | uint64_t{bswap(dst)} << 32;
+      every = every && between_hosts(Af::inet, Address::v4(src), Address::v4(dst));
+    }
+    ASSERT_EQ(look_between_hosts(e), every) << "run " << run;
+    if (!every) continue;
+    ++all;
+    ASSERT_EQ(e.destinations, destinations);
+  }
+  EXPECT_GE(all, test::often(20000));
 }
 #endif
 

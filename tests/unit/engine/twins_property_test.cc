@@ -15,6 +15,7 @@ constexpr const char* kRulesets[] = {
     "pass keep state\n",
     "set state-policy if-bound\npass keep state\n",
     "match out on out0 inet from any to any nat-to 192.0.2.2\nmatch in on in0 tag seen\npass keep state\n",
+    "pass in\npass out\npass out on out0 inet from any to any nat-to 192.0.2.2\n",
     "pass in keep state (no-sync)\npass out inet nat-to 192.0.2.2\npass out inet6\n",
     "pass in on in0 inet proto tcp from any to 198.51.100.7 rdr-to 198.51.100.9\npass keep state (sloppy)\npass out\n",
     "match proto udp\nmatch in proto tcp\nanchor \"a\" in {\n  pass keep state\n}\npass out keep state\n",
