@@ -123,10 +123,8 @@ namespace {
     asm("" : "+m"(eight.addresses), "+m"(eight.rests));  // taken from memory each is one instruction
     for (size_t i = 0; i < Eight::kFrames; ++i) lane[i].key.set_v4(eight.addresses[i], eight.rests[i]);
     if (way.skip) return Plain::mixed;
-    for (size_t i = 0; i < Eight::kFrames; ++i) {
-      lane[i].hash = table.hash_words_v4(eight.addresses[i], eight.rests[i]);
-      table.prefetch(lane[i].hash);
-    }
+    const StateTable::Glance index(table);
+    for (size_t i = 0; i < Eight::kFrames; ++i) lane[i].hash = index.hash_v4(eight.addresses[i], eight.rests[i]);
     return Plain::no;
   }
   for (size_t i = 0; i < Eight::kFrames; ++i) plain = receive(lane[i], way) && plain;
@@ -145,12 +143,14 @@ namespace {
 [[gnu::noinline]] void Engine::Impl::stage_guess(size_t from, size_t n) {
   uint64_t searches = 0;
   const bool last_line = translated_lately;
+  const StateTable::Glance index(table);
   for (Lane* lane = lanes.data() + from; lane != lanes.data() + n; ++lane) {
     lane->state = nullptr;
     if (!lane->looked_up) continue;
     ++searches;
-    lane->state = table.guess(lane->hash, lane->absent);
-    if (last_line && lane->state != nullptr) prefetch_line(&lane->state->sent_as);
+    lane->state = index.guess(lane->hash, lane->absent);
+    if (last_line && lane->state != nullptr) [[unlikely]]
+      prefetch_line(&lane->state->sent_as);
   }
   table.counters(options.worker).searches.add(searches);
 }
@@ -199,7 +199,7 @@ Engine::Impl::Plain Engine::Impl::stage_parse(std::span<Packet* const> burst) {
 // A packet for which no state was found will mostly make one at each hook. Where they will be is known a few packets
 // ahead, if nothing comes between: the next free states, the next numbers. They would each be waited for in turn.
 void Engine::Impl::prefetch_new(size_t n, size_t lane, Direction dir) const {
-  constexpr size_t kAhead = 3;
+  constexpr size_t kAhead = 2;
   if (lane + kAhead >= n) return;
   const Lane& next = lanes[lane + kAhead];
   if (!next.active || next.state != nullptr || (dir == Direction::in ? !next.looked_up : next.in_state == nullptr))

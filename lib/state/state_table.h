@@ -116,24 +116,50 @@ class StateTable {
   }
   [[nodiscard]] uint64_t hash_id(uint64_t id, uint32_t creator) const;
 
+  // What a burst asks of the index for each of its packets, as values: kept in registers, as nothing that is written
+  // meanwhile can change them. For as long as the table lives.
+  class Glance {
+   public:
+    explicit Glance(const StateTable& t)
+        : buckets_(t.buckets_),
+          mask_(t.bucket_mask_),
+          states_(t.states_),
+          keys_{t.hash_keys_[0], t.hash_keys_[1], t.hash_keys_[6], t.hash_keys_[7]} {}
+
+    // hash_words_v4(), and its bucket is on its way.
+    [[nodiscard, gnu::always_inline]] uint64_t hash_v4(uint64_t addresses, uint64_t rest) const {
+      const Wide first = multiply(addresses + keys_[0], rest + keys_[1]);
+      const Wide m = multiply(static_cast<uint64_t>(first) ^ keys_[2], static_cast<uint64_t>(first >> 64) ^ keys_[3]);
+      const uint64_t hash = static_cast<uint64_t>(m) ^ static_cast<uint64_t>(m >> 64);
+      prefetch_line(&buckets_[hash & mask_]);
+      return hash;
+    }
+    // The state of the first entry with this wire key's tag, in the home bucket only, which may be another's (or, where
+    // states are bound to interfaces, not the best). Null: none fits; `absent` says whether there is none at all.
+    [[nodiscard, gnu::always_inline]] State* guess(uint64_t hash, bool& absent) const {
+      const index::Bucket& home = buckets_[hash & mask_];
+      constexpr uint64_t kAsked = index::kTagMask | index::kWire;
+      const uint32_t fits = index::entries_with(home, (hash & index::kTagMask) | index::kWire, kAsked);
+      if (fits == 0) [[unlikely]] {
+        absent = home.beyond.load(std::memory_order_relaxed) == 0;
+        return nullptr;
+      }
+      const uint64_t entry = home.entries[std::countr_zero(fits)].load(std::memory_order_relaxed);
+      State* const s = states_ + static_cast<StateIndex>(entry);
+      prefetch_line_to_write(s);
+      prefetch_line_to_write(&s->src);
+      return s;
+    }
+
+   private:
+    const index::Bucket* buckets_;
+    uint64_t mask_;
+    State* states_;
+    uint64_t keys_[4];
+  };
+
   // The stages of a burst: bring the bucket near, then the state that its tags name, then see whether it is the one.
   void prefetch(uint64_t hash) const { prefetch_line(&buckets_[hash & bucket_mask_]); }
-  // The state of the first entry with this wire key's tag, in the home bucket only, which may be another's (or, where
-  // states are bound to interfaces, not the best). Null: none fits; `absent` says whether there is none at all.
-  [[nodiscard, gnu::always_inline]] State* guess(uint64_t hash, bool& absent) const {
-    const index::Bucket& home = buckets_[hash & bucket_mask_];
-    constexpr uint64_t kAsked = index::kTagMask | index::kWire;
-    const uint32_t fits = index::entries_with(home, (hash & index::kTagMask) | index::kWire, kAsked);
-    if (fits == 0) [[unlikely]] {
-      absent = home.beyond.load(std::memory_order_relaxed) == 0;
-      return nullptr;
-    }
-    const uint64_t entry = home.entries[std::countr_zero(fits)].load(std::memory_order_relaxed);
-    State* const s = states_ + static_cast<StateIndex>(entry);
-    prefetch_line_to_write(s);
-    prefetch_line_to_write(&s->src);
-    return s;
-  }
   // What a packet will touch of a state that was found, and of its partner at the other hook.
   [[gnu::always_inline]] void prefetch_more(const State& state) const {
     if (state.translated) prefetch_line(&state.stack);
