@@ -210,11 +210,18 @@ void Engine::Impl::prefetch_new(size_t n, size_t lane, Direction dir) const {
 
 // The out hook's buckets, for packets of which the in hook knew nothing.
 void Engine::Impl::stage_look_ahead(size_t n) {
+  const StateTable::Glance index(table);
   for (size_t i = 0; i < n; ++i) {
     Lane& lane = lanes[i];
     if (!lane.active || !lane.looked_up || lane.state != nullptr) continue;
-    lane.out_hash = table.hash_key(lane.key.mirrored(), Side::stack);
-    table.prefetch(lane.out_hash);
+    const FlowKey key = lane.key.mirrored();
+    if (key.af == Af::inet) [[likely]] {
+      const uint64_t addresses = key.addr[0].words()[0] | key.addr[1].words()[0] << 32;
+      lane.out_hash = index.hash_v4(addresses, load_raw<uint64_t>(&key.port));
+    } else {
+      lane.out_hash = table.hash_key(key, Side::stack);
+      table.prefetch(lane.out_hash);
+    }
   }
 }
 

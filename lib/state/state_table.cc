@@ -268,7 +268,7 @@ State* StateTable::find_by_id(uint64_t id, uint32_t creator) const {
   return visit(hash_id(id, creator), kId, [&](uint64_t, const State& s) { return s.id == id && s.creator == creator; });
 }
 
-bool StateTable::key_in_use(const FlowKey& key, uint64_t hash) const {
+bool StateTable::find_in_use(const FlowKey& key, uint64_t hash) const {
   return visit(hash, kWire | kStack, [&](uint64_t entry, const State& s) { return key_under(s, entry) == key; }) !=
          nullptr;
 }

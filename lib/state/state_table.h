@@ -202,7 +202,13 @@ class StateTable {
   }
   // True when some state has `key` on either side, whatever its binding and direction (choice of a NAT port).
   [[nodiscard]] bool key_in_use(const FlowKey& key) const { return key_in_use(key, hash_flow(key)); }
-  [[nodiscard]] bool key_in_use(const FlowKey& key, uint64_t hash) const;
+  [[nodiscard, gnu::always_inline]] bool key_in_use(const FlowKey& key, uint64_t hash) const {
+    const index::Bucket& home = buckets_[hash & bucket_mask_];
+    const bool none = index::entries_with(home, hash, index::kTagMask) == 0;
+    if (none && home.beyond.load() == 0) [[likely]]
+      return false;
+    return find_in_use(key, hash);
+  }
 
   // A reset state owned by `worker`, or kNoState when the limit is reached.
   [[nodiscard]] StateIndex allocate(uint8_t worker) {
@@ -324,6 +330,7 @@ class StateTable {
     const Wide m = multiply(static_cast<uint64_t>(nh) ^ hash_keys_[6], static_cast<uint64_t>(nh >> 64) ^ hash_keys_[7]);
     return static_cast<uint64_t>(m) ^ static_cast<uint64_t>(m >> 64);
   }
+  [[nodiscard]] bool find_in_use(const FlowKey& key, uint64_t hash) const;
   [[nodiscard]] Hashes hashes_of(const State& state) const;
 
   void fill_chunks();
