@@ -77,10 +77,11 @@ template <Engine::Impl::Twins kTwins>
 inline bool Engine::Impl::twin_step(Packet& p, const Ordinary& seen, State& s, State& lead, const State* out) {
   constexpr bool kLinked = kTwins == Twins::linked, kTranslated = kTwins == Twins::translated;
   const bool leads = !kLinked || &lead == &s;
+  constexpr bool kMatches = kTwins != Twins::alone;
   uint32_t matches = 0;
   if constexpr (kLinked) matches = s.match_set | (out != nullptr ? uint32_t{out->match_set} << 16 : uint32_t{0});
   if constexpr (kTranslated) matches = s.match_set | uint32_t{s.sent_as.match_set} << 16;
-  Run& run = run_of < kLinked || kTranslated > (s, leads ? s.link_rule : lead.rule, p.in, seen, matches);
+  Run& run = run_of<kMatches>(s, leads ? s.link_rule : lead.rule, p.in, seen, matches);
   uint8_t* const frame = p.frame;
   if (frame[run.ttl_at] <= 1 || seen.l3_length > run.way.mtu) [[unlikely]]
     return false;
