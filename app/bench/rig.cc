@@ -247,8 +247,8 @@ Sample Rig::run(size_t bursts, AwayMeter& meter) {
   const Time began = meter.since();
   const uint64_t start = __rdtsc();
   for (size_t b = 0; b < bursts; ++b) {
-    const uint64_t t0 = __rdtsc();
     take_deltas();
+    const uint64_t t0 = __rdtsc();
     make(kBurst);
     const bool asks = instructions_.available() && b % kAsked == 0;
     const uint64_t before = asks ? instructions_.now() : 0;

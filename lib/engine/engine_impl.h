@@ -1,6 +1,7 @@
 // The inside of the Engine, split over the files of this folder by topic:
 //   engine.cc      what a frame is, datagrams put together, the public side
 //   burst.cc       bursts in stages
+//   burst_parts.h  what is kept of a burst while it goes through them
 //   short_ways.h   what the short ways of packets count, and how they leave
 //   hook.cc        one hook of the filter: state, else rules
 //   fast_path.cc   the way of an established connection's packets, in one piece
@@ -32,6 +33,7 @@
 #include <vector>
 
 #include "lib/engine/actions.h"
+#include "lib/engine/burst_parts.h"
 #include "lib/engine/engine.h"
 #include "lib/engine/flow.h"
 #include "lib/engine/match_sets.h"
@@ -74,6 +76,16 @@ struct Translation5 {
 [[nodiscard]] TcpSegment segment_of(const uint8_t* header, uint8_t flags, uint32_t payload);
 
 class Engine::Impl {
+  using Lane = burst::Lane;
+  using Plain = burst::Plain;
+  using Run = burst::Run;
+  using Short = burst::Short;
+  using Tally = burst::Tally;
+  using TouchedLead = burst::TouchedLead;
+  using Twins = burst::Twins;
+  using WayIn = burst::WayIn;
+  using WayOut = burst::WayOut;
+
  public:
   Impl(const EngineOptions& options, StateTable& table, EngineHost& host);
 
@@ -86,7 +98,6 @@ class Engine::Impl {
   // hook.cc
   // `hint`: where the state may be, believed when it fits. `seen`: what is known of the packet from its burst; null:
   // nothing.
-  struct Lane;
   HookResult filter(Packet& p, Direction dir, InterfaceId interface, StateIndex hint, const Lane* seen = nullptr);
   [[nodiscard]] uint8_t owner_ahead(const Packet& p, const Quote* quote) const;
   [[nodiscard]] State* find_state(const FlowKey& key, Side side, InterfaceId interface) const;
@@ -130,20 +141,6 @@ class Engine::Impl {
   // What the in hook's state lets in goes to `hop` from here on.
   void note_way(const Packet& p, State& in_state, NextHopIndex hop) const;
   void new_ways();
-  // What the packets of a burst count alike, kept back until another counts elsewhere or the burst is over.
-  struct Tally {
-    uint32_t key = 0;  // of whatever is counted
-    uint32_t packets = 0;
-    uint64_t bytes = 0;
-    // True: the tally was another's and must be settled before this one is in it.
-    [[nodiscard, gnu::always_inline]] bool add(uint32_t k, uint32_t length) {
-      if (k != key) [[unlikely]]
-        return false;
-      ++packets;
-      bytes += length;
-      return true;
-    }
-  };
   Tally rule_tally[2], hook_tally[2];             // [0] in, [1] out
   uint64_t fast_tally = 0, unresolved_tally = 0;  // of the first those that were not sent on, for want of a MAC address
   void settle_tallies();
@@ -152,26 +149,6 @@ class Engine::Impl {
   [[gnu::always_inline]] void tally(RuleSlot rule, Direction dir, InterfaceId interface, Af af, uint32_t length);
   // What counts for a state at one hook.
   [[gnu::always_inline]] void account(State& s, Direction dir, InterfaceId interface, Af af, uint32_t length);
-  // A frame for the way that `way` names: its next hop and where it goes.
-  struct WayOut {
-    uint32_t hop = 0;
-    InterfaceId interface = kNoInterface;
-    uint32_t mtu = 0;
-    bool gateway = false;
-    bool onward = false;       // to a gateway or a neighbour; without it nothing else here counts
-    bool skip = false;         // nothing is filtered there; only of a way onward
-    bool resolved = false;     // `mac` is known
-    const Mac* mac = nullptr;  // of a gateway
-    // Of the Ethernet header of an IPv4 packet the first eight bytes and those from the sixth on. All zeros where the
-    // MAC address belongs that is not known.
-    uint64_t header[2] = {0, 0};
-    void put_header(uint8_t* frame, bool v4) const {
-      store_raw(frame, header[0]);
-      store_raw(frame + 6, header[1]);
-      if (!v4) [[unlikely]]
-        store_be16(frame + 12, kEtherTypeIpv6);
-    }
-  };
   [[gnu::always_inline]] const WayOut& way_out(uint32_t hop) {
     const WayOut& way = ways[hop % ways.size()];
     if ((ways_known >> (hop % ways.size()) & 1) != 0 && way.hop == hop) [[likely]]
@@ -221,26 +198,10 @@ class Engine::Impl {
   [[nodiscard]] const Mac* next_mac(const WayOut& way, Af af, const Address& destination) const;
   void touch_twins(State& lead, bool tcp);
   [[gnu::always_inline]] void count_or_touch(State& lead, bool tcp);
-  struct TouchedLead {
-    State* state;
-    bool tcp;
-  };
   std::array<TouchedLead, kBurst> touched_leads;
   size_t touched_count = 0;
 
   // twin_path.h
-  // What the packets of a burst that have the same way behind the same rules share, and count together.
-  struct alignas(128) Run {
-    uint64_t way_rule = 0;  // of the state that let them in
-    uint64_t rest = 0;      // the other hook's rule, the interface they came in on, the family
-    uint32_t packets = 0;
-    uint32_t unresolved = 0;  // of them those that were not sent on, for want of a MAC address
-    uint64_t bytes = 0;
-    uint64_t ttl_at = 0;       // in the frame
-    uint32_t matches = 0;      // of linked states: the sets of `match` rules that they met, [in] | [out] << 16
-    uint64_t disposition = 0;  // Packet::in and all that follows, up to its fate and `out`
-    WayOut way;                // an MTU of 0: no such packet goes this way
-  };
   static constexpr unsigned kRunBits = 3;
   std::array<Run, 2u << kRunBits> runs;  // the second half of linked states
   uint32_t runs_used = 0;                // bit n: run n is of this burst
@@ -252,11 +213,6 @@ class Engine::Impl {
   void settle_runs();
   // fast_path(), of a state that has a twin: one state for both hooks. `lead` keeps their numbers; `out_state` is null
   // where nothing is needed of the out hook's.
-  enum class Twins : uint8_t {
-    alone,       // the leader needs nothing else
-    translated,  // it carries all that its packets need of the follower
-    linked,      // both are there
-  };
   template <Twins kTwins>
   [[nodiscard, gnu::always_inline]] bool twin_step(Packet& p, const Ordinary& seen, State& in_state, State& lead,
                                                    const State* out_state);
@@ -619,33 +575,10 @@ class Engine::Impl {
   void take_fragment(Packet& p);
   void run_to_completion(Packet& p);
 
-  struct Lane {
-    Packet* packet = nullptr;
-    State* state = nullptr;
-    uint64_t hash = 0;
-    Ordinary seen;
-    bool active = false;  // still on its way
-    bool looked_up = false;
-    bool ordinary = false;  // the packet is not filled in: `seen` and `key` say what it is
-    bool absent = false;    // no state can have its key
-    FlowKey key;
-    // In one piece.
-    [[gnu::always_inline]] void mark(bool is_active, bool is_looked_up, bool is_ordinary) {
-      const uint32_t marks = uint32_t{is_active} | uint32_t{is_looked_up} << 8 | uint32_t{is_ordinary} << 16;
-      store_raw(reinterpret_cast<uint8_t*>(&active), marks);
-    }
-    // Of those that the in hook has left:
-    uint64_t out_hash = 0;  // of the mirrored key, where the out hook will look for it first
-    State* in_state = nullptr;
-    NextHopIndex hop = kNoNextHop;
-  };
   std::array<Lane, kBurst> lanes;
   static void fill(Lane& lane);
   bool new_flows = false;  // the burst has packets of which no state is known
   void prefetch_new(size_t n, size_t lane, Direction dir) const;
-  // Of a burst: nothing is filtered as it comes in or for anybody to look at but stage_out(); `eights`: moreover all of
-  // it was looked at in eights, and the lanes have no keys (add_keys() makes them) but their destinations.
-  enum class Plain : uint8_t { no, mixed, eights };
   alignas(32) std::array<uint32_t, kBurst> plain_destinations;  // in host order
   void add_keys(size_t n);
   [[nodiscard]] bool stage_plain_eights(size_t n);
@@ -653,10 +586,6 @@ class Engine::Impl {
   void stage_guess(size_t from, size_t n);
   size_t guessed = 0;  // the first lane that stage_guess() has not seen
   State* search(Lane& lane);
-  struct Short {
-    uint64_t long_way = 0;  // the states of connections that did not go, as bits
-    bool left = false, linked = false, translated = false;
-  };
   bool translated_lately = false;  // the burst before had packets that needed the last line of their states
   void stage_short(size_t from, size_t to, Short& done);
   bool end_short(size_t n, const Short& done);
@@ -668,12 +597,6 @@ class Engine::Impl {
   bool stage_plain(size_t n);
   void stage_out(size_t n);
   void hand_off(Packet& p, uint8_t worker);
-  struct WayIn {
-    InterfaceId id = kNoInterface;
-    bool skip = false;  // nothing is filtered there
-    bool bfd = false;   // BFD to own addresses is for the control core
-    uint64_t mac = 0;   // a MAC address that is this node's there, in the low six bytes as they are in memory
-  };
   static constexpr uint64_t kMacInWord = bswap(uint64_t{0xffffffffffff} << 16);
   [[nodiscard]] WayIn way_in(InterfaceId id) const;
   void receive_ordinary(Lane& lane, const WayIn& way, Ordinary::Head head, uint32_t payload) const;
