@@ -368,7 +368,8 @@ bool Worker::upkeep(Time now) {
     busy = engine_.catch_up(view_, now);
   }
   const auto push = [this](const Delta& d) { return deltas.push(d, d.bytes()); };
-  const size_t lazy = received_ ? Engine::kLazyAtOnce : Engine::kDeltasAtOnce;
+  const size_t while_busy = ++lazy_turn_ % Engine::kLazyTurns == 0 ? Engine::kLazyAtOnce : 0;
+  const size_t lazy = received_ ? while_busy : Engine::kDeltasAtOnce;
   if (engine_.drain_deltas(view_, now, push, Engine::kDeltasAtOnce, lazy) != 0) {
     wake_deltas_ = true;
     busy = true;

@@ -164,6 +164,7 @@ class Worker final : public EngineHost {
   bool reply_full_ = false;
   unsigned idle_turns_ = 0;
   unsigned since_tick_ = 0;
+  unsigned lazy_turn_ = 0;
   bool received_ = false;  // packets, in this turn
   Time last_tick_{};
   Duration poll_nap_{};

@@ -4,6 +4,7 @@
 #include <x86intrin.h>
 
 #include <algorithm>
+#include <cstring>
 #include <stdexcept>
 
 #include "app/bench/rule_rows.h"
@@ -103,7 +104,7 @@ Rig::Rig(const Row& row, double tsc_hz, size_t most_bursts, Rig* first)
   options.id_base = uint64_t{options.worker} << 32;
   options.fragment_limit = 64;
   options.sync = row.told;
-  if (row.told) deltas_ = std::make_unique<SpscRing<Delta>>(kDeltaRing);
+  if (row.told) deltas_.resize(kDeltaRing);
   engine_ = std::make_unique<Engine>(options, *table_, *this);
   view_ = {snapshot_.get(), neighbors_.get(), nullptr};
   if (row.path == Path::nat) outer_ports_.resize(row.connections);
@@ -116,7 +117,7 @@ Rig::Rig(const Row& row, double tsc_hz, size_t most_bursts, Rig* first)
   if (row.path == Path::expiring) clock_ahead_ = std::chrono::seconds(2 * kDyingSeconds);
   if (row.told) {
     engine_->flush_deltas();
-    while (tell(now()) != 0) take_deltas();
+    while (engine_->deltas_waiting()) (void)tell(now());
     if (row.path != Path::opening) steady_at_ = now() + kSyncSettles;
     steady_after_ = row.connections * kSyncPackets / kBurst;
   }
@@ -169,17 +170,15 @@ void Rig::process(size_t count, Time t) {
   if (row_.told) (void)tell(t);
 }
 
-// To a peer that is not there, by way of the ring to the sync engine. Returns how many were told.
+// To a peer that is not there: into memory as large as the ring to the sync engine, which is another core and takes
+// them from there. Returns how many were told.
 size_t Rig::tell(Time t) {
-  return engine_->drain_deltas(
-      view_, t, [this](const Delta& d) { return deltas_->push(d, d.bytes()); }, Engine::kDeltasAtOnce,
-      Engine::kLazyAtOnce);
-}
-
-// The sync engine's part, which is another core's.
-void Rig::take_deltas() {
-  Delta d;
-  while (deltas_ != nullptr && deltas_->pop(d)) {}
+  const auto push = [this](const Delta& d) {
+    std::memcpy(&deltas_[next_delta_++ % deltas_.size()], &d, d.bytes());
+    return true;
+  };
+  const size_t lazy = ++lazy_turn_ % Engine::kLazyTurns == 0 ? Engine::kLazyAtOnce : 0;
+  return engine_->drain_deltas(view_, t, push, Engine::kDeltasAtOnce, lazy);
 }
 
 // A turn of a worker: the burst and what is due behind it. As there, the time is taken once.
@@ -205,7 +204,6 @@ void Rig::open(Proto proto, uint32_t first, uint32_t count) {
         burst_[i] = traffic_.make(i, flow + i, proto, step, port);
       }
       process(n, now());
-      take_deltas();
       for (uint32_t i = 0; i < n; ++i) {
         if (burst_[i]->fate != Fate::forward)
           throw std::runtime_error("a packet of an opening connection was not forwarded: " +
@@ -247,7 +245,6 @@ Sample Rig::run(size_t bursts, AwayMeter& meter) {
   const Time began = meter.since();
   const uint64_t start = __rdtsc();
   for (size_t b = 0; b < bursts; ++b) {
-    take_deltas();
     const uint64_t t0 = __rdtsc();
     make(kBurst);
     const bool asks = instructions_.available() && b % kAsked == 0;

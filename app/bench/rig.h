@@ -12,7 +12,6 @@
 #include "app/bench/instructions.h"
 #include "app/bench/traffic.h"
 #include "dataplane/away.h"
-#include "dataplane/ring.h"
 #include "lib/base/random.h"
 #include "lib/engine/engine.h"
 #include "lib/engine/snapshot.h"
@@ -94,7 +93,6 @@ class Rig final : public EngineHost {
   void turn();
   void process(size_t count, Time t);
   size_t tell(Time t);
-  void take_deltas();
   [[nodiscard]] Time now() const;
 
   Row row_;
@@ -115,7 +113,9 @@ class Rig final : public EngineHost {
   std::unique_ptr<MappedMemory> state_memory_;
   std::shared_ptr<StateTable> table_;
   uint32_t first_flow_ = 0;
-  std::unique_ptr<SpscRing<Delta>> deltas_;  // of a row that is told
+  std::vector<Delta> deltas_;  // of a row that is told: what was
+  size_t next_delta_ = 0;
+  unsigned lazy_turn_ = 0;
   std::unique_ptr<Engine> engine_;
   View view_;
   std::array<Packet*, kBurst> burst_{};

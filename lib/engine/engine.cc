@@ -345,9 +345,12 @@ const EngineCounters& Engine::counters() const { return impl_->counters; }
 EngineCounters& Engine::counters() { return impl_->counters; }
 
 bool Engine::begin_drain(const View& view, Time now, size_t lazy) {
-  if (!impl_->options.sync || !impl_->deltas_due(now)) return false;
+  if (!impl_->options.sync || !(lazy == 0 ? impl_->urgent_due(now) : impl_->deltas_due(now))) return false;
   impl_->set_time(view, now);
   impl_->lazy_left = lazy;
+  // While packets arrive what they need was asked for behind the last burst.
+  impl_->hasty_left = lazy > kLazyAtOnce ? impl_->hasty_count : std::min(impl_->hasty_aged, impl_->hasty_count);
+  impl_->hasty_aged = impl_->hasty_count - impl_->hasty_left;
   return impl_->snapshot != nullptr;
 }
 const Delta* Engine::next_delta() { return impl_->next_delta() ? &impl_->delta : nullptr; }

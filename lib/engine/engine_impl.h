@@ -409,7 +409,8 @@ class Engine::Impl {
   // sync_out.cc
   void touched(State& s, pfsync::SyncEvent event, bool urgent);
   [[nodiscard]] bool deltas_due(Time t) const;
-  bool next_delta();  // into `delta`
+  [[nodiscard]] bool urgent_due(Time t) const;  // such as do more than move windows, or all of them
+  bool next_delta();                            // into `delta`
   void return_delta(const Delta& delta);
   void flush_deltas();
   [[nodiscard]] Time next_sync_deadline() const;
@@ -524,6 +525,16 @@ class Engine::Impl {
   bool pop_twin(SyncList& list);
   void tell(State& s, SyncQueue action);
   Delta delta;  // that is being handed over
+  // Leaders that have had so many packets that they are told at once: a ring. They stay in the lazy list, whose other
+  // states they would have to be taken from between, and are told again with that.
+  std::array<StateIndex, 64> hasty;
+  size_t hasty_head = 0, hasty_count = 0;
+  size_t hasty_left = 0, hasty_aged = 0;  // of the call under way; of those that were there at the last
+  bool make_hasty(State& lead);
+  bool pop_hasty();
+  void take_hasty_back(State& lead);
+  // Until a word on it is due again so many packets of the leader only count.
+  void allow(State& lead, bool tcp) const;
   // The leader does not wait for both any more.
   void queue_follower(State& leader, State& follower);
 

@@ -156,6 +156,48 @@ bool Engine::Impl::pop_twin(SyncList& list) {
   return true;
 }
 
+// False: there is no room, or it is urgent already.
+bool Engine::Impl::make_hasty(State& lead) {
+  if (hasty_count == hasty.size() || lead.sync_urgent || lead.sync_hasty) return false;
+  hasty[(hasty_head + hasty_count++) % hasty.size()] = table.index_of(lead);
+  lead.sync_hasty = true;
+  table.prefetch_whole(table.index_of(lead));
+  table.prefetch_whole(lead.link);
+  allow(lead, true);
+  return true;
+}
+
+bool Engine::Impl::pop_hasty() {
+  if (hasty_left == 0 || hasty_count == 0) return false;
+  --hasty_left;
+  State& s = table.state(hasty[hasty_head]);
+  hasty_head = (hasty_head + 1) % hasty.size();
+  --hasty_count;
+  s.sync_hasty = false;
+  urgent_list.twin = s.link;
+  urgent_list.twin_waits = false;
+  tell(s, SyncQueue::upd_c);
+  s.sync_updates = 0;
+  allow(s, true);
+  if (s.src.quiet != UINT8_MAX) ++s.src.quiet;  // the first would only have been queued
+  return true;
+}
+
+// It is no leader any more, and goes by itself.
+void Engine::Impl::take_hasty_back(State& lead) {
+  lead.sync_hasty = false;
+  const StateIndex index = table.index_of(lead);
+  size_t kept = 0;
+  for (size_t i = 0; i < hasty_count; ++i) {
+    const StateIndex at = hasty[(hasty_head + i) % hasty.size()];
+    if (at != index) hasty[(hasty_head + kept++) % hasty.size()] = at;
+  }
+  hasty_count = kept;
+  if (lead.sync_queue != SyncQueue::upd_c || lead.sync_urgent) return;
+  unlink(lazy_list, lead);
+  append(urgent_list, lead, true);
+}
+
 void Engine::Impl::queue_follower(State& leader, State& follower) {
   const StateIndex index = table.index_of(follower);
   bool waits = leader.waits_for_both;
@@ -172,7 +214,7 @@ void Engine::Impl::queue_follower(State& leader, State& follower) {
 }
 
 bool Engine::Impl::next_delta() {
-  bool got = pop(urgent_list) || pop(lazy_list);
+  bool got = pop(urgent_list) || pop_hasty() || pop(lazy_list);
   if (!got && removal_count != 0 && now >= removals_due) {
     delta.action = SyncQueue::del_c;
     delta.record.id = removals[removal_head].id;
@@ -215,9 +257,13 @@ void Engine::Impl::flush_deltas() {
   if (untold_count != 0) untold_due = now;
 }
 
+bool Engine::Impl::urgent_due(Time t) const {
+  const bool in_turn = lazy_flush || (lazy_list.twin != kNoState && !lazy_list.twin_waits);
+  return t >= urgent_list.due || t >= removals_due || urgent_list.twin != kNoState || hasty_count != 0 || in_turn;
+}
+
 bool Engine::Impl::deltas_due(Time t) const {
-  return t >= urgent_list.due || t >= lazy_list.due || t >= removals_due || urgent_list.twin != kNoState ||
-         lazy_list.twin != kNoState;
+  return urgent_due(t) || t >= lazy_list.due || lazy_list.twin != kNoState;
 }
 
 Time Engine::Impl::next_sync_deadline() const {

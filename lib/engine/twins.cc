@@ -12,6 +12,7 @@ namespace twinwall {
 
 namespace {
 
+constexpr uint8_t kMost = 0xff;
 constexpr size_t kEnds = 2 * sizeof(Peer);
 static_assert(offsetof(State, dst) == offsetof(State, src) + sizeof(Peer));
 
@@ -61,6 +62,7 @@ void Engine::Impl::part_twins(State& s) {
   leader.src.quiet = 0;
   std::memcpy(&follower.src, &leader.src, kEnds);
   follower.last_update = leader.last_update;
+  if (leader.sync_hasty) take_hasty_back(leader);
   queue_follower(leader, follower);
   if (follower.sync_queue == leader.sync_queue) follower.sync_updates = leader.sync_updates;
   for (const unsigned slot : {0u, 1u})
@@ -160,7 +162,6 @@ void Engine::Impl::settle_runs() {
 // A packet of theirs has changed what peers know, and what was allowed for without a look is used up. Where the leader
 // waits to be told it waits for both, unless the follower does by itself: so that one need not be looked at.
 void Engine::Impl::touch_twins(State& lead, bool tcp) {
-  constexpr uint8_t kMost = 0xff;
   if (lead.src.quiet != 0) {  // another packet of the burst has been here
     --lead.src.quiet;
     return;
@@ -170,6 +171,7 @@ void Engine::Impl::touch_twins(State& lead, bool tcp) {
     return;
   }
   const bool spoke = (lead.log & kPeerSpoke) != 0;
+  if (!spoke && tcp && lead.waits_for_both && lead.sync_updates + 1 >= options.max_updates && make_hasty(lead)) return;
   if (!spoke && lead.sync_queue == SyncQueue::none) lead.waits_for_both = true;
   touched(lead, pfsync::SyncEvent::packet, false);
   if (spoke || lead.sync_urgent) {
@@ -177,7 +179,11 @@ void Engine::Impl::touch_twins(State& lead, bool tcp) {
     if (spoke || follower.sync_queue != SyncQueue::none) touched(follower, pfsync::SyncEvent::packet, lead.sync_urgent);
   }
   if ((lead.log & kPeerSpoke) != 0) return;
-  if (tcp && lead.sync_queue == SyncQueue::upd_c && !lead.sync_urgent) {  // each counts
+  allow(lead, tcp);
+}
+
+void Engine::Impl::allow(State& lead, bool tcp) const {
+  if (tcp && lead.sync_queue == SyncQueue::upd_c && !lead.sync_urgent && !lead.sync_hasty) {  // each counts
     lead.src.quiet = static_cast<uint8_t>(std::max(0, options.max_updates - 1 - lead.sync_updates));
     lead.sync_updates += lead.src.quiet;
   } else {  // it goes out anyway: until then there is nothing to do

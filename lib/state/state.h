@@ -174,6 +174,7 @@ struct alignas(64) State {
   InterfaceId created_on = kNoInterface;
   bool imported = false;
   bool sync_urgent = false;  // in the list that goes out within milliseconds
+  bool sync_hasty = false;   // a leader that is told behind one of the next bursts, and stays in its list
   uint8_t index_phase = 0;   // progress of an insertion; the state table's own
   uint8_t told = kNotTold;   // levels of src and dst as peers know them, four bits each (lib/engine/digest.cc)
   uint32_t creation = 0;     // seconds

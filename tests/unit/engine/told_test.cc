@@ -399,5 +399,56 @@ TEST(Told, ManyPacketsOfTwinsAreToldAtOnce) {
   EXPECT_EQ(ids(a.deltas()).size(), 2u);
 }
 
+// More of them at once than there is room for, some parted or gone before they were told, and a ring that is full.
+TEST(Told, ManyThatHaveHadManyPacketsAreAllTold) {
+  constexpr uint16_t kTalks = 100, kFirst = 2000;
+  ToldNode a(1, "pass\n");
+  const auto from_client = [](uint16_t port) {
+    test::Datagram d = segment(true, kTcpAck, 1001, 5001);
+    d.set_word(0, port);
+    test::put_sum(d);
+    return d;
+  };
+  for (uint16_t port = kFirst; port < kFirst + kTalks; ++port) {
+    test::Datagram syn = segment(true, kTcpSyn, 1000, 0), answer = segment(false, kTcpSyn | kTcpAck, 5000, 1001);
+    syn.set_word(0, port);
+    answer.set_word(2, port);
+    test::put_sum(syn);
+    test::put_sum(answer);
+    ASSERT_EQ(a.send(kLanSide, syn), Fate::forward);
+    ASSERT_EQ(a.send(kWanSide, answer), Fate::forward);
+    for (int i = 0; i < 3; ++i) ASSERT_EQ(a.send(kLanSide, from_client(port)), Fate::forward);
+  }
+  a.pass_time(2s);
+  (void)a.deltas();
+  ASSERT_EQ(a.twins(), kTalks);
+  const auto talk_on = [&](int packets) {
+    for (int i = 0; i < packets; ++i)
+      for (uint16_t port = kFirst; port < kFirst + kTalks; ++port)
+        ASSERT_EQ(a.send(kLanSide, from_client(port)), Fate::forward);
+  };
+  talk_on(129);
+  EXPECT_EQ(ids(a.deltas()).size(), 2u * kTalks);
+  EXPECT_TRUE(a.deltas().empty());
+  // The first of them are in both lists now, the others in none.
+  talk_on(130);
+  a.part_twins();
+  EXPECT_EQ(ids(a.deltas()).size(), 2u * kTalks) << "each once, though they have parted";
+  talk_on(130);
+  a.ring_full = true;
+  EXPECT_EQ(a.deltas().size(), 1u);
+  a.ring_full = false;
+  a.pass_time(2s);
+  std::set<uint64_t> told;
+  for (int i = 0; i < 2; ++i)  // what was refused comes last, milliseconds later
+    for (const Delta& d : a.deltas()) told.insert(d.record.id);
+  EXPECT_EQ(told.size(), 2u * kTalks);
+  Command kill;
+  kill.kind = Command::Kind::kill_states;
+  talk_on(130);
+  a.command(kill);
+  for (const Delta& d : a.deltas()) EXPECT_EQ(d.action, SyncQueue::del_c);
+}
+
 }  // namespace
 }  // namespace twinwall
