@@ -168,19 +168,22 @@ bool Engine::Impl::make_hasty(State& lead) {
 }
 
 bool Engine::Impl::pop_hasty() {
-  if (hasty_left == 0 || hasty_count == 0) return false;
-  --hasty_left;
-  State& s = table.state(hasty[hasty_head]);
-  hasty_head = (hasty_head + 1) % hasty.size();
-  --hasty_count;
-  s.sync_hasty = false;
-  urgent_list.twin = s.link;
-  urgent_list.twin_waits = false;
-  tell(s, SyncQueue::upd_c);
-  s.sync_updates = 0;
-  allow(s, true);
-  if (s.src.quiet != UINT8_MAX) ++s.src.quiet;  // the first would only have been queued
-  return true;
+  while (hasty_left != 0 && hasty_count != 0) {
+    --hasty_left;
+    State& s = table.state(hasty[hasty_head]);
+    hasty_head = (hasty_head + 1) % hasty.size();
+    --hasty_count;
+    s.sync_hasty = false;
+    if (s.sync_queue != SyncQueue::upd_c || s.sync_urgent) continue;  // told meanwhile, or about to be
+    urgent_list.twin = s.link;
+    urgent_list.twin_waits = false;
+    tell(s, SyncQueue::upd_c);
+    s.sync_updates = 0;
+    allow(s, true);
+    if (s.src.quiet != UINT8_MAX) ++s.src.quiet;  // the first would only have been queued
+    return true;
+  }
+  return false;
 }
 
 // It is no leader any more, and goes by itself.

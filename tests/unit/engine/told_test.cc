@@ -399,6 +399,35 @@ TEST(Told, ManyPacketsOfTwinsAreToldAtOnce) {
   EXPECT_EQ(ids(a.deltas()).size(), 2u);
 }
 
+// One that was asked for, or whose turn came, while it was to be told at once anyway: what comes behind it is told,
+// too.
+TEST(Told, ManyPacketsBesideAnotherReason) {
+  for (const bool asked : {false, true}) {
+    ToldNode a(1, "pass\n");
+    ASSERT_EQ(a.send(kLanSide, segment(true, kTcpSyn, 1000, 0)), Fate::forward);
+    ASSERT_EQ(a.send(kWanSide, segment(false, kTcpSyn | kTcpAck, 5000, 1001)), Fate::forward);
+    for (int i = 0; i < 3; ++i) ASSERT_EQ(a.send(kLanSide, segment(true, kTcpAck, 1001, 5001)), Fate::forward);
+    a.pass_time(2s);
+    const auto first = a.deltas();
+    for (int i = 0; i < 129; ++i) ASSERT_EQ(a.send(kLanSide, segment(true, kTcpAck, 1001, 5001)), Fate::forward);
+    if (asked) {
+      for (const Delta& d : first) {
+        Command c;
+        c.kind = Command::Kind::send_state;
+        c.id = {d.record.id, d.record.creator};
+        a.command(c);
+      }
+    } else {
+      a.pass_time(2s);
+      ASSERT_EQ(a.deltas(1).size(), 1u) << "while packets arrive: by its turn";
+    }
+    for (int i = 0; i < 3; ++i) (void)a.deltas();
+    ASSERT_EQ(a.send(kLanSide, segment(true, kTcpAck, 1001, 5001)), Fate::forward);
+    a.pass_time(2s);
+    EXPECT_EQ(ids(a.deltas()).size(), 2u) << asked;
+  }
+}
+
 // More of them at once than there is room for, some parted or gone before they were told, and a ring that is full.
 TEST(Told, ManyThatHaveHadManyPacketsAreAllTold) {
   constexpr uint16_t kTalks = 100, kFirst = 2000;
