@@ -2,8 +2,9 @@
 //
 // Owner: exactly one worker changes the body; others may read the keys, id, creator and owner while they hold a QSBR
 // guard, because those never change between insert and removal.
-// Layout follows use: the first two lines are what an established packet touches, the third under translation too, the
-// fourth holds what only insertion, expiry and synchronisation need.
+// Layout follows use: the first two lines are what an established packet touches; under translation also the fourth,
+// where a leader has what its packets leave as, or the third, with the key of the other side. Else the fourth holds
+// what only insertion, expiry and synchronisation need.
 //
 // Twins. Of a forwarded connection nearly every packet does the same to both its states, so while they are alike one of
 // them leads: the second line of the leader alone is kept up, for both, and that of the follower waits. The follower's
