@@ -165,8 +165,8 @@ Figures measure(const Row& row, const Options& o, double hz, Calm& calm) {
     if (s.instructions) f.instructions = s.instructions;
   }
   if (plain != nullptr) f.added = spread(shares).median;
-  if (rig.lost() != 0)
-    throw std::runtime_error(fmt::format("{} packets of '{}' were not sent on", rig.lost(), row.name));
+  const uint64_t lost = rig.lost() + (plain != nullptr ? plain->lost() : 0);
+  if (lost != 0) throw std::runtime_error(fmt::format("{} packets of '{}' were not sent on", lost, row.name));
   std::sort(packets.begin(), packets.end());
   f.median = packets[packets.size() / 2];
   f.low = packets.front();

@@ -174,7 +174,7 @@ void Rig::process(size_t count, Time t) {
 // them from there. Returns how many were told.
 size_t Rig::tell(Time t) {
   const auto push = [this](const Delta& d) {
-    std::memcpy(&deltas_[next_delta_++ % deltas_.size()], &d, d.bytes());
+    std::memcpy(&deltas_[next_delta_++ % kDeltaRing], &d, d.bytes());
     return true;
   };
   const size_t lazy = ++lazy_turn_ % Engine::kLazyTurns == 0 ? Engine::kLazyAtOnce : 0;
