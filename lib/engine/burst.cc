@@ -40,12 +40,15 @@ namespace {
 
 // A frame that is ordinary and for this node to forward. Its bucket of the state table is on its way.
 [[gnu::always_inline]] inline void Engine::Impl::receive_ordinary(Lane& lane, const WayIn& way, Ordinary::Head head,
-                                                                  uint32_t payload) const {
+                                                                  uint32_t payload) {
   const uint8_t* const frame = lane.packet->frame;
   lane.seen.set(head, payload);
   lane.mark(true, !way.skip, true);
   const FlowKey::Words words = Ordinary::key(frame, head);
   lane.key.set(words);
+  const auto number = static_cast<size_t>(&lane - lanes.data());
+  addresses[number] = words[0] | words[2] << 32;
+  rests[number] = FlowKey::family(words) == Af::inet ? words[4] : 0;
   if (way.skip) return;
   lane.hash = table.hash_words(words);
   table.prefetch(lane.hash);
@@ -72,6 +75,7 @@ namespace {
     }
   }
   lane.ordinary = false;
+  rests[static_cast<size_t>(&lane - lanes.data())] = 0;
   reset(p);
   (void)take_tag(p, *snapshot);
   const CarpSharing* sharing = nullptr;
@@ -99,6 +103,7 @@ namespace {
 // The same of eight lanes from this one on. Of plain ones that are all between hosts the key is left out.
 [[gnu::always_inline]] inline Engine::Impl::Plain Engine::Impl::receive_eight(Lane* lane, Packet* const* packets,
                                                                               WayIn& way) {
+  const auto first = static_cast<size_t>(lane - lanes.data());
   Eight eight;
   unsigned elsewhere = 0;
   for (size_t i = 0; i < Eight::kFrames; ++i) {
@@ -116,13 +121,16 @@ namespace {
       lane[i].mark(true, !way.skip, true);
     }
     if (way.skip && look_between_hosts(eight)) [[likely]] {
-      std::memcpy(&plain_destinations[static_cast<size_t>(lane - lanes.data())], eight.destinations.data(),
-                  sizeof eight.destinations);
+      std::memcpy(&plain_destinations[first], eight.destinations.data(), sizeof eight.destinations);
       return Plain::eights;
     }
+    std::memcpy(&addresses[first], eight.addresses.data(), sizeof eight.addresses);
+    std::memcpy(&rests[first], eight.rests.data(), sizeof eight.rests);
     asm("" : "+m"(eight.addresses), "+m"(eight.rests));  // taken from memory each is one instruction
-    for (size_t i = 0; i < Eight::kFrames; ++i) lane[i].key.set_v4(eight.addresses[i], eight.rests[i]);
-    if (way.skip) return Plain::mixed;
+    if (way.skip) {
+      for (size_t i = 0; i < Eight::kFrames; ++i) lane[i].key.set_v4(eight.addresses[i], eight.rests[i]);
+      return Plain::mixed;
+    }
     const StateTable::Glance index(table);
     for (size_t i = 0; i < Eight::kFrames; ++i) lane[i].hash = index.hash_v4(eight.addresses[i], eight.rests[i]);
     return Plain::no;
@@ -142,15 +150,15 @@ namespace {
 // Ends with the states that they may be of on their way.
 [[gnu::noinline]] void Engine::Impl::stage_guess(size_t from, size_t n) {
   uint64_t searches = 0;
-  const bool last_line = translated_lately;
+  const bool last_line = translated_lately, whole = whole_lately;
   const StateTable::Glance index(table);
   for (Lane* lane = lanes.data() + from; lane != lanes.data() + n; ++lane) {
-    lane->state = nullptr;
+    lane->line = index.none();
     if (!lane->looked_up) continue;
     ++searches;
-    lane->state = index.guess(lane->hash, lane->absent);
-    if (last_line && lane->state != nullptr) [[unlikely]]
-      prefetch_line(&lane->state->sent_as);
+    lane->line = index.guess(lane->hash, lane->absent, whole);
+    if (last_line && lane->line != index.none()) [[unlikely]]
+      prefetch_line(&table.state_of(*lane->line).sent_as);
   }
   table.counters(options.worker).searches.add(searches);
 }
@@ -216,8 +224,8 @@ void Engine::Impl::stage_look_ahead(size_t n) {
     if (!lane.active || !lane.looked_up || lane.state != nullptr) continue;
     const FlowKey key = lane.key.mirrored();
     if (key.af == Af::inet) [[likely]] {
-      const uint64_t addresses = key.addr[0].words()[0] | key.addr[1].words()[0] << 32;
-      lane.out_hash = index.hash_v4(addresses, load_raw<uint64_t>(&key.port));
+      const uint64_t both = key.addr[0].words()[0] | key.addr[1].words()[0] << 32;
+      lane.out_hash = index.hash_v4(both, load_raw<uint64_t>(&key.port));
     } else {
       lane.out_hash = table.hash_key(key, Side::stack);
       table.prefetch(lane.out_hash);
@@ -233,46 +241,79 @@ void Engine::Impl::hand_off(Packet& p, uint8_t worker) {
 
 // Those that can go the whole way at once. What follows on another in the same connection does not overtake it.
 void Engine::Impl::stage_short(size_t from, size_t to, Short& done) {
-  const bool bound = table.has_bound_states();
-  uint64_t& long_way = done.long_way;
-  bool &left = done.left, &linked = done.linked;
-  for (Lane* lane = lanes.data() + from; lane != lanes.data() + to; ++lane) {
-    State* s = lane->state;
-    if (s == nullptr || bound || !s->wire.same(lane->key)) [[unlikely]] {
-      s = search(*lane);
-      if (s == nullptr) {
-        left = left || lane->active;
-        continue;
-      }
+  const bool bound = table.has_bound_states();  // the first that fits need not be the one
+  const TwinLine* const lines = &table.line(StateIndex{0});
+  for (size_t i = from; i < to; ++i) {
+    Lane& lane = lanes[i];
+    TwinLine& line = *lane.line;
+    if (!line.is(addresses[i], rests[i]) || bound) [[unlikely]] {
+      short_other(lane, done);
+      continue;
     }
-    const bool is_alone = leads_alone(*s);
-    if (!is_alone) {
-      if (!leads_translated(*s)) {
-        table.prefetch_more(*s);
-        linked = true;
-        continue;
-      }
+    const uint32_t marks = line.marked(), kind = marks & TwinLine::kWithoutCourse;
+    const uint64_t bit = bit_of(static_cast<StateIndex>(&line - lines));
+    bool gone = false;
+    if (kind == leads) [[likely]] {
+      gone = (done.long_way & bit) == 0 && twin_step<Twins::alone>(*lane.packet, lane.seen, marks, line, line);
+    } else if (kind == leads_translated) {
       done.translated = true;
+      gone = (done.long_way & bit) == 0 && twin_step<Twins::translated>(*lane.packet, lane.seen, marks, line, line);
+    } else {
+      short_other(lane, done);
+      continue;
     }
-    if (lane->ordinary && (long_way == 0 || (long_way & bit_of(*s)) == 0)) [[likely]] {
-      const bool gone = is_alone ? twin_step<Twins::alone>(*lane->packet, lane->seen, *s, *s, nullptr)
-                                 : twin_step<Twins::translated>(*lane->packet, lane->seen, *s, *s, nullptr);
-      if (gone) [[likely]] {
-        lane->active = false;
-        continue;
-      }
+    if (gone) [[likely]] {
+      lane.active = false;
+      continue;
     }
-    left = true;
-    long_way |= bit_of(*s);
+    complete_key(lane);
+    lane.state = &table.state_of(line);
+    done.long_way |= bit;
+    done.left = true;
   }
+}
+
+// Of one that does not go by its line alone: finds the state that it is of.
+[[gnu::noinline]] void Engine::Impl::short_other(Lane& lane, Short& done) {
+  const auto i = static_cast<size_t>(&lane - lanes.data());
+  lane.state = nullptr;
+  if (!lane.looked_up) {
+    done.left = done.left || lane.active;
+    return;
+  }
+  complete_key(lane);
+  const TwinLine* line = lane.line;
+  const bool none = line == &table.line(table.capacity()), bound = table.has_bound_states();
+  if (none || bound || rests[i] == 0 || !line->is(addresses[i], rests[i]) || !is_own_twin(line->marked())) {
+    done.whole = done.whole || !none;
+    if (!none && !bound && table.state_of(*line).wire.same(lane.key)) {
+      lane.state = &table.state_of(*line);
+    } else if (search(lane) == nullptr) {
+      done.left = done.left || lane.active;
+      return;
+    }
+    line = &table.line(*lane.state);
+  }
+  State& s = table.state_of(*line);
+  lane.state = &s;
+  if (!lane.ordinary) {
+    done.left = true;
+    return;
+  }
+  done.linked = true;
+  const uint32_t marks = line->marked();
+  if (!is_own_twin(marks)) return table.prefetch_more(s);
+  if ((marks >> 8 & kTwinFollows) != 0) prefetch_line_to_write(&table.line(line->lead));
+  if ((marks >> 8 & kTwinTranslates) != 0) done.translated = true;
 }
 
 // Behind the last of them. Returns whether anything is left for the stages that follow.
 bool Engine::Impl::end_short(size_t n, const Short& done) {
   bool left = done.left;
   translated_lately = done.translated;
+  whole_lately = done.whole;
   if (done.linked && stage_linked(n)) left = true;
-  for (size_t i = 0; i < touched_count; ++i) touch_twins(*touched_leads[i].state, touched_leads[i].tcp);
+  for (size_t i = 0; i < touched_count; ++i) touch_twins(*touched_leads[i].line, touched_leads[i].tcp);
   touched_count = 0;
   settle_tallies();
   settle_runs();
@@ -286,12 +327,13 @@ bool Engine::Impl::stage_linked(size_t n) {
   for (Lane* lane = lanes.data(); lane != lanes.data() + n; ++lane) {
     State* const s = lane->state;
     if (s == nullptr || !lane->active) continue;
-    if (lane->ordinary && (long_way & bit_of(*s)) == 0 && linked_path(*lane->packet, lane->seen, *s)) [[likely]] {
+    if (lane->ordinary && (long_way & bit_of(table.index_of(*s))) == 0 &&
+        linked_path(*lane->packet, lane->seen, *s)) [[likely]] {
       lane->active = false;
       continue;
     }
     left = true;
-    long_way |= bit_of(*s);
+    long_way |= bit_of(table.index_of(*s));
   }
   return left;
 }

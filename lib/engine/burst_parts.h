@@ -3,25 +3,28 @@
 
 #include <cstdint>
 
+#include "lib/engine/courses.h"
 #include "lib/engine/packet.h"
 #include "lib/engine/parse_ordinary.h"
 #include "lib/net/headers.h"
 #include "lib/route/route_table.h"
 #include "lib/state/state.h"
+#include "lib/state/twin_line.h"
 
 namespace twinwall::burst {
 
 // One of its packets.
 struct Lane {
   Packet* packet = nullptr;
-  State* state = nullptr;
+  TwinLine* line = nullptr;  // a guess; of those that are looked up
+  State* state = nullptr;    // of those that did not go by their line alone
   uint64_t hash = 0;
   Ordinary seen;
   bool active = false;  // still on its way
   bool looked_up = false;
   bool ordinary = false;  // the packet is not filled in: `seen` and `key` say what it is
   bool absent = false;    // no state can have its key
-  FlowKey key;
+  FlowKey key;  // of IPv4 that is looked up: written when somebody asks (Engine::Impl::complete_key)
   // In one piece.
   [[gnu::always_inline]] void mark(bool is_active, bool is_looked_up, bool is_ordinary) {
     const uint32_t marks = uint32_t{is_active} | uint32_t{is_looked_up} << 8 | uint32_t{is_ordinary} << 16;
@@ -41,6 +44,7 @@ enum class Plain : uint8_t { no, mixed, eights };
 struct Short {
   uint64_t long_way = 0;  // the states of connections that did not go, as bits
   bool left = false, linked = false, translated = false;
+  bool whole = false;  // states had to be looked at
 };
 
 // What is asked of the interface that packets came in on.
@@ -87,29 +91,28 @@ struct Tally {
   }
 };
 
-// What the packets of a burst that have the same way behind the same rules share, and count together.
+// What the packets of a burst share that have the same course and came in by the same interface, and count together.
 struct alignas(128) Run {
-  uint64_t way_rule = 0;  // of the state that let them in
-  uint64_t rest = 0;      // the other hook's rule, the interface they came in on, the family
+  uint32_t key = 0;  // number of the course | interface << 16
   uint32_t packets = 0;
   uint32_t unresolved = 0;  // of them those that were not sent on, for want of a MAC address
   uint64_t bytes = 0;
+  Course course;
   uint64_t ttl_at = 0;       // in the frame
-  uint32_t matches = 0;      // of linked states: the sets of `match` rules that they met, [in] | [out] << 16
   uint64_t disposition = 0;  // Packet::in and all that follows, up to its fate and `out`
   WayOut way;                // an MTU of 0: no such packet goes this way
 };
 
-// How much of a connection's two states its packets need.
+// How much a packet of twins needs beside the leader's line.
 enum class Twins : uint8_t {
-  alone,       // the leader needs nothing else
-  translated,  // it carries all that its packets need of the follower
-  linked,      // both are there
+  alone,       // nothing: IPv4 that the leader lets in
+  translated,  // what the leader's state says that it is sent as
+  any,         // whatever it is
 };
 
 // A leader that is to be told, behind the burst.
 struct TouchedLead {
-  State* state;
+  TwinLine* line;
   bool tcp;
 };
 

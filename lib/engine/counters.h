@@ -43,6 +43,7 @@ struct EngineCounters {
   Counter forwarded;
   Counter fast;   // of them: those of established connections that took the fast path
   Counter first;  // … those of which no hook knew anything, under rules that say no more than pass
+  Counter courses_exhausted;  // packets that found no number for the course of their connection (lib/engine/courses.h)
   Counter punted;
   Counter handed_off;
   Counter half_open;     // TCP states whose handshake is not complete, created here

@@ -7,7 +7,6 @@
 #include "lib/engine/addressee.h"
 #include "lib/engine/engine_impl.h"
 #include "lib/engine/share.h"
-#include "lib/engine/twin_path.h"
 #include "lib/engine/vlan.h"
 #include "lib/net/checksum.h"
 #include "lib/net/headers.h"
@@ -39,7 +38,8 @@ bool own_virtual_mac(const Packet& p) { return Mac::from_wire(p.frame) == virtua
 }  // namespace
 
 Engine::Impl::Impl(const EngineOptions& o, StateTable& t, EngineHost& h)
-    : alone(twin::alone(o.worker)),
+    : leads(TwinLine::mark(o.worker, kTwinLeads)),
+      leads_translated(TwinLine::mark(o.worker, kTwinLeads | kTwinTranslates)),
       options(o),
       table(t),
       host(h),
@@ -66,9 +66,6 @@ Engine::Impl::Impl(const EngineOptions& o, StateTable& t, EngineHost& h)
   };
   environment.random = &random;
   environment.tables = counters.tables.get();
-  State translated;
-  translated.translated = true;
-  assert((twin::marks(translated) & twin::kTranslated) != 0);  // bit-fields lie as the compiler likes
 }
 
 void Engine::Impl::set_time(const View& v, Time t) {

@@ -7,6 +7,7 @@
 //   fast_path.cc   the way of an established connection's packets, in one piece
 //   first_path.cc  the way of a connection's first packets, where rules are simple
 //   twins.cc       the two states of a connection as one
+//   courses.h      the ways that such connections' packets take
 //   twin_path.h    the way of the packets of such
 //   make_state.cc  states made, removed, turned into records and back
 //   count_entries.cc  what is counted by entry of a table
@@ -34,6 +35,7 @@
 
 #include "lib/engine/actions.h"
 #include "lib/engine/burst_parts.h"
+#include "lib/engine/courses.h"
 #include "lib/engine/engine.h"
 #include "lib/engine/flow.h"
 #include "lib/engine/match_sets.h"
@@ -169,7 +171,7 @@ class Engine::Impl {
 
   // twins.cc
   // From here on one of them stands for both, if they are alike. `leader` and `follower` are linked.
-  void join(State& leader, State& follower) const;
+  void join(State& leader, State& follower);
   // Both states of a connection are themselves again.
   void part(State& s) {
     if ((s.log & (kTwinLeader | kTwinFollower)) != 0) [[unlikely]]
@@ -180,6 +182,13 @@ class Engine::Impl {
       part_twins(s);
   }
   void part_twins(State& s);
+  [[nodiscard]] static Course course_of(const State& in_state, const State& out_state);
+  // What the line has counted is with the states, and it begins anew.
+  void settle_counts(TwinLine& lead);
+  // Of a leader: the time of the last packet, which has been noted in its line alone.
+  void update_time(State& s) {
+    if ((s.log & kTwinLeader) != 0) s.last_update = table.line(s).last_update;
+  }
   // The TTL, and all of the way out but where to.
   [[gnu::always_inline]] static void put_on_way(Packet& p, const Ordinary& seen, const WayOut& way);
   [[gnu::always_inline]] static void put_on_way_v4(Packet& p, uint32_t l3_length, const WayOut& way);
@@ -196,32 +205,32 @@ class Engine::Impl {
   static void rewrite_ordinary(Packet& p, const Ordinary& seen, const State& in_state, const State* out_state);
   static void rewrite_v6(Packet& p, const Ordinary& seen, const State& in_state, const State* out_state);
   [[nodiscard]] const Mac* next_mac(const WayOut& way, Af af, const Address& destination) const;
-  void touch_twins(State& lead, bool tcp);
-  [[gnu::always_inline]] void count_or_touch(State& lead, bool tcp);
+  void touch_twins(TwinLine& lead, bool tcp);
+  [[gnu::always_inline]] void count_or_touch(TwinLine& lead, bool tcp);
   std::array<TouchedLead, kBurst> touched_leads;
   size_t touched_count = 0;
 
   // twin_path.h
   static constexpr unsigned kRunBits = 3;
-  std::array<Run, 2u << kRunBits> runs;  // the second half of linked states
-  uint32_t runs_used = 0;                // bit n: run n is of this burst
-  template <bool kMatches>
-  [[gnu::always_inline]] Run& run_of(const State& in_state, RuleSlot out_rule, InterfaceId in, const Ordinary& seen,
-                                     uint32_t matches);
-  Run& begin_run(Run& run, uint64_t way_rule, uint64_t rest, uint32_t matches);
+  std::array<Run, 1u << kRunBits> runs;
+  uint32_t runs_used = 0;  // bit n: run n is of this burst
+  [[gnu::always_inline]] Run& run_of(uint32_t course, InterfaceId in);
+  Run& begin_run(Run& run, uint32_t key);
   void settle_run(const Run& run);
   void settle_runs();
-  // fast_path(), of a state that has a twin: one state for both hooks. `lead` keeps their numbers; `out_state` is null
-  // where nothing is needed of the out hook's.
+  // fast_path(), of a state that has a twin: `line` with `marks` is that of the state which lets it in, `lead` has
+  // both's numbers.
   template <Twins kTwins>
-  [[nodiscard, gnu::always_inline]] bool twin_step(Packet& p, const Ordinary& seen, State& in_state, State& lead,
-                                                   const State* out_state);
-  // twin_step() or fast_path() of a state that needs another beside it.
+  [[nodiscard, gnu::always_inline]] bool twin_step(Packet& p, const Ordinary& seen, uint32_t marks,
+                                                   const TwinLine& line, TwinLine& lead);
+  // twin_step() or fast_path() of a packet that needs more than one line.
   [[nodiscard]] bool linked_path(Packet& p, const Ordinary& seen, State& in_state);
-  const uint64_t alone;  // what twin::marks() are of a leader of this worker's that needs no other state
-  [[nodiscard, gnu::always_inline]] bool leads_alone(const State& s) const;
-  [[nodiscard, gnu::always_inline]] bool leads_translated(const State& s) const;
-  void leave_twin(Packet& p, const Ordinary& seen, Run& run, const FlowKey& key);
+  // TwinLine::marks of a leader of this worker's, but for the course.
+  const uint32_t leads, leads_translated;
+  [[nodiscard]] bool is_own_twin(uint32_t marks) const {
+    return static_cast<uint8_t>(marks) == options.worker && (marks >> 8 & (kTwinLeads | kTwinFollows)) != 0;
+  }
+  void leave_twin(Packet& p, const Ordinary& seen, Run& run, const Address& destination);
 
   // make_state.cc
   HookResult make_state(Packet& p, Direction dir, InterfaceId interface, const Decision& decision, const FlowKey& key,
@@ -252,8 +261,10 @@ class Engine::Impl {
   // The same of what an UPD_C says, for a peer.
   void to_update(const State& s, pfsync::StateRecord& record) const;
   static void keep_alive(const State& s, pfsync::StateRecord& record);
-  [[nodiscard]] const State* lead_of(const State& s) const {
-    return (s.log & kTwinFollower) != 0 ? &table.state(s.link) : nullptr;
+  // The line that is kept up for it, where it has a twin.
+  [[nodiscard]] const TwinLine* lead_of(const State& s) const {
+    if ((s.log & (kTwinLeader | kTwinFollower)) == 0) return nullptr;
+    return &table.line((s.log & kTwinLeader) != 0 ? table.index_of(s) : s.link);
   }
   State* import_record(const pfsync::StateRecord& record);
 
@@ -441,6 +452,7 @@ class Engine::Impl {
   FragmentCache fragments;
   TimerWheel wheel;
   MatchSets match_sets;
+  Courses courses;
   inspect::Inspector inspector;
   std::unique_ptr<SourceTable> own_sources;
   SourceTable& sources;
@@ -534,7 +546,7 @@ class Engine::Impl {
   bool pop_hasty();
   void take_hasty_back(State& lead);
   // Until a word on it is due again so many packets of the leader only count.
-  void allow(State& lead, bool tcp) const;
+  void allow(State& lead, bool tcp);
   // The leader does not wait for both any more.
   void queue_follower(State& leader, State& follower);
 
@@ -587,6 +599,12 @@ class Engine::Impl {
   void run_to_completion(Packet& p);
 
   std::array<Lane, kBurst> lanes;
+  // Of ordinary IPv4 that is looked up, what TwinLine::is() asks for, by lane; of all others a `rest` of zero.
+  alignas(32) std::array<uint64_t, kBurst> addresses{}, rests{};
+  void complete_key(Lane& lane) {
+    const auto i = static_cast<size_t>(&lane - lanes.data());
+    if (rests[i] != 0) lane.key.set_v4(addresses[i], rests[i]);
+  }
   static void fill(Lane& lane);
   bool new_flows = false;  // the burst has packets of which no state is known
   void prefetch_new(size_t n, size_t lane, Direction dir) const;
@@ -598,10 +616,12 @@ class Engine::Impl {
   size_t guessed = 0;  // the first lane that stage_guess() has not seen
   State* search(Lane& lane);
   bool translated_lately = false;  // the burst before had packets that needed the last line of their states
+  bool whole_lately = false;       // … the first two
   void stage_short(size_t from, size_t to, Short& done);
   bool end_short(size_t n, const Short& done);
+  void short_other(Lane& lane, Short& done);
   bool stage_linked(size_t n);
-  [[nodiscard]] uint64_t bit_of(const State& s) const { return uint64_t{1} << (table.index_of(s) & 63); }
+  static constexpr uint64_t bit_of(StateIndex state) { return uint64_t{1} << (state & 63); }
   bool stage_in_hook(size_t n);
   void stage_route(size_t n);
   void stage_look_ahead(size_t n);
@@ -610,7 +630,7 @@ class Engine::Impl {
   void hand_off(Packet& p, uint8_t worker);
   static constexpr uint64_t kMacInWord = bswap(uint64_t{0xffffffffffff} << 16);
   [[nodiscard]] WayIn way_in(InterfaceId id) const;
-  void receive_ordinary(Lane& lane, const WayIn& way, Ordinary::Head head, uint32_t payload) const;
+  void receive_ordinary(Lane& lane, const WayIn& way, Ordinary::Head head, uint32_t payload);
   bool receive_other(Lane& lane, WayIn& way);
   bool receive(Lane& lane, WayIn& way);
   Plain receive_eight(Lane* lane, Packet* const* packets, WayIn& way);

@@ -50,7 +50,7 @@ namespace twinwall {
 [[nodiscard, gnu::always_inline]] inline State::SentAs ends_v4(const FlowKey& key, unsigned sender) {
   const auto address = [&](unsigned slot) { return load_raw<uint32_t>(key.addr[slot].bytes.data()); };
   const auto ports = load_raw<uint32_t>(&key.port);
-  return {address(sender), address(1 - sender), sender == 0 ? ports : ports >> 16 | ports << 16, 0};
+  return {address(sender), address(1 - sender), sender == 0 ? ports : ports >> 16 | ports << 16};
 }
 
 }  // namespace twinwall

@@ -45,7 +45,10 @@ bool Engine::Impl::unseen(const State& s, const Ordinary& seen, bool forward) co
 void Engine::Impl::new_ways() {
   if (++way_epoch != 0) return;
   // After 65536 reloads the numbers begin again, and nobody may have one from then.
-  table.walk(options.worker, 0, table.capacity(), [](State& s) { s.way = 0; });
+  table.walk(options.worker, 0, table.capacity(), [this](State& s) {
+    part(s);
+    s.way = 0;
+  });
   way_epoch = 1;
 }
 
@@ -171,11 +174,7 @@ bool Engine::Impl::fast_path(Packet& p, const Ordinary& seen, State& s) {
   account(s, Direction::in, p.in, seen.af, seen.l3_length);
   account(o, Direction::out, way.interface, seen.af, seen.l3_length);
   send_translated(p, seen, s, &o, way, mac);
-  // One whose own keys are the same can carry what the other changes.
-  if (s.translated && !o.translated)
-    join(o, s);
-  else
-    join(s, o);
+  join(s, o);
   return true;
 }
 

@@ -71,8 +71,6 @@ void Engine::Impl::pair(State& a, State& b) {
   a.link = ib;
   b.link = ia;
   if (snapshot->counts_entries) a.way = b.way = 0;  // the other's rule may be one that counts by entry
-  a.log = static_cast<uint8_t>(b.translated ? a.log | kLinkTranslated : a.log & ~kLinkTranslated);
-  b.log = static_cast<uint8_t>(a.translated ? b.log | kLinkTranslated : b.log & ~kLinkTranslated);
 }
 
 void Engine::Impl::unpair(State& s) {

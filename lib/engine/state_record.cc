@@ -52,20 +52,29 @@ void apply_peer(const pfsync::PeerRecord& from, bool reanchor, Peer& to) {
   to.reanchor = reanchor && from.level >= kTcpEstablished && from.level < kTcpTimeWait ? 1 : 0;
 }
 
-void fill_update(const State& s, uint32_t now_s, uint32_t timeout_s, pfsync::StateRecord& r, const State* lead) {
-  const State& moving = lead != nullptr ? *lead : s;
+void fill_update(const State& s, uint32_t now_s, uint32_t timeout_s, pfsync::StateRecord& r, const TwinLine* lead) {
   r.id = s.id;
   r.creator = s.creator;
-  r.src = peer_record(moving.src);
-  r.dst = peer_record(moving.dst);
-  const uint32_t end = moving.last_update + timeout_s;
+  r.src = peer_record(s.src);
+  r.dst = peer_record(s.dst);
+  uint32_t end = s.last_update + timeout_s;
+  if (lead != nullptr) {
+    const auto put = [lead](unsigned i, pfsync::PeerRecord& p) {
+      p.seqlo = lead->seqlo[i];
+      p.seqhi = lead->seqhi[i];
+      p.max_win = lead->max_win[i];
+    };
+    put(lead->turned, r.src);
+    put(1u - lead->turned, r.dst);
+    end = lead->last_update + timeout_s;
+  }
   r.expire = static_cast<int32_t>(end - now_s) > 0 ? end - now_s : 0;
   r.timeout = static_cast<uint8_t>(s.timeout);
   r.state_flags = s.flags & kStateWireFlags;
 }
 
 void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint32_t now_s, uint32_t timeout_s,
-                 pfsync::StateRecord& r, const State* lead) {
+                 pfsync::StateRecord& r, const TwinLine* lead) {
   r = {};
   fill_update(s, now_s, timeout_s, r, lead);
   const auto name = [&](InterfaceId id, std::string_view none) {
@@ -79,8 +88,8 @@ void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint
   r.rule = s.rule_number;
   r.creation = now_s - s.creation;
   for (unsigned slot = 0; slot < 2; ++slot) {
-    r.packets[slot] = s.packets(slot) + (lead != nullptr ? lead->packets(slot) : 0);
-    r.bytes[slot] = s.bytes(slot) + (lead != nullptr ? lead->bytes(slot) : 0);
+    r.packets[slot] = s.packets(slot) + (lead != nullptr ? lead->packets[slot ^ lead->turned] : 0);
+    r.bytes[slot] = s.bytes(slot) + (lead != nullptr ? lead->bytes[slot ^ lead->turned] : 0);
   }
   // As OpenBSD fills it: the far side of the hook has no routing table of its own.
   r.rtable[s.direction == Direction::in ? 1 : 0] = 0;

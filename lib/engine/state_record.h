@@ -6,17 +6,18 @@
 #include "lib/engine/snapshot.h"
 #include "lib/pfsync/record.h"
 #include "lib/state/state.h"
+#include "lib/state/twin_line.h"
 
 namespace twinwall {
 
-// Fills the record from a live state; `timeout_s` is the state's timeout now in force (seconds). `lead`: the state that
-// leads this one, where it has one.
+// Fills the record from a live state; `timeout_s` is the state's timeout now in force (seconds). `lead`: the line
+// that is kept up for it, where it has a twin.
 void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint32_t now_s, uint32_t timeout_s,
-                 pfsync::StateRecord& record, const State* lead = nullptr);
+                 pfsync::StateRecord& record, const TwinLine* lead = nullptr);
 
 // Only what has a place in an UpdateRecord.
 void fill_update(const State& s, uint32_t now_s, uint32_t timeout_s, pfsync::StateRecord& record,
-                 const State* lead = nullptr);
+                 const TwinLine* lead = nullptr);
 
 [[nodiscard]] pfsync::PeerRecord peer_record(const Peer& p);
 // Takes what the wire carries of an end; the end is then one that this node has not seen itself.

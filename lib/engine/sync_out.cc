@@ -133,7 +133,7 @@ bool Engine::Impl::pop(SyncList& list) {
   unlink(list, s);
   s.sync_queue = SyncQueue::none;
   s.sync_updates = 0;
-  if ((s.log & kTwinFollower) == 0) s.src.quiet = 0;
+  if ((s.log & kTwinLeader) != 0) table.line(s).quiet = 0;
   if (--list.to_drain == 0 || list.size == 0) {
     list.draining = false;
     list.due = list.size == 0 ? Time::max() : now + (was_lazy ? kLazyDelay : kUrgentDelay);
@@ -180,7 +180,7 @@ bool Engine::Impl::pop_hasty() {
     tell(s, SyncQueue::upd_c);
     s.sync_updates = 0;
     allow(s, true);
-    if (s.src.quiet != UINT8_MAX) ++s.src.quiet;  // the first would only have been queued
+    if (uint8_t& quiet = table.line(s).quiet; quiet != UINT8_MAX) ++quiet;  // the first would only have been queued
     return true;
   }
   return false;

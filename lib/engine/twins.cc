@@ -25,94 +25,140 @@ bool alike(const State& a, const State& b) {
          ((a.log | b.log) & kInspected) == 0 && (a.direction == Direction::in) == (b.direction == Direction::out);
 }
 
-void set_counts(State& s, unsigned slot, uint64_t packets, uint64_t bytes) {
-  s.packets_low[slot] = static_cast<uint32_t>(packets);
-  s.packets_high[slot] = static_cast<uint32_t>(packets >> 32);
-  s.bytes_low[slot] = static_cast<uint32_t>(bytes);
-  s.bytes_high[slot] = static_cast<uint32_t>(bytes >> 32);
-}
+// Of a state that leads or follows: as TwinLine has it.
+unsigned sender_at(const State& s) { return s.direction == Direction::in ? 0 : 1; }
 
 }  // namespace
 
-void Engine::Impl::join(State& leader, State& follower) const {
+// What is let in by the one and out by the other.
+Course Engine::Impl::course_of(const State& in, const State& out) {
+  return {in.way, in.rule, out.rule, in.match_set, out.match_set, out.interface, in.wire.af};
+}
+
+void Engine::Impl::join(State& leader, State& follower) {
   if (!alike(leader, follower)) return;
-  for (const unsigned slot : {0u, 1u})
-    set_counts(follower, slot, follower.packets(slot) - leader.packets(slot),
-               follower.bytes(slot) - leader.bytes(slot));
-  bool needed = follower.translated || follower.match_set != 0 || follower.interface != kNoInterface;
-  if (follower.translated && !leader.translated && follower.wire.af == Af::inet && follower.interface == kNoInterface) {
-    leader.sent_as = ends_v4(follower.wire, 1);
-    leader.sent_as.match_set = follower.match_set;
-    needed = false;
+  const uint16_t there = courses.acquire(course_of(leader, follower));
+  const uint16_t back = courses.acquire(course_of(follower, leader));
+  if (there == 0 || back == 0) [[unlikely]] {
+    courses.release(there);
+    courses.release(back);
+    counters.courses_exhausted.add();
+    return;
   }
-  leader.link_rule = follower.rule;
+  TwinLine& lead = table.line(leader);
+  lead.turned = static_cast<uint8_t>(sender_at(leader));
+  const bool scaled = (leader.src.wscale & leader.dst.wscale & kWindowScaleKnown) != 0;
+  for (const unsigned end : {0u, 1u}) {
+    const Peer& p = end == lead.turned ? leader.src : leader.dst;
+    lead.seqlo[end] = p.seqlo;
+    lead.seqhi[end] = p.seqhi;
+    lead.max_win[end] = p.max_win;
+    lead.shift[end] = scaled ? p.wscale & kWindowScaleMask : uint8_t{0};
+    lead.packets[end] = lead.bytes[end] = 0;
+  }
+  lead.last_update = leader.last_update;
+  lead.quiet = 0;
+  TwinLine& follow = table.line(follower);
+  follow.lead = table.index_of(leader);
+
+  const bool v4 = leader.wire.af == Af::inet;
+  const bool translated = leader.translated || follower.translated;
+  if (v4 && translated) {
+    const auto sent_as = [](const State& in, const State& out) {
+      return ends_v4(out.translated ? out.wire : in.stack, out.translated ? 1 : 0);
+    };
+    const State::SentAs of_leader = sent_as(leader, follower), of_follower = sent_as(follower, leader);
+    leader.sent_as = of_leader;
+    follower.sent_as = of_follower;
+  }
+  const unsigned kind = (translated ? kTwinTranslates : 0u) | (v4 ? 0u : kTwinLongKey);
+  const auto put = [&](TwinLine& line, const State& s, unsigned part_of_two, uint16_t course) {
+    const uint32_t marks = TwinLine::mark(options.worker, part_of_two | kind, course);
+    if (v4)
+      line.put_key(s.wire.addr[0].words()[0] | s.wire.addr[1].words()[0] << 32, load_raw<uint64_t>(&s.wire.port), marks);
+    else
+      line.put_key(0, 0, marks);
+  };
+  put(lead, leader, kTwinLeads, there);
+  put(follow, follower, kTwinFollows, back);
+
   if ((follower.log & kPeerSpoke) != 0) {  // whatever is said of either is said of the connection
     leader.log |= kPeerSpoke;
     leader.sync_peer_update = std::max(leader.sync_peer_update, follower.sync_peer_update);
   }
-  leader.log = static_cast<uint8_t>(leader.log | kTwinLeader | (needed ? kLinkNeeded : 0));
+  leader.log |= kTwinLeader;
   follower.log |= kTwinFollower;
+}
+
+void Engine::Impl::settle_counts(TwinLine& lead) {
+  State& leader = table.state_of(lead);
+  for (State* const s : {&leader, &table.state(leader.link)})
+    for (const unsigned slot : {0u, 1u})
+      s->count_more(slot, lead.packets[slot ^ lead.turned], lead.bytes[slot ^ lead.turned]);
+  for (const unsigned end : {0u, 1u}) lead.packets[end] = lead.bytes[end] = 0;
 }
 
 void Engine::Impl::part_twins(State& s) {
   State& other = table.state(s.link);
   State& leader = (s.log & kTwinLeader) != 0 ? s : other;
   State& follower = &leader == &s ? other : s;
-  leader.sync_updates -= std::min(leader.sync_updates, leader.src.quiet);  // of those that were allowed for
-  leader.src.quiet = 0;
-  std::memcpy(&follower.src, &leader.src, kEnds);
-  follower.last_update = leader.last_update;
+  TwinLine& lead = table.line(leader);
+  TwinLine& follow = table.line(follower);
+  settle_counts(lead);
+  for (State* const state : {&leader, &follower}) {
+    for (const unsigned end : {0u, 1u}) {
+      Peer& p = end == lead.turned ? state->src : state->dst;
+      p.seqlo = lead.seqlo[end];
+      p.seqhi = lead.seqhi[end];
+      p.max_win = lead.max_win[end];
+    }
+    state->last_update = lead.last_update;
+    state->log &= static_cast<uint8_t>(~(kTwinLeader | kTwinFollower));
+  }
+  if ((lead.marked() >> 8 & kTwinTranslates) != 0) leader.anchor = follower.anchor = {};
+  leader.sync_updates -= std::min(leader.sync_updates, lead.quiet);  // of those that were allowed for
   if (leader.sync_hasty) take_hasty_back(leader);
   queue_follower(leader, follower);
   if (follower.sync_queue == leader.sync_queue) follower.sync_updates = leader.sync_updates;
-  for (const unsigned slot : {0u, 1u})
-    set_counts(follower, slot, follower.packets(slot) + leader.packets(slot),
-               follower.bytes(slot) + leader.bytes(slot));
-  constexpr auto kNone = static_cast<uint8_t>(~(kTwinLeader | kTwinFollower | kLinkNeeded));
-  leader.anchor = {};
-  leader.log &= kNone;
-  follower.log &= kNone;
+  for (TwinLine* const line : {&lead, &follow}) {
+    courses.release(static_cast<uint16_t>(line->marked() >> 16));
+    line->put_key(0, 0, 0);
+  }
 }
 
 bool Engine::Impl::linked_path(Packet& p, const Ordinary& seen, State& s) {
-  if ((s.log & (kTwinLeader | kTwinFollower)) == 0) return fast_path(p, seen, s);
-  if (s.owner != options.worker) return false;
-  const bool leads = (s.log & kTwinLeader) != 0;
-  if (leads_translated(s)) return twin_step<Twins::translated>(p, seen, s, s, nullptr);
-  State& other = table.state(s.link);
-  return twin_step<Twins::linked>(p, seen, s, leads ? s : other,
-                                  leads && (s.log & kLinkNeeded) == 0 ? nullptr : &other);
+  TwinLine& line = table.line(s);
+  const uint32_t marks = line.marked();
+  if (is_own_twin(marks))
+    return twin_step<Twins::any>(p, seen, marks, line, (marks >> 8 & kTwinLeads) != 0 ? line : table.line(line.lead));
+  return s.owner == options.worker && fast_path(p, seen, s);
 }
 
 // A run of the same number may be under way: what it has counted is settled.
-[[gnu::noinline]] Engine::Impl::Run& Engine::Impl::begin_run(Run& run, uint64_t way_rule, uint64_t rest,
-                                                             uint32_t matches) {
+[[gnu::noinline]] Engine::Impl::Run& Engine::Impl::begin_run(Run& run, uint32_t key) {
   const auto number = static_cast<unsigned>(&run - runs.data());
   if ((runs_used >> number & 1) != 0) settle_run(run);
   runs_used |= 1u << number;
   run = {};
-  run.way_rule = way_rule;
-  run.rest = rest;
-  run.matches = matches;
-  if (static_cast<uint16_t>(way_rule >> 16) != way_epoch) return run;
-  const WayOut& way = way_out(way_rule & 0xffff);
-  if (!way.onward) return run;
+  run.key = key;
+  run.course = courses.at(static_cast<uint16_t>(key));
+  if (run.course.way >> 16 != way_epoch) return run;
+  const WayOut& way = way_out(run.course.way & 0xffff);
+  if (!way.onward || (run.course.bound != kNoInterface && run.course.bound != way.interface)) return run;
   run.way = way;
   Packet sent;
-  sent.in = static_cast<InterfaceId>(rest >> 32);
+  sent.in = static_cast<InterfaceId>(key >> 16);
   sent.fate = Fate::forward;
   sent.out = way.interface;
   run.disposition = load_raw<uint64_t>(&sent.in);
-  run.ttl_at = kEthernetHeader + (static_cast<uint8_t>(rest >> 48) == static_cast<uint8_t>(Af::inet) ? 8 : 7);
   return run;
 }
 
 void Engine::Impl::settle_run(const Run& run) {
   if (run.packets == 0) return;
-  const auto in_rule = static_cast<RuleSlot>(run.way_rule >> 32), out_rule = static_cast<RuleSlot>(run.rest);
-  const auto in = static_cast<InterfaceId>(run.rest >> 32);
-  const unsigned family = static_cast<uint8_t>(run.rest >> 48) == static_cast<uint8_t>(Af::inet) ? 0 : 1;
-  RuleCounters &by_in = counters.rules[in_rule], &by_out = counters.rules[out_rule];
+  const auto in = static_cast<InterfaceId>(run.key >> 16);
+  const unsigned family = run.course.af == Af::inet ? 0 : 1;
+  RuleCounters &by_in = counters.rules[run.course.in_rule], &by_out = counters.rules[run.course.out_rule];
   by_in.packets[0].add(run.packets);
   by_in.bytes[0].add(run.bytes);
   by_out.packets[1].add(run.packets);
@@ -123,16 +169,14 @@ void Engine::Impl::settle_run(const Run& run) {
   in_hook.bytes.add(run.bytes);
   out_hook.packets.add(run.packets);
   out_hook.bytes.add(run.bytes);
-  const auto count = [&](uint32_t set, unsigned direction) {
-    for (const RuleSlot slot : match_sets.slots(static_cast<uint16_t>(set))) {
+  const auto count = [&](uint16_t set, unsigned direction) {
+    for (const RuleSlot slot : match_sets.slots(set)) {
       counters.rules[slot].packets[direction].add(run.packets);
       counters.rules[slot].bytes[direction].add(run.bytes);
     }
   };
-  if (run.matches != 0) {
-    count(run.matches & 0xffff, 0);
-    count(run.matches >> 16, 1);
-  }
+  if (run.course.in_matches != 0) count(run.course.in_matches, 0);
+  if (run.course.out_matches != 0) count(run.course.out_matches, 1);
   counters.fast.add(run.packets);
   counters.forwarded.add(run.packets - run.unresolved);
 }
@@ -142,7 +186,7 @@ void Engine::Impl::settle_runs() {
   for (; runs_used != 0; runs_used &= runs_used - 1) {
     Run& run = runs[static_cast<unsigned>(std::countr_zero(runs_used))];
     settle_run(run);
-    run.way_rule = run.rest = 0;
+    run.key = 0;
     run.way.mtu = 0;
     run.packets = run.unresolved = 0;
     run.bytes = 0;
@@ -150,8 +194,9 @@ void Engine::Impl::settle_runs() {
 }
 
 // The packet is complete but for the MAC address: of a neighbour, each has its own.
-[[gnu::noinline]] void Engine::Impl::leave_twin(Packet& p, const Ordinary& seen, Run& run, const FlowKey& key) {
-  if (const Mac* const mac = next_mac(run.way, seen.af, key.addr[1]); mac != nullptr) {
+[[gnu::noinline]] void Engine::Impl::leave_twin(Packet& p, const Ordinary& seen, Run& run,
+                                                const Address& destination) {
+  if (const Mac* const mac = next_mac(run.way, seen.af, destination); mac != nullptr) {
     std::memcpy(p.frame, mac->bytes.data(), sizeof(Mac));
     return;
   }
@@ -161,13 +206,14 @@ void Engine::Impl::settle_runs() {
 
 // A packet of theirs has changed what peers know, and what was allowed for without a look is used up. Where the leader
 // waits to be told it waits for both, unless the follower does by itself: so that one need not be looked at.
-void Engine::Impl::touch_twins(State& lead, bool tcp) {
-  if (lead.src.quiet != 0) {  // another packet of the burst has been here
-    --lead.src.quiet;
+void Engine::Impl::touch_twins(TwinLine& line, bool tcp) {
+  if (line.quiet != 0) {  // another packet of the burst has been here
+    --line.quiet;
     return;
   }
+  State& lead = table.state_of(line);
   if ((lead.flags & kStateNoSync) != 0) {
-    lead.src.quiet = kMost;
+    line.quiet = kMost;
     return;
   }
   const bool spoke = (lead.log & kPeerSpoke) != 0;
@@ -182,12 +228,13 @@ void Engine::Impl::touch_twins(State& lead, bool tcp) {
   allow(lead, tcp);
 }
 
-void Engine::Impl::allow(State& lead, bool tcp) const {
+void Engine::Impl::allow(State& lead, bool tcp) {
+  uint8_t& quiet = table.line(lead).quiet;
   if (tcp && lead.sync_queue == SyncQueue::upd_c && !lead.sync_urgent && !lead.sync_hasty) {  // each counts
-    lead.src.quiet = static_cast<uint8_t>(std::max(0, options.max_updates - 1 - lead.sync_updates));
-    lead.sync_updates += lead.src.quiet;
+    quiet = static_cast<uint8_t>(std::max(0, options.max_updates - 1 - lead.sync_updates));
+    lead.sync_updates += quiet;
   } else {  // it goes out anyway: until then there is nothing to do
-    lead.src.quiet = kMost;
+    quiet = kMost;
     lead.sync_updates = 0;
   }
 }

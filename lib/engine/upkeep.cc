@@ -16,6 +16,7 @@ constexpr uint32_t kPurgeBuckets = 128;
 }  // namespace
 
 void Engine::Impl::expire(State& s) {
+  part(s);
   // A copy of a peer's state that never saw traffic here may be out of date: its end is nobody else's business.
   const bool bystander = s.imported && s.packets(0) + s.packets(1) == 0;
   remove_state(s, !bystander);
@@ -88,6 +89,7 @@ void Engine::Impl::sweep() {
     State* const s = table.owned(index, options.worker);
     if (s == nullptr || !wheel.contains(index)) continue;
     part_follower(*s);
+    update_time(*s);
     const uint32_t deadline = deadline_of(*s);
     if (static_cast<int32_t>(deadline - now_s) <= 0) {
       expire(*s);
@@ -104,6 +106,7 @@ size_t Engine::Impl::expire_due() {
       [this](StateIndex index) -> uint32_t {
         State& s = table.state(index);
         part_follower(s);
+        update_time(s);
         const uint32_t deadline = s.timeout == TimeoutClass::purge ? now_s : deadline_of(s);
         if (static_cast<int32_t>(deadline - now_s) > 0) return deadline;
         expire(s);

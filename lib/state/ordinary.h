@@ -9,6 +9,7 @@
 #include "lib/state/state.h"
 #include "lib/state/tcp_parts.h"
 #include "lib/state/tcp_track.h"
+#include "lib/state/twin_line.h"
 
 namespace twinwall {
 
@@ -64,43 +65,35 @@ namespace ordinary {
   s.last_update = now_s;
 }
 
-// tcp_ordinary_fits() and tcp_ordinary_take() in one, of a state that tcp_ordinary() and tcp_shifts_known() held for
-// and whose windows only this has moved since. `slot`: 0 when the initiator sends, else 1. False: nothing has changed,
-// and the trackers may still take it. `tcp` is the segment's header, all of which is there.
-[[nodiscard, gnu::always_inline]] inline bool tcp_ordinary_step(State& s, unsigned slot, const uint8_t* tcp,
-                                                                uint32_t payload, uint32_t now_s) {
-  static_assert(offsetof(State, dst) == offsetof(State, src) + sizeof(Peer));
-  Peer* const ends = &s.src;
-  Peer &src = ends[slot], &dst = ends[1 - slot];
-  // Where either is not known neither counts. What is known has a bit more, above those that a shift looks at.
-  static_assert(kWindowScaleKnown == 0x80);
-  unsigned src_shift = src.wscale, dst_shift = dst.wscale;
-  if ((src_shift & dst_shift & kWindowScaleKnown) == 0) src_shift = dst_shift = 0;
-  src_shift &= 31;
-  dst_shift &= 31;
+// tcp_ordinary_fits() and tcp_ordinary_take() in one, of twins that were joined while tcp_ordinary() and
+// tcp_shifts_known() held for them. `sender`: of the two ends in the line. False: nothing has changed, and the trackers
+// may still take it. `tcp` is the segment's header, all of which is there.
+[[nodiscard, gnu::always_inline]] inline bool tcp_ordinary_step(TwinLine& line, unsigned sender, const uint8_t* tcp,
+                                                                uint32_t payload) {
+  const unsigned other = 1 - sender;
   const uint32_t ack = load_be32(tcp + 8);
-  if (dst.seqlo - ack + kMaxAckWindow > kMaxAckWindow + (kMaxAckWindow << src_shift)) [[unlikely]]
+  const unsigned src_shift = line.shift[sender];
+  if (line.seqlo[other] - ack + kMaxAckWindow > kMaxAckWindow + (kMaxAckWindow << src_shift)) [[unlikely]]
     return false;
-  const uint32_t from = src.seqlo;
+  const uint32_t from = line.seqlo[sender];
   if (payload == 0) {  // where its sender is, whatever it says
-    if (tcp::after(from, src.seqhi)) [[unlikely]]
+    if (tcp::after(from, line.seqhi[sender])) [[unlikely]]
       return false;
   } else {
     const uint32_t seq = load_be32(tcp + 4), end = seq + payload;
     const uint32_t sent = tcp::after(end, from) ? end : from;
-    if (tcp::after(end, src.seqhi) || tcp::after(from - (uint32_t{dst.max_win} << dst_shift), seq) || sent == 0)
-        [[unlikely]]
+    if (tcp::after(end, line.seqhi[sender]) ||
+        tcp::after(from - (uint32_t{line.max_win[other]} << line.shift[other]), seq) || sent == 0) [[unlikely]]
       return false;  // of 0: numbers that come to it are not known any more
-    src.seqlo = sent;
+    line.seqlo[sender] = sent;
   }
   const uint16_t win = load_be16(tcp + 14);
-  if (win > src.max_win) [[unlikely]]
-    src.max_win = win;
+  if (win > line.max_win[sender]) [[unlikely]]
+    line.max_win[sender] = win;
   const uint32_t window = uint32_t{win} << src_shift;
   // The limit moves on to what the sender has room for behind its acknowledgement, at least one.
-  const uint32_t room = ack + window + (window == 0 ? 1 : 0), limit = dst.seqhi;
-  dst.seqhi = tcp::after(limit, room) ? limit : room;
-  s.last_update = now_s;
+  const uint32_t room = ack + window + (window == 0 ? 1 : 0), limit = line.seqhi[other];
+  line.seqhi[other] = tcp::after(limit, room) ? limit : room;
   return true;
 }
 

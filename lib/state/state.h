@@ -2,14 +2,12 @@
 //
 // Owner: exactly one worker changes the body; others may read the keys, id, creator and owner while they hold a QSBR
 // guard, because those never change between insert and removal.
-// Layout follows use: the first two lines are what an established packet touches; under translation also the fourth,
-// where a leader has what its packets leave as, or the third, with the key of the other side. Else the fourth holds
-// what only insertion, expiry and synchronisation need.
+// Layout follows use: the first two lines are what a packet touches that is tracked, the third is for translation, the
+// fourth for insertion, expiry and synchronisation.
 //
 // Twins. Of a forwarded connection nearly every packet does the same to both its states, so while they are alike one of
-// them leads: the second line of the leader alone is kept up, for both, and that of the follower waits. The follower's
-// counters hold meanwhile what it has more (modulo 2^64) than the leader. Whoever wants to see or change either state
-// parts them first; see lib/engine/twins.cc.
+// them leads, and a line beside it (lib/state/twin_line.h) is kept up for both; what moves in the states themselves
+// waits. Whoever wants to see or change either state parts them first; see lib/engine/twins.cc.
 #pragma once
 
 #include <cstddef>
@@ -54,8 +52,7 @@ struct Peer {
   // Set to 1 by whoever copies this end from a pfsync peer: its numbers may be a second old. Further bits belong to
   // lib/state/tcp_reanchor.h, which clears it once the end is known again; 0: numbers are our own.
   uint8_t reanchor = 0;
-  // Of the initiator in a leader of twins: so many packets more are nothing to tell the peers (lib/engine/twins.cc).
-  uint8_t quiet = 0;
+  uint8_t unused = 0;
 };
 static_assert(sizeof(Peer) == 20);
 
@@ -83,11 +80,9 @@ enum LogBit : uint8_t {
   kLogAll = 2,
   kLogWireBits = 3,
   // From here on our own.
-  kLinkTranslated = 8,  // the linked state's keys differ
-  kInspected = 4,       // what its packets carry is looked at: StateRest::inspect says of which
+  kInspected = 4,  // what its packets carry is looked at: StateRest::inspect says of which
   kTwinLeader = 16,
   kTwinFollower = 32,
-  kLinkNeeded = 64,  // a leader's packets need the first line of the follower; without it it carries what they need
   kPeerSpoke = 128,  // of it a moment ago: `sync_peer_update` counts
 };
 
@@ -156,8 +151,8 @@ struct alignas(64) State {
   // [0] in the state's direction, [1] the other; what overflows is carried into a line that is seldom needed.
   uint32_t packets_low[2] = {0, 0};
   uint32_t bytes_low[2] = {0, 0};
-  uint32_t last_update = 0;               // seconds; the timeout runs from here
-  RuleSlot link_rule = kDefaultRuleSlot;  // a leader's: the follower's rule
+  uint32_t last_update = 0;  // seconds; the timeout runs from here
+  uint32_t unused = 0;
   // Line 2.
   FlowKey stack;
   uint32_t packets_high[2] = {0, 0};
@@ -185,12 +180,10 @@ struct alignas(64) State {
     uint32_t base[2] = {0, 0};
     uint32_t time = 0;
   };
-  // Of a leader that carries what its packets need of the follower: IPv4 addresses and ports that they leave with, as
-  // they are in the packet, and the follower's `match_set`.
+  // Of twins: IPv4 addresses and ports that the packets leave with that this state lets in, as they are in the packet.
   struct SentAs {
     uint32_t src, dst;
     uint32_t ports;
-    uint16_t match_set;
   };
   union {
     Anchor anchor = {};
@@ -204,6 +197,13 @@ struct alignas(64) State {
       ++packets_high[slot];
     if ((bytes_low[slot] += length) < length) [[unlikely]]
       ++bytes_high[slot];
+  }
+  void count_more(unsigned slot, uint64_t more_packets, uint64_t more_bytes) {
+    const uint64_t all_packets = packets(slot) + more_packets, all_bytes = bytes(slot) + more_bytes;
+    packets_low[slot] = static_cast<uint32_t>(all_packets);
+    packets_high[slot] = static_cast<uint32_t>(all_packets >> 32);
+    bytes_low[slot] = static_cast<uint32_t>(all_bytes);
+    bytes_high[slot] = static_cast<uint32_t>(all_bytes >> 32);
   }
 };
 static_assert(sizeof(State) == 256);

@@ -52,7 +52,8 @@ size_t StateTable::bucket_count(uint32_t capacity) {
 }
 
 size_t StateTable::memory_needed(uint32_t capacity) {
-  return size_t{capacity} * sizeof(State) + bucket_count(capacity) * sizeof(Bucket);
+  return size_t{capacity} * sizeof(State) + bucket_count(capacity) * sizeof(Bucket) +
+         (size_t{capacity} + 1) * sizeof(TwinLine);
 }
 
 StateTable::StateTable(const StateTableOptions& options)
@@ -81,6 +82,8 @@ StateTable::StateTable(const StateTableOptions& options)
   bucket_mask_ = buckets - 1;
   buckets_ = reinterpret_cast<Bucket*>(base + size_t{capacity_} * sizeof(State));
   for (size_t b = 0; b < buckets; ++b) new (&buckets_[b]) Bucket{};
+  lines_ = reinterpret_cast<TwinLine*>(buckets_ + buckets);
+  for (size_t i = 0; i <= capacity_; ++i) new (&lines_[i]) TwinLine{};
 
   rest_.reset(static_cast<StateRest*>(std::calloc(capacity_, sizeof(StateRest))));
   if (rest_ == nullptr) throw std::bad_alloc();

@@ -2,7 +2,8 @@
 //
 // What: one contiguous array of states with per-worker free lists, and a hash index from wire key, stack key and
 // (id, creator) to a state.
-// Why this shape: an established packet must cost one bucket line and the state's own lines, on any number of workers.
+// Why this shape: an established packet must cost one bucket line and one of its state, on any number of workers: that
+// one, of all states, lies in an array of its own (lib/state/twin_line.h).
 //
 // The index. A bucket is one cache line: seven entries and a control word. An entry is one atomic word: a 28-bit tag of
 // the hash, what it stands for (wire key, stack key, both at once when they are equal, id), whether the state is bound
@@ -53,6 +54,7 @@
 #include "lib/base/prefetch.h"
 #include "lib/state/index_bucket.h"
 #include "lib/state/state.h"
+#include "lib/state/twin_line.h"
 
 namespace twinwall {
 
@@ -60,7 +62,7 @@ struct StateTableOptions {
   uint32_t capacity = 100000;  // states; 1 .. 2^30
   uint8_t workers = 1;         // 1 .. 255
   uint64_t secret[2] = {};     // keys the hash; drawn at random at start
-  // For the states and the index: at least StateTable::memory_needed() bytes, aligned to 64. Empty: from the heap.
+  // For the states, their lines and the index: at least StateTable::memory_needed() bytes, aligned to 64. Empty: from the heap.
   std::span<std::byte> memory;
   // Grace periods: grace_start() gives a token, grace_over() tells whether every thread that may have found a state
   // before has let go of it since. Without them (one thread) a released state is free at once.
@@ -124,6 +126,8 @@ class StateTable {
         : buckets_(t.buckets_),
           mask_(t.bucket_mask_),
           states_(t.states_),
+          lines_(t.lines_),
+          none_(t.lines_ + t.capacity_),
           keys_{t.hash_keys_[0], t.hash_keys_[1], t.hash_keys_[6], t.hash_keys_[7]} {}
 
     // hash_words_v4(), and its bucket is on its way.
@@ -134,41 +138,47 @@ class StateTable {
       prefetch_line(&buckets_[hash & mask_]);
       return hash;
     }
-    // The state of the first entry with this wire key's tag, in the home bucket only, which may be another's (or, where
-    // states are bound to interfaces, not the best). Null: none fits; `absent` says whether there is none at all.
-    [[nodiscard, gnu::always_inline]] State* guess(uint64_t hash, bool& absent) const {
+    // The twin line of the state of the first entry with this wire key's tag, in the home bucket only, which may be
+    // another's (or, where states are bound to interfaces, not the best). `whole`: the state is asked for as well.
+    // none(): none fits; `absent` says whether there is none at all.
+    [[nodiscard, gnu::always_inline]] TwinLine* guess(uint64_t hash, bool& absent, bool whole) const {
       const index::Bucket& home = buckets_[hash & mask_];
       constexpr uint64_t kAsked = index::kTagMask | index::kWire;
       const uint32_t fits = index::entries_with(home, (hash & index::kTagMask) | index::kWire, kAsked);
       if (fits == 0) [[unlikely]] {
         absent = home.beyond.load(std::memory_order_relaxed) == 0;
-        return nullptr;
+        return none_;
       }
       const uint64_t entry = home.entries[std::countr_zero(fits)].load(std::memory_order_relaxed);
-      State* const s = states_ + static_cast<StateIndex>(entry);
-      prefetch_line_to_write(s);
-      prefetch_line_to_write(&s->src);
-      return s;
+      TwinLine* const line = lines_ + static_cast<StateIndex>(entry);
+      prefetch_line_to_write(line);
+      if (whole) [[unlikely]] {
+        State* const s = states_ + static_cast<StateIndex>(entry);
+        prefetch_line_to_write(s);
+        prefetch_line_to_write(&s->src);
+      }
+      return line;
     }
+    // Empty for ever.
+    [[nodiscard]] TwinLine* none() const { return none_; }
 
    private:
     const index::Bucket* buckets_;
     uint64_t mask_;
     State* states_;
+    TwinLine *lines_, *none_;
     uint64_t keys_[4];
   };
 
   // The stages of a burst: bring the bucket near, then the state that its tags name, then see whether it is the one.
   void prefetch(uint64_t hash) const { prefetch_line(&buckets_[hash & bucket_mask_]); }
-  // What a packet will touch of a state that was found, and of its partner at the other hook.
-  [[gnu::always_inline]] void prefetch_more(const State& state) const {
+  // What a packet will touch of a state that was found and is no twin, and of its partner at the other hook.
+  void prefetch_more(const State& state) const {
     if (state.translated) prefetch_line(&state.stack);
-    if ((state.log & (kTwinLeader | kLinkNeeded)) == kTwinLeader || state.link >= capacity_) return;
+    if (state.link >= capacity_) return;
     const auto* line = reinterpret_cast<const char*>(&states_[state.link]);
     prefetch_line_to_write(line);
-    if ((state.log & kTwinLeader) != 0) return;
     prefetch_line_to_write(line + 64);
-    if ((state.log & kLinkTranslated) != 0) prefetch_line(line + 128);
   }
 
   // What remove() will need of a state whose first line is near.
@@ -243,6 +253,12 @@ class StateTable {
   [[nodiscard]] const State& state(StateIndex index) const { return states_[index]; }
   [[nodiscard]] StateIndex index_of(const State& state) const { return static_cast<StateIndex>(&state - states_); }
   [[nodiscard]] State* states_array() { return states_; }
+  [[nodiscard]] TwinLine& line(StateIndex index) { return lines_[index]; }
+  [[nodiscard]] TwinLine& line(const State& state) { return lines_[index_of(state)]; }
+  [[nodiscard]] const TwinLine& line(const State& state) const { return lines_[index_of(state)]; }
+  [[nodiscard]] StateIndex index_of(const TwinLine& line) const { return static_cast<StateIndex>(&line - lines_); }
+  // Not of Glance::none().
+  [[nodiscard]] State& state_of(const TwinLine& line) { return states_[index_of(line)]; }
   // The state's own; whoever sets kStateRest starts with a fresh one.
   [[nodiscard]] StateRest& rest(const State& state) { return rest_[index_of(state)]; }
   [[nodiscard]] const StateRest& rest(const State& state) const { return rest_[index_of(state)]; }
@@ -260,6 +276,7 @@ class StateTable {
     const auto* const line = reinterpret_cast<const char*>(&states_[index]);
     for (const size_t at : {size_t{0}, offsetof(State, src), offsetof(State, creator)})
       prefetch_line_to_write(line + at);
+    prefetch_line(&lines_[index]);
   }
   // Calls fn(State&) for the worker's states that are in the index, from index `from` on, looking at no more than
   // `limit` indices. Returns where to go on; capacity() when through. fn may remove and release the state.
@@ -365,6 +382,7 @@ class StateTable {
   void* grace_context_;
   std::unique_ptr<std::byte[], FreeBytes> memory_;  // when the caller gave none
   State* states_ = nullptr;
+  TwinLine* lines_ = nullptr;  // and one more, that of no state
   // From the kernel as pages of zeros: what no state uses costs nothing.
   struct FreeRest {
     void operator()(StateRest* p) const;
