@@ -150,17 +150,24 @@ namespace {
 // Ends with the states that they may be of on their way.
 [[gnu::noinline]] void Engine::Impl::stage_guess(size_t from, size_t n) {
   uint64_t searches = 0;
-  const bool last_line = translated_lately, whole = whole_lately;
   const StateTable::Glance index(table);
   for (Lane* lane = lanes.data() + from; lane != lanes.data() + n; ++lane) {
     lane->line = index.none();
     if (!lane->looked_up) continue;
     ++searches;
-    lane->line = index.guess(lane->hash, lane->absent, whole);
-    if (last_line && lane->line != index.none()) [[unlikely]]
-      prefetch_line(&table.state_of(*lane->line).sent_as);
+    lane->line = index.guess(lane->hash, lane->absent);
   }
   table.counters(options.worker).searches.add(searches);
+  if (!translated_lately && !whole_lately) [[likely]]
+    return;
+  for (const Lane* lane = lanes.data() + from; lane != lanes.data() + n; ++lane) {
+    if (lane->line == index.none()) continue;
+    const State& s = table.state_of(*lane->line);
+    if (translated_lately) prefetch_line(&s.sent_as);
+    if (!whole_lately) continue;
+    prefetch_line_to_write(&s);
+    prefetch_line_to_write(&s.src);
+  }
 }
 
 // Ends with each packet's bucket of the state table on its way. The buckets of eight are there when the next eight are
@@ -239,38 +246,48 @@ void Engine::Impl::hand_off(Packet& p, uint8_t worker) {
   counters.handed_off.add();
 }
 
+[[gnu::noinline]] bool Engine::Impl::translated_step(Lane& lane, uint32_t marks) {
+  return twin_step<Twins::translated>(*lane.packet, lane.seen, marks, *lane.line, *lane.line);
+}
+
 // Those that can go the whole way at once. What follows on another in the same connection does not overtake it.
 void Engine::Impl::stage_short(size_t from, size_t to, Short& done) {
-  const bool bound = table.has_bound_states();  // the first that fits need not be the one
-  const TwinLine* const lines = &table.line(StateIndex{0});
+  if (table.has_bound_states()) [[unlikely]] {  // the first that fits need not be the one
+    for (size_t i = from; i < to; ++i) short_other(lanes[i], done);
+    return;
+  }
+  uint64_t long_way = done.long_way;
   for (size_t i = from; i < to; ++i) {
     Lane& lane = lanes[i];
     TwinLine& line = *lane.line;
-    if (!line.is(addresses[i], rests[i]) || bound) [[unlikely]] {
+    if (!line.is(addresses[i], rests[i])) [[unlikely]] {
       short_other(lane, done);
       continue;
     }
     const uint32_t marks = line.marked(), kind = marks & TwinLine::kWithoutCourse;
-    const uint64_t bit = bit_of(static_cast<StateIndex>(&line - lines));
-    bool gone = false;
-    if (kind == leads) [[likely]] {
-      gone = (done.long_way & bit) == 0 && twin_step<Twins::alone>(*lane.packet, lane.seen, marks, line, line);
-    } else if (kind == leads_translated) {
-      done.translated = true;
-      gone = (done.long_way & bit) == 0 && twin_step<Twins::translated>(*lane.packet, lane.seen, marks, line, line);
-    } else {
+    if (kind != leads && kind != leads_translated) [[unlikely]] {
       short_other(lane, done);
       continue;
     }
-    if (gone) [[likely]] {
-      lane.active = false;
-      continue;
+    if (long_way == 0 || (long_way & bit_of(table.index_of(line))) == 0) [[likely]] {
+      bool gone = false;
+      if (kind == leads) [[likely]] {
+        gone = twin_step<Twins::alone>(*lane.packet, lane.seen, marks, line, line);
+      } else {
+        done.translated = true;
+        gone = translated_step(lane, marks);
+      }
+      if (gone) [[likely]] {
+        lane.active = false;
+        continue;
+      }
     }
     complete_key(lane);
     lane.state = &table.state_of(line);
-    done.long_way |= bit;
+    long_way |= bit_of(table.index_of(line));
     done.left = true;
   }
+  done.long_way = long_way;
 }
 
 // Of one that does not go by its line alone: finds the state that it is of.

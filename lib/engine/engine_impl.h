@@ -619,6 +619,7 @@ class Engine::Impl {
   bool whole_lately = false;       // … the first two
   void stage_short(size_t from, size_t to, Short& done);
   bool end_short(size_t n, const Short& done);
+  bool translated_step(Lane& lane, uint32_t marks);
   void short_other(Lane& lane, Short& done);
   bool stage_linked(size_t n);
   static constexpr uint64_t bit_of(StateIndex state) { return uint64_t{1} << (state & 63); }

@@ -20,14 +20,16 @@ void rewrite(Packet& p, const Endpoints& to);
 // Replaces bytes of a TCP header, at any offset, the checksum in step.
 void patch_tcp(Packet& p, size_t offset, const void* value, size_t length);
 
-// The TTL of an IPv4 header minus one.
-inline void decrement_v4_ttl(uint8_t* h) {
+// The word of an IPv4 header that has TTL and checksum, for a TTL that is one less.
+[[nodiscard]] inline uint32_t decremented_v4_ttl(uint32_t word) {
   // What RFC 1624 equation 3 comes to for a word that is one less: the sum is one more, in ones' complement. The TTL is
   // the first byte of the four, the sum the last two.
   constexpr uint32_t kOneMore = 0x10000, kLastSum = 0xfffe0000;
-  const auto word = load_raw<uint32_t>(h + 8);
-  store_raw(h + 8, word + kOneMore - 1 + (word >= kLastSum ? kOneMore : 0));
+  return word + kOneMore - 1 + (word >= kLastSum ? kOneMore : 0);
 }
+
+// The TTL of an IPv4 header minus one.
+inline void decrement_v4_ttl(uint8_t* h) { store_raw(h + 8, decremented_v4_ttl(load_raw<uint32_t>(h + 8))); }
 
 // TTL or hop limit minus one.
 inline void decrement_ttl(Packet& p) {

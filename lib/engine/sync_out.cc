@@ -122,12 +122,15 @@ bool Engine::Impl::pop(SyncList& list) {
     lazy_left = 0;
     return false;
   }
-  if (s.sync_next != kNoState) table.prefetch_whole(s.sync_next);
+  if (s.sync_next != kNoState) {
+    table.prefetch_told(s.sync_next);
+    prefetch_line_to_write(&table.line(s.sync_next));
+  }
   if (s.waits_for_both) {
     s.waits_for_both = false;
     list.twin = s.link;
     list.twin_waits = was_lazy && !lazy_flush;
-    table.prefetch_whole(s.link);
+    table.prefetch_told(s.link);
   }
   tell(s, s.sync_queue);
   unlink(list, s);
@@ -161,8 +164,8 @@ bool Engine::Impl::make_hasty(State& lead) {
   if (hasty_count == hasty.size() || lead.sync_urgent || lead.sync_hasty) return false;
   hasty[(hasty_head + hasty_count++) % hasty.size()] = table.index_of(lead);
   lead.sync_hasty = true;
-  table.prefetch_whole(table.index_of(lead));
-  table.prefetch_whole(lead.link);
+  table.prefetch_told(table.index_of(lead));
+  table.prefetch_told(lead.link);
   allow(lead, true);
   return true;
 }

@@ -35,7 +35,7 @@ inline void Engine::Impl::count_or_touch(TwinLine& lead, bool tcp) {
   touched_leads[touched_count++] = {&lead, tcp};
   const State& s = table.state_of(lead);
   prefetch_line_to_write(&s);
-  prefetch_line_to_write(&s.creator);
+  prefetch_line_to_write(&s.id);
 }
 
 template <Engine::Impl::Twins kTwins>
@@ -50,8 +50,9 @@ inline bool Engine::Impl::twin_step(Packet& p, const Ordinary& seen, uint32_t ma
   const uint32_t length = seen.l3_length;
   if (frame[ttl_at] <= 1 || length > run.way.mtu) [[unlikely]]
     return false;
+  uint8_t* const l4 = frame + (v4 ? kEthernetHeader + kIpv4Header : kEthernetHeader + kIpv6Header);  // see Ordinary
   if (seen.proto == kProtoTcp) [[likely]] {
-    if (!tcp_ordinary(seen.tcp_flags) || !tcp_ordinary_step(lead, sender, frame + seen.l4, seen.payload)) [[unlikely]]
+    if (!tcp_ordinary(seen.tcp_flags) || !tcp_ordinary_step(lead, sender, l4, seen.payload)) [[unlikely]]
       return false;
   }
   lead.last_update = now_s;
@@ -66,14 +67,14 @@ inline bool Engine::Impl::twin_step(Packet& p, const Ordinary& seen, uint32_t ma
   if (translates) {
     const State& s = table.state_of(line);
     if (v4)
-      rewrite_v4(frame + kEthernetHeader, frame + seen.l4, seen.proto, s.sent_as.src, s.sent_as.dst, s.sent_as.ports);
+      send_as(frame + kEthernetHeader, seen.proto, s.sent_as);
     else
       rewrite_v6(p, seen, s, &table.state(s.link));
   }
-  if (v4) [[likely]]
-    decrement_v4_ttl(frame + kEthernetHeader);
-  else
+  if (!v4) [[unlikely]]
     --frame[ttl_at];
+  else if (!translates)
+    decrement_v4_ttl(frame + kEthernetHeader);
   p.length = static_cast<uint32_t>(kEthernetHeader) + length;  // padding of the frame it came in is gone
   store_raw(reinterpret_cast<uint8_t*>(&p.in), run.disposition);
   run.way.put_header(frame, v4);

@@ -65,7 +65,7 @@ void Engine::Impl::join(State& leader, State& follower) {
   const bool translated = leader.translated || follower.translated;
   if (v4 && translated) {
     const auto sent_as = [](const State& in, const State& out) {
-      return ends_v4(out.translated ? out.wire : in.stack, out.translated ? 1 : 0);
+      return changed(ends_v4(in.wire, 0), ends_v4(out.translated ? out.wire : in.stack, out.translated ? 1 : 0));
     };
     const State::SentAs of_leader = sent_as(leader, follower), of_follower = sent_as(follower, leader);
     leader.sent_as = of_leader;

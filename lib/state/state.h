@@ -152,19 +152,20 @@ struct alignas(64) State {
   uint32_t packets_low[2] = {0, 0};
   uint32_t bytes_low[2] = {0, 0};
   uint32_t last_update = 0;  // seconds; the timeout runs from here
-  uint32_t unused = 0;
+  uint32_t rule_number = kNoRuleNumber;
   // Line 2.
   FlowKey stack;
   uint32_t packets_high[2] = {0, 0};
   uint32_t bytes_high[2] = {0, 0};
-  uint64_t id = 0;  // written big-endian on the wire; with creator the state's identity for ever
+  uint32_t creation = 0;  // seconds
+  uint32_t unused = 0;
   // Line 3.
+  uint64_t id = 0;       // written big-endian on the wire; with creator the state's identity for ever
   uint32_t creator = 0;  // host id of the creating node, as a big-endian number
   StateIndex wheel_next = kNoState, wheel_prev = kNoState;
   uint32_t wheel_slot = 0;  // the second its slot of the wheel stands for
   StateIndex sync_next = kNoState, sync_prev = kNoState;
   uint32_t sync_peer_update = 0;  // seconds of the peer's last word on it, 0: never
-  uint32_t rule_number = kNoRuleNumber;
   uint8_t min_ttl = 0, set_tos = 0;
   uint16_t max_mss = 0;
   InterfaceId created_on = kNoInterface;
@@ -173,17 +174,17 @@ struct alignas(64) State {
   bool sync_hasty = false;   // a leader that is told behind one of the next bursts, and stays in its list
   uint8_t index_phase = 0;   // progress of an insertion; the state table's own
   uint8_t told = kNotTold;   // levels of src and dst as peers know them, four bits each (lib/engine/digest.cc)
-  uint32_t creation = 0;     // seconds
   // While windows imported from a peer settle (tcp_reanchor.h): seqlo of src and dst as imported, and the second in
   // which one was last moved.
   struct Anchor {
     uint32_t base[2] = {0, 0};
     uint32_t time = 0;
   };
-  // Of twins: IPv4 addresses and ports that the packets leave with that this state lets in, as they are in the packet.
+  // Of twins: IPv4 addresses and ports that the packets leave with that this state lets in, as they are in the packet,
+  // and what that changes in the checksums of its headers, for checksum_fold().
   struct SentAs {
-    uint32_t src, dst;
-    uint32_t ports;
+    uint32_t src, dst, ports;
+    uint16_t header_change, l4_change;
   };
   union {
     Anchor anchor = {};
@@ -207,6 +208,6 @@ struct alignas(64) State {
   }
 };
 static_assert(sizeof(State) == 256);
-static_assert(offsetof(State, src) == 64 && offsetof(State, stack) == 128 && offsetof(State, creator) == 192);
+static_assert(offsetof(State, src) == 64 && offsetof(State, stack) == 128 && offsetof(State, id) == 192);
 
 }  // namespace twinwall

@@ -125,7 +125,6 @@ class StateTable {
     explicit Glance(const StateTable& t)
         : buckets_(t.buckets_),
           mask_(t.bucket_mask_),
-          states_(t.states_),
           lines_(t.lines_),
           none_(t.lines_ + t.capacity_),
           keys_{t.hash_keys_[0], t.hash_keys_[1], t.hash_keys_[6], t.hash_keys_[7]} {}
@@ -139,9 +138,9 @@ class StateTable {
       return hash;
     }
     // The twin line of the state of the first entry with this wire key's tag, in the home bucket only, which may be
-    // another's (or, where states are bound to interfaces, not the best). `whole`: the state is asked for as well.
-    // none(): none fits; `absent` says whether there is none at all.
-    [[nodiscard, gnu::always_inline]] TwinLine* guess(uint64_t hash, bool& absent, bool whole) const {
+    // another's (or, where states are bound to interfaces, not the best). none(): none fits; `absent` says whether there
+    // is none at all.
+    [[nodiscard, gnu::always_inline]] TwinLine* guess(uint64_t hash, bool& absent) const {
       const index::Bucket& home = buckets_[hash & mask_];
       constexpr uint64_t kAsked = index::kTagMask | index::kWire;
       const uint32_t fits = index::entries_with(home, (hash & index::kTagMask) | index::kWire, kAsked);
@@ -152,11 +151,6 @@ class StateTable {
       const uint64_t entry = home.entries[std::countr_zero(fits)].load(std::memory_order_relaxed);
       TwinLine* const line = lines_ + static_cast<StateIndex>(entry);
       prefetch_line_to_write(line);
-      if (whole) [[unlikely]] {
-        State* const s = states_ + static_cast<StateIndex>(entry);
-        prefetch_line_to_write(s);
-        prefetch_line_to_write(&s->src);
-      }
       return line;
     }
     // Empty for ever.
@@ -165,7 +159,6 @@ class StateTable {
    private:
     const index::Bucket* buckets_;
     uint64_t mask_;
-    State* states_;
     TwinLine *lines_, *none_;
     uint64_t keys_[4];
   };
@@ -205,10 +198,10 @@ class StateTable {
     for (size_t at = 0; at < sizeof(State); at += 64) prefetch_line_to_write(line + at);
     prefetch_line_to_write(&owners_[index]);
   }
-  // All of a state: it is to be told.
-  void prefetch_whole(StateIndex index) const {
+  // What is asked of a state that is to be told, but for the line beside it.
+  void prefetch_told(StateIndex index) const {
     const auto* const line = reinterpret_cast<const char*>(&states_[index]);
-    for (size_t at = 0; at < sizeof(State); at += 64) prefetch_line_to_write(line + at);
+    for (const size_t at : {size_t{0}, offsetof(State, src), offsetof(State, id)}) prefetch_line_to_write(line + at);
   }
   // True when some state has `key` on either side, whatever its binding and direction (choice of a NAT port).
   [[nodiscard]] bool key_in_use(const FlowKey& key) const { return key_in_use(key, hash_flow(key)); }
@@ -274,7 +267,7 @@ class StateTable {
   void prefetch_owned(StateIndex index, uint8_t worker) const {
     if (index >= capacity_ || owners_[index].load(std::memory_order_relaxed) != worker + 1) return;
     const auto* const line = reinterpret_cast<const char*>(&states_[index]);
-    for (const size_t at : {size_t{0}, offsetof(State, src), offsetof(State, creator)})
+    for (const size_t at : {size_t{0}, offsetof(State, src), offsetof(State, id)})
       prefetch_line_to_write(line + at);
     prefetch_line(&lines_[index]);
   }
