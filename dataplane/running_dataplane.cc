@@ -497,7 +497,7 @@ bool RunningDataplane::command(unsigned worker, const Command& command) {
 }
 
 size_t RunningDataplane::sync_take_deltas(size_t limit, const std::function<void(const Delta&)>& f) {
-  return take(shared_->deltas, &Worker::deltas, limit, f);
+  return take(shared_->deltas, &Worker::deltas, limit, [&f](const Delta& d) { each_state(d, f); });
 }
 
 size_t RunningDataplane::sync_take_frames(size_t limit, const std::function<void(const PuntedFrame&)>& f) {

@@ -159,7 +159,7 @@ void Plane::work(Time now) {
   engine_->tick(view(), now);
   (void)engine_->drain_deltas(view(), now, [this](const Delta& d) {
     if (deltas_.size() >= kDeltaRing) return false;
-    deltas_.push_back(d);
+    each_state(d, [this](const Delta& one) { deltas_.push_back(one); });
     return true;
   });
   (void)engine_->drain_inspections(view(), now, [this](const InspectionWord& w) {

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "lib/filter/rule.h"
 #include "lib/net/address.h"
@@ -34,7 +35,17 @@ struct StateFilter {
 // Worker → sync engine: a state was made, changed or removed here. Only INS and UPD mean all of the record; the others
 // what it has in common with an UpdateRecord, or the identity alone, and the rest may hold anything.
 struct Delta {
+  Delta() = default;
+  Delta(SyncQueue a, const pfsync::StateRecord& r) : action(a), record(r) {}
+
   SyncQueue action = SyncQueue::none;
+  // UPD_C: the same is to be told of the connection's other state, but for these.
+  bool of_two = false;
+  struct Other {
+    uint16_t state_flags = 0;
+    uint32_t expire = 0;
+    pfsync::StateId id;
+  } other;
   pfsync::StateRecord record;
 
   // What of it means anything, which is all that needs copying.
@@ -43,6 +54,21 @@ struct Delta {
     return whole ? sizeof(Delta) : offsetof(Delta, record) + offsetof(pfsync::StateRecord, ifname);
   }
 };
+
+// Calls fn(const Delta&) for each of the states that it is of.
+template <class Fn>
+void each_state(const Delta& d, Fn&& fn) {
+  if (!d.of_two) return fn(d);
+  Delta one;
+  std::memcpy(static_cast<void*>(&one), &d, d.bytes());
+  one.of_two = false;
+  fn(one);
+  one.record.id = d.other.id.id;
+  one.record.creator = d.other.id.creator;
+  one.record.expire = d.other.expire;
+  one.record.state_flags = d.other.state_flags;
+  fn(one);
+}
 
 // Where the looking into a connection stands (lib/engine/inspect_sync.cc): worker → sync engine, and a peer's to a
 // worker. Only what was authenticated may become one: see lib/inspect/saved.h.

@@ -4,9 +4,9 @@
 
 namespace twinwall {
 
-void Engine::Impl::note_told(State& s) {
+void Engine::Impl::note_told(State& s, uint8_t src_level, uint8_t dst_level) {
   if (!options.sync || (s.flags & kStateNoSync) != 0) return;
-  const uint8_t levels = told_levels(s.src.level, s.dst.level);
+  const uint8_t levels = told_levels(src_level, dst_level);
   if (s.told == levels) return;
   const size_t slice = pfsync::slice_of(s.id, s.creator);
   const uint64_t identity = digest_identity(s);

@@ -297,7 +297,7 @@ bool Engine::catch_up(const View& view, Time now) { return impl_->catch_up(view,
 void Engine::flush_deltas() { impl_->flush_deltas(); }
 void Engine::release_deferred() { impl_->release_overdue(Time::max()); }
 bool Engine::deltas_waiting() const {
-  return !impl_->urgent_list.empty() || !impl_->lazy_list.empty() || impl_->removal_count != 0 ||
+  return impl_->urgent_list.size != 0 || impl_->lazy_list.size != 0 || impl_->removal_count != 0 ||
          impl_->untold_count != 0;
 }
 
@@ -342,13 +342,14 @@ const EngineCounters& Engine::counters() const { return impl_->counters; }
 EngineCounters& Engine::counters() { return impl_->counters; }
 
 bool Engine::begin_drain(const View& view, Time now, size_t lazy) {
-  if (!impl_->options.sync || !(lazy == 0 ? impl_->urgent_due(now) : impl_->deltas_due(now))) return false;
-  impl_->set_time(view, now);
-  impl_->lazy_left = lazy;
-  // While packets arrive what they need was asked for behind the last burst.
-  impl_->hasty_left = lazy > kLazyAtOnce ? impl_->hasty_count : std::min(impl_->hasty_aged, impl_->hasty_count);
-  impl_->hasty_aged = impl_->hasty_count - impl_->hasty_left;
-  return impl_->snapshot != nullptr;
+  Impl& i = *impl_;
+  const bool idle = lazy > kLazyAtOnce;  // while packets arrive a few together cost less
+  const bool due = lazy == 0 ? i.urgent_due(now) : i.deltas_due(now) || (idle && i.hasty_count != 0);
+  if (!due || !i.options.sync) return false;
+  i.set_time(view, now);
+  i.lazy_left = lazy;
+  i.hasty_left = idle || i.hasty_waits(now) ? i.hasty_count : 0;
+  return i.snapshot != nullptr;
 }
 const Delta* Engine::next_delta() { return impl_->next_delta() ? &impl_->delta : nullptr; }
 void Engine::return_delta(const Delta& delta) { impl_->return_delta(delta); }

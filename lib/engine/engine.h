@@ -82,11 +82,11 @@ class Engine {
   // As many deltas as a worker takes behind a burst: filling in a record costs some tens of nanoseconds and perhaps two
   // waits for memory.
   static constexpr size_t kDeltasAtOnce = 128;
-  // Of them those that only move windows, while packets arrive, behind every so-manieth burst: each is as much work as
-  // two packets. Where more connections are busy than can be told in a second, each is told less often, and packets go
+  // Of them those that only move windows, while packets arrive, behind every so-manieth burst: each is one or two states
+  // and as much work as a few packets. Where more connections are busy than can be told in a second, each is told less often, and packets go
   // first.
   static constexpr size_t kLazyAtOnce = 1;
-  static constexpr unsigned kLazyTurns = 2;
+  static constexpr unsigned kLazyTurns = 4;
 
   // Between two ticks, after any burst: expiry alone, as much as in a tick, where that has left something over. Costs
   // nothing otherwise. True: states have been looked at.

@@ -206,7 +206,8 @@ class Engine::Impl {
   static void rewrite_v6(Packet& p, const Ordinary& seen, const State& in_state, const State* out_state);
   [[nodiscard]] const Mac* next_mac(const WayOut& way, Af af, const Address& destination) const;
   void touch_twins(TwinLine& lead, bool tcp);
-  [[gnu::always_inline]] void count_or_touch(TwinLine& lead, bool tcp);
+  void touch_leader(State& lead, bool tcp);
+  [[gnu::always_inline]] void touch_later(TwinLine& lead, bool tcp);
   std::array<TouchedLead, kBurst> touched_leads;
   size_t touched_count = 0;
 
@@ -240,12 +241,13 @@ class Engine::Impl {
   void remove_state(State& s, bool announce);
   [[nodiscard]] uint32_t deadline_of(const State& s) const { return deadline_of(s, find_rule(s)); }
   [[nodiscard]] uint32_t deadline_of(const State& s, const Rule* rule) const;
-  [[nodiscard]] uint32_t whole_deadline_of(const State& s) const;  // without adaptive timeouts
+  [[nodiscard]] uint32_t whole_timeout(TimeoutClass timeout, const Rule* rule) const;  // without adaptive timeouts
   [[nodiscard]] StateRest& rest_of(State& s);
   void keep_actions(State& s, const PacketActions& actions, TagId tag);
   void note_actions(State& s) const;
   // Null when a reload has taken the state's rule away.
-  [[nodiscard]] const Rule* find_rule(const State& s) const;
+  [[nodiscard]] const Rule* find_rule(const State& s) const { return find_rule(s.rule, s.rule_number); }
+  [[nodiscard]] const Rule* find_rule(RuleSlot slot, uint32_t number) const;
   [[nodiscard]] const Rule& rule_of(const State& s) const;
   // A state of our own that a peer gave back after a restart is not one of them: it was never added.
   // A TCP state whose both ends are done gives way to a new connection with its key.
@@ -420,6 +422,7 @@ class Engine::Impl {
   // sync_out.cc
   void touched(State& s, pfsync::SyncEvent event, bool urgent);
   [[nodiscard]] bool deltas_due(Time t) const;
+  [[nodiscard]] bool hasty_waits(Time t) const;
   [[nodiscard]] bool urgent_due(Time t) const;  // such as do more than move windows, or all of them
   bool next_delta();                            // into `delta`
   void return_delta(const Delta& delta);
@@ -429,7 +432,8 @@ class Engine::Impl {
 
   // digest.cc
   // What peers know of the state is what it is now.
-  void note_told(State& s);
+  void note_told(State& s) { note_told(s, s.src.level, s.dst.level); }
+  void note_told(State& s, uint8_t src_level, uint8_t dst_level);
   void forget_told(State& s);
 
   // defer.cc
@@ -524,9 +528,6 @@ class Engine::Impl {
     Time due = Time::max();
     bool draining = false;
     uint32_t to_drain = 0;
-    StateIndex twin = kNoState;  // the follower of the leader that was told last: it goes next
-    bool twin_waits = false;     // for its turn among those that may wait
-    [[nodiscard]] bool empty() const { return size == 0 && twin == kNoState; }
   };
   SyncList urgent_list, lazy_list;
   size_t lazy_left = 0;     // of the lazy list, in the call under way
@@ -534,14 +535,17 @@ class Engine::Impl {
   void append(SyncList& list, State& s, bool is_urgent);
   void unlink(SyncList& list, State& s);
   bool pop(SyncList& list);
-  bool pop_twin(SyncList& list);
+  void prefetch_told(const State& next) const;
   void tell(State& s, SyncQueue action);
+  // UPD_C of a leader, and of its follower if that is to be told along with it.
+  void tell_twins(State& lead, bool both);
   Delta delta;  // that is being handed over
   // Leaders that have had so many packets that they are told at once: a ring. They stay in the lazy list, whose other
   // states they would have to be taken from between, and are told again with that.
   std::array<StateIndex, 64> hasty;
   size_t hasty_head = 0, hasty_count = 0;
-  size_t hasty_left = 0, hasty_aged = 0;  // of the call under way; of those that were there at the last
+  size_t hasty_left = 0;  // of the call under way
+  Time hasty_due{};       // of the first of them
   bool make_hasty(State& lead);
   bool pop_hasty();
   void take_hasty_back(State& lead);

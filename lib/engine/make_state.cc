@@ -36,12 +36,12 @@ bool peers_outranks(const State& coming, const State& held) {
 
 }  // namespace
 
-const Rule* Engine::Impl::find_rule(const State& s) const {
-  if (s.rule_number < snapshot->rules.rules.size()) {
-    const Rule& r = snapshot->rules.rules[s.rule_number];
-    if (r.slot == s.rule) return &r;
+const Rule* Engine::Impl::find_rule(RuleSlot slot, uint32_t number) const {
+  if (number < snapshot->rules.rules.size()) {
+    const Rule& r = snapshot->rules.rules[number];
+    if (r.slot == slot) return &r;
   }
-  return snapshot->rules.find(s.rule);  // a reload has moved it
+  return snapshot->rules.find(slot);  // a reload has moved it
 }
 
 const Rule& Engine::Impl::rule_of(const State& s) const {
@@ -61,10 +61,8 @@ uint32_t Engine::Impl::deadline_of(const State& s, const Rule* rule) const {
                                         adaptive && !own ? table.states() : 0, own ? sources.states_of(s.rule) : 0);
 }
 
-uint32_t Engine::Impl::whole_deadline_of(const State& s) const {
-  const Rule* const rule = find_rule(s);
-  return s.last_update +
-         scaled_timeout(s.timeout, snapshot->timeouts, rule != nullptr ? &rule->timeouts : nullptr, 0, 0);
+uint32_t Engine::Impl::whole_timeout(TimeoutClass timeout, const Rule* rule) const {
+  return scaled_timeout(timeout, snapshot->timeouts, rule != nullptr ? &rule->timeouts : nullptr, 0, 0);
 }
 
 bool Engine::Impl::insert(State& s, bool (*displaces)(const State& coming, const State& held)) {
@@ -278,13 +276,13 @@ void Engine::Impl::keep_alive(const State& s, pfsync::StateRecord& record) {
 }
 
 void Engine::Impl::to_update(const State& s, pfsync::StateRecord& record) const {
-  fill_update(s, now_s, whole_deadline_of(s) - s.last_update, record, lead_of(s));
+  fill_update(s, now_s, whole_timeout(s.timeout, find_rule(s)), record, lead_of(s));
   keep_alive(s, record);
 }
 
 void Engine::Impl::to_record(const State& s, pfsync::StateRecord& record, bool for_peer) const {
   constexpr uint8_t kSyncSourceNode = 0x04;  // it is tracked or has a sticky address
-  const uint32_t left = (for_peer ? whole_deadline_of(s) : deadline_of(s)) - s.last_update;
+  const uint32_t left = for_peer ? whole_timeout(s.timeout, find_rule(s)) : deadline_of(s) - s.last_update;
   fill_record(s, snapshot->interfaces, now_s, left, record, lead_of(s));
   if (for_peer) keep_alive(s, record);
   if ((s.flags & kStateRest) != 0) {

@@ -60,12 +60,12 @@ void fill_update(const State& s, uint32_t now_s, uint32_t timeout_s, pfsync::Sta
   uint32_t end = s.last_update + timeout_s;
   if (lead != nullptr) {
     const auto put = [lead](unsigned i, pfsync::PeerRecord& p) {
-      p.seqlo = lead->seqlo[i];
-      p.seqhi = lead->seqhi[i];
-      p.max_win = lead->max_win[i];
+      p.seqlo = lead->moving.seqlo[i];
+      p.seqhi = lead->moving.seqhi[i];
+      p.max_win = lead->moving.max_win[i];
     };
-    put(lead->turned, r.src);
-    put(1u - lead->turned, r.dst);
+    put(lead->moving.turned, r.src);
+    put(1u - lead->moving.turned, r.dst);
     end = lead->last_update + timeout_s;
   }
   r.expire = static_cast<int32_t>(end - now_s) > 0 ? end - now_s : 0;
@@ -88,8 +88,8 @@ void fill_record(const State& s, std::span<const InterfaceInfo> interfaces, uint
   r.rule = s.rule_number;
   r.creation = now_s - s.creation;
   for (unsigned slot = 0; slot < 2; ++slot) {
-    r.packets[slot] = s.packets(slot) + (lead != nullptr ? lead->packets[slot ^ lead->turned] : 0);
-    r.bytes[slot] = s.bytes(slot) + (lead != nullptr ? lead->bytes[slot ^ lead->turned] : 0);
+    r.packets[slot] = s.packets(slot) + (lead != nullptr ? lead->moving.packets_of(slot ^ lead->moving.turned) : 0);
+    r.bytes[slot] = s.bytes(slot) + (lead != nullptr ? lead->moving.bytes[slot ^ lead->moving.turned] : 0);
   }
   // As OpenBSD fills it: the far side of the hook has no routing table of its own.
   r.rtable[s.direction == Direction::in ? 1 : 0] = 0;

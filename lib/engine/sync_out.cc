@@ -14,6 +14,9 @@ namespace {
 
 constexpr Duration kUrgentDelay = 5ms;
 constexpr Duration kLazyDelay = 1s;
+// Leaders that have had many packets are told some together: each by itself costs more than what it says.
+constexpr size_t kHastyBatch = 8;
+constexpr Duration kHastyDelay = 1ms;
 
 }  // namespace
 
@@ -22,6 +25,7 @@ void Engine::Impl::append(SyncList& list, State& s, bool is_urgent) {
   s.sync_next = kNoState;
   s.sync_prev = list.tail;
   s.sync_urgent = is_urgent;
+  if ((s.log & kTwinFollower) != 0) table.line(s).told.by_itself = true;
   if (list.tail != kNoState)
     table.state(list.tail).sync_next = index;
   else
@@ -42,6 +46,7 @@ void Engine::Impl::unlink(SyncList& list, State& s) {
   else if (!first)
     table.state(s.sync_next).sync_prev = s.sync_prev;
   s.sync_next = s.sync_prev = kNoState;
+  if ((s.log & kTwinFollower) != 0) table.line(s).told.by_itself = false;
   if (--list.size == 0) {
     list.due = Time::max();
     list.draining = false;
@@ -96,6 +101,7 @@ void Engine::Impl::queue_removal(const State& s) {
 
 void Engine::Impl::tell(State& s, SyncQueue action) {
   delta.action = action;
+  delta.of_two = false;
   if (action == SyncQueue::ins_ack) {
     delta.record.id = s.id;
     delta.record.creator = s.creator;
@@ -106,11 +112,66 @@ void Engine::Impl::tell(State& s, SyncQueue action) {
   else
     to_record(s, delta.record, true);
   note_told(s);
-  if (action == SyncQueue::ins) s.flags &= static_cast<uint16_t>(~kStateAckWanted);  // asked for once
+  if (action != SyncQueue::ins) return;
+  s.flags &= static_cast<uint16_t>(~kStateAckWanted);  // asked for once
+  if ((s.log & kTwinFollower) != 0) table.line(s).told.flags = s.flags;
+}
+
+// As to_update() does, but from the lines of the two.
+void Engine::Impl::tell_twins(State& lead, bool both) {
+  const TwinLine& line = table.line(lead);
+  TwinLine& follower = table.line(lead.link);
+  const TwinLine::Told& told = follower.told;
+  const auto expire = [&](RuleSlot slot, uint32_t number) {
+    const uint32_t end = line.last_update + whole_timeout(lead.timeout, find_rule(slot, number));
+    return static_cast<int32_t>(end - now_s) > 0 ? end - now_s : 1;  // none left would be all of it
+  };
+  delta.action = SyncQueue::upd_c;
+  pfsync::StateRecord& r = delta.record;
+  r.id = lead.id;
+  r.creator = lead.creator;
+  r.timeout = static_cast<uint8_t>(lead.timeout);
+  r.state_flags = lead.flags & kStateWireFlags;
+  r.expire = expire(lead.rule, told.leaders_rule_number);
+  const TwinLine::Moving& m = line.moving;
+  for (const unsigned end : {0u, 1u}) {
+    pfsync::PeerRecord& p = end == m.turned ? r.src : r.dst;
+    p = {};
+    p.seqlo = m.seqlo[end];
+    p.seqhi = m.seqhi[end];
+    p.max_win = m.max_win[end];
+    p.mss = told.mss[end ^ m.turned];
+    p.level = told.level;
+    p.wscale = told.wscale[end ^ m.turned];
+  }
+  note_told(lead, told.level, told.level);
+  delta.of_two = both && !told.by_itself;
+  if (!delta.of_two) return;
+  delta.other.id = {told.id, told.creator};
+  const RuleSlot rule = courses.at(static_cast<uint16_t>(line.marked() >> 16)).out_rule;
+  delta.other.expire = rule == lead.rule ? r.expire : expire(rule, told.rule_number);
+  delta.other.state_flags = told.flags & kStateWireFlags;
+  counters.sync_queued.add();
+  if (told.as_it_is) [[likely]]
+    return;
+  note_told(table.state(lead.link), told.level, told.level);
+  follower.told.as_it_is = true;
+}
+
+// What telling it will ask for, and that of the one behind it whose first and last line this asks for.
+void Engine::Impl::prefetch_told(const State& next) const {
+  if ((next.log & kTwinLeader) != 0)
+    prefetch_line_to_write(&table.line(next.link));
+  else
+    prefetch_line_to_write(&next.src);
+  if (next.sync_next == kNoState) return;
+  const State& second = table.state(next.sync_next);
+  prefetch_line_to_write(&second);
+  prefetch_line_to_write(&second.id);
+  prefetch_line_to_write(&table.line(next.sync_next));
 }
 
 bool Engine::Impl::pop(SyncList& list) {
-  if (list.twin != kNoState) return pop_twin(list);
   if (list.size == 0 || now < list.due) return false;
   if (!list.draining) {  // what is queued while this goes out waits for its own time
     list.draining = true;
@@ -122,21 +183,20 @@ bool Engine::Impl::pop(SyncList& list) {
     lazy_left = 0;
     return false;
   }
-  if (s.sync_next != kNoState) {
-    table.prefetch_told(s.sync_next);
-    prefetch_line_to_write(&table.line(s.sync_next));
-  }
-  if (s.waits_for_both) {
-    s.waits_for_both = false;
-    list.twin = s.link;
-    list.twin_waits = was_lazy && !lazy_flush;
-    table.prefetch_told(s.link);
-  }
-  tell(s, s.sync_queue);
+  if (s.sync_next != kNoState) prefetch_told(table.state(s.sync_next));
+  const SyncQueue action = s.sync_queue;
+  const bool both = s.waits_for_both;
+  if (both && action != SyncQueue::upd_c) [[unlikely]]
+    queue_follower(s, table.state(s.link));
+  s.waits_for_both = false;
   unlink(list, s);
+  if (action == SyncQueue::upd_c && (s.log & kTwinLeader) != 0)
+    tell_twins(s, both);
+  else
+    tell(s, action);
   s.sync_queue = SyncQueue::none;
   s.sync_updates = 0;
-  if ((s.log & kTwinLeader) != 0) table.line(s).quiet = 0;
+  if ((s.log & kTwinLeader) != 0) table.line(s).moving.set_quiet(0);
   if (--list.to_drain == 0 || list.size == 0) {
     list.draining = false;
     list.due = list.size == 0 ? Time::max() : now + (was_lazy ? kLazyDelay : kUrgentDelay);
@@ -145,27 +205,13 @@ bool Engine::Impl::pop(SyncList& list) {
   return true;
 }
 
-// The follower of the leader that went last, which is as much work again: its turn may be the next one.
-bool Engine::Impl::pop_twin(SyncList& list) {
-  State& s = table.state(list.twin);
-  const bool by_itself = s.sync_queue != SyncQueue::none;
-  if (!by_itself && list.twin_waits && lazy_left-- == 0) {
-    lazy_left = 0;
-    return false;
-  }
-  list.twin = kNoState;
-  if (by_itself) return pop(list);
-  tell(s, SyncQueue::upd_c);
-  return true;
-}
-
 // False: there is no room, or it is urgent already.
 bool Engine::Impl::make_hasty(State& lead) {
   if (hasty_count == hasty.size() || lead.sync_urgent || lead.sync_hasty) return false;
+  if (hasty_count == 0) hasty_due = now + kHastyDelay;
   hasty[(hasty_head + hasty_count++) % hasty.size()] = table.index_of(lead);
   lead.sync_hasty = true;
-  table.prefetch_told(table.index_of(lead));
-  table.prefetch_told(lead.link);
+  prefetch_line_to_write(&table.line(lead.link));
   allow(lead, true);
   return true;
 }
@@ -178,12 +224,11 @@ bool Engine::Impl::pop_hasty() {
     --hasty_count;
     s.sync_hasty = false;
     if (s.sync_queue != SyncQueue::upd_c || s.sync_urgent) continue;  // told meanwhile, or about to be
-    urgent_list.twin = s.link;
-    urgent_list.twin_waits = false;
-    tell(s, SyncQueue::upd_c);
+    tell_twins(s, true);
     s.sync_updates = 0;
     allow(s, true);
-    if (uint8_t& quiet = table.line(s).quiet; quiet != UINT8_MAX) ++quiet;  // the first would only have been queued
+    TwinLine::Moving& m = table.line(s).moving;
+    if (m.quiet() != UINT8_MAX) ++m.touch_at;  // the first would only have been queued
     return true;
   }
   return false;
@@ -205,15 +250,9 @@ void Engine::Impl::take_hasty_back(State& lead) {
 }
 
 void Engine::Impl::queue_follower(State& leader, State& follower) {
-  const StateIndex index = table.index_of(follower);
-  bool waits = leader.waits_for_both;
+  if (!leader.waits_for_both) return;
   leader.waits_for_both = false;
-  for (SyncList* const list : {&urgent_list, &lazy_list}) {
-    if (list->twin != index) continue;
-    list->twin = kNoState;
-    waits = true;
-  }
-  if (!waits || follower.sync_queue != SyncQueue::none) return;
+  if (follower.sync_queue != SyncQueue::none) return;
   const bool hurry = leader.sync_queue != SyncQueue::none && leader.sync_urgent;
   follower.sync_queue = SyncQueue::upd_c;
   append(hurry ? urgent_list : lazy_list, follower, hurry);
@@ -223,6 +262,7 @@ bool Engine::Impl::next_delta() {
   bool got = pop(urgent_list) || pop_hasty() || pop(lazy_list);
   if (!got && removal_count != 0 && now >= removals_due) {
     delta.action = SyncQueue::del_c;
+    delta.of_two = false;
     delta.record.id = removals[removal_head].id;
     delta.record.creator = removals[removal_head].creator;
     removal_head = (removal_head + 1) % removals.size();
@@ -249,12 +289,12 @@ void Engine::Impl::return_delta(const Delta& refused) {
   State* s = table.find_by_id(refused.record.id, refused.record.creator);
   if (s == nullptr || s->owner != options.worker || s->sync_queue != SyncQueue::none) return;
   s->sync_queue = refused.action;
+  s->waits_for_both = refused.of_two;
   append(urgent_list, *s, true);
 }
 
 void Engine::Impl::flush_deltas() {
   if (urgent_list.size != 0) urgent_list.due = now;
-  lazy_list.twin_waits = false;
   if (lazy_list.size != 0) {
     lazy_list.due = now;
     lazy_flush = true;
@@ -263,18 +303,22 @@ void Engine::Impl::flush_deltas() {
   if (untold_count != 0) untold_due = now;
 }
 
+bool Engine::Impl::hasty_waits(Time t) const {
+  return hasty_count >= kHastyBatch || (hasty_count != 0 && t >= hasty_due);
+}
+
 bool Engine::Impl::urgent_due(Time t) const {
-  const bool in_turn = lazy_flush || (lazy_list.twin != kNoState && !lazy_list.twin_waits);
-  return t >= urgent_list.due || t >= removals_due || urgent_list.twin != kNoState || hasty_count != 0 || in_turn;
+  return t >= urgent_list.due || t >= removals_due || lazy_flush || hasty_waits(t);
 }
 
 bool Engine::Impl::deltas_due(Time t) const {
-  return urgent_due(t) || t >= lazy_list.due || lazy_list.twin != kNoState;
+  return urgent_due(t) || t >= lazy_list.due;
 }
 
 Time Engine::Impl::next_sync_deadline() const {
   if (deltas_due(now)) return now;
-  return std::min({urgent_list.due, lazy_list.due, removals_due, untold_due});
+  const Time batch_due = hasty_count != 0 ? hasty_due : Time::max();
+  return std::min({urgent_list.due, lazy_list.due, removals_due, untold_due, batch_due});
 }
 
 }  // namespace twinwall

@@ -26,12 +26,8 @@ inline Engine::Impl::Run& Engine::Impl::run_of(uint32_t course, InterfaceId in) 
   return begin_run(run, key);
 }
 
-// touch_twins(), or that it is to be called behind the burst: what it needs is fetched meanwhile.
-inline void Engine::Impl::count_or_touch(TwinLine& lead, bool tcp) {
-  if (lead.quiet != 0) [[likely]] {
-    --lead.quiet;
-    return;
-  }
+// touch_twins() is to be called behind the burst: what it needs is fetched meanwhile.
+inline void Engine::Impl::touch_later(TwinLine& lead, bool tcp) {
   touched_leads[touched_count++] = {&lead, tcp};
   const State& s = table.state_of(lead);
   prefetch_line_to_write(&s);
@@ -56,13 +52,15 @@ inline bool Engine::Impl::twin_step(Packet& p, const Ordinary& seen, uint32_t ma
       return false;
   }
   lead.last_update = now_s;
-  if (lead.bytes[sender] + length < length) [[unlikely]]
+  if (lead.moving.bytes[sender] + length < length) [[unlikely]]
     settle_counts(lead);
-  lead.bytes[sender] += length;
-  ++lead.packets[sender];
+  lead.moving.bytes[sender] += length;
+  if (sender != 0) ++lead.moving.answers;
+  const bool touches = static_cast<uint8_t>(++lead.moving.packets) == lead.moving.touch_at;
   ++run.packets;
   run.bytes += length;
-  if (options.sync) count_or_touch(lead, seen.proto == kProtoTcp);
+  if (touches) [[unlikely]]
+    if (options.sync) touch_later(lead, seen.proto == kProtoTcp);
   const bool translates = kTwins == Twins::translated || (kAny && (marks >> 8 & kTwinTranslates) != 0);
   if (translates) {
     const State& s = table.state_of(line);

@@ -6,6 +6,7 @@
 
 #include "lib/engine/engine_impl.h"
 #include "lib/engine/fast_parts.h"
+#include "lib/engine/state_record.h"
 #include "lib/engine/twin_path.h"
 
 namespace twinwall {
@@ -46,20 +47,31 @@ void Engine::Impl::join(State& leader, State& follower) {
     return;
   }
   TwinLine& lead = table.line(leader);
-  lead.turned = static_cast<uint8_t>(sender_at(leader));
+  lead.moving.turned = static_cast<uint8_t>(sender_at(leader));
   const bool scaled = (leader.src.wscale & leader.dst.wscale & kWindowScaleKnown) != 0;
   for (const unsigned end : {0u, 1u}) {
-    const Peer& p = end == lead.turned ? leader.src : leader.dst;
-    lead.seqlo[end] = p.seqlo;
-    lead.seqhi[end] = p.seqhi;
-    lead.max_win[end] = p.max_win;
-    lead.shift[end] = scaled ? p.wscale & kWindowScaleMask : uint8_t{0};
-    lead.packets[end] = lead.bytes[end] = 0;
+    const Peer& p = end == lead.moving.turned ? leader.src : leader.dst;
+    lead.moving.seqlo[end] = p.seqlo;
+    lead.moving.seqhi[end] = p.seqhi;
+    lead.moving.max_win[end] = p.max_win;
+    lead.moving.shift[end] = scaled ? p.wscale & kWindowScaleMask : uint8_t{0};
+    lead.moving.bytes[end] = 0;
   }
   lead.last_update = leader.last_update;
-  lead.quiet = 0;
+  lead.moving.packets = lead.moving.answers = 0;
+  lead.moving.set_quiet(0);
   TwinLine& follow = table.line(follower);
   follow.lead = table.index_of(leader);
+  follow.told = {.id = follower.id,
+                 .creator = follower.creator,
+                 .rule_number = follower.rule_number,
+                 .leaders_rule_number = leader.rule_number,
+                 .flags = follower.flags,
+                 .mss = {leader.src.mss, leader.dst.mss},
+                 .wscale = {leader.src.wscale, leader.dst.wscale},
+                 .level = leader.src.level,
+                 .by_itself = follower.sync_queue != SyncQueue::none,
+                 .as_it_is = follower.told == told_levels(follower.src.level, follower.dst.level)};
 
   const bool v4 = leader.wire.af == Af::inet;
   const bool translated = leader.translated || follower.translated;
@@ -92,10 +104,12 @@ void Engine::Impl::join(State& leader, State& follower) {
 
 void Engine::Impl::settle_counts(TwinLine& lead) {
   State& leader = table.state_of(lead);
+  TwinLine::Moving& m = lead.moving;
   for (State* const s : {&leader, &table.state(leader.link)})
-    for (const unsigned slot : {0u, 1u})
-      s->count_more(slot, lead.packets[slot ^ lead.turned], lead.bytes[slot ^ lead.turned]);
-  for (const unsigned end : {0u, 1u}) lead.packets[end] = lead.bytes[end] = 0;
+    for (const unsigned slot : {0u, 1u}) s->count_more(slot, m.packets_of(slot ^ m.turned), m.bytes[slot ^ m.turned]);
+  const uint8_t quiet = m.quiet();
+  m.packets = m.answers = m.bytes[0] = m.bytes[1] = 0;
+  m.set_quiet(quiet);
 }
 
 void Engine::Impl::part_twins(State& s) {
@@ -107,16 +121,16 @@ void Engine::Impl::part_twins(State& s) {
   settle_counts(lead);
   for (State* const state : {&leader, &follower}) {
     for (const unsigned end : {0u, 1u}) {
-      Peer& p = end == lead.turned ? state->src : state->dst;
-      p.seqlo = lead.seqlo[end];
-      p.seqhi = lead.seqhi[end];
-      p.max_win = lead.max_win[end];
+      Peer& p = end == lead.moving.turned ? state->src : state->dst;
+      p.seqlo = lead.moving.seqlo[end];
+      p.seqhi = lead.moving.seqhi[end];
+      p.max_win = lead.moving.max_win[end];
     }
     state->last_update = lead.last_update;
     state->log &= static_cast<uint8_t>(~(kTwinLeader | kTwinFollower));
   }
   if ((lead.marked() >> 8 & kTwinTranslates) != 0) leader.anchor = follower.anchor = {};
-  leader.sync_updates -= std::min(leader.sync_updates, lead.quiet);  // of those that were allowed for
+  leader.sync_updates -= std::min(leader.sync_updates, lead.moving.quiet());  // of those that were allowed for
   if (leader.sync_hasty) take_hasty_back(leader);
   queue_follower(leader, follower);
   if (follower.sync_queue == leader.sync_queue) follower.sync_updates = leader.sync_updates;
@@ -207,34 +221,35 @@ void Engine::Impl::settle_runs() {
 // A packet of theirs has changed what peers know, and what was allowed for without a look is used up. Where the leader
 // waits to be told it waits for both, unless the follower does by itself: so that one need not be looked at.
 void Engine::Impl::touch_twins(TwinLine& line, bool tcp) {
-  if (line.quiet != 0) {  // another packet of the burst has been here
-    --line.quiet;
-    return;
-  }
+  const auto since = static_cast<uint8_t>(line.moving.packets - line.moving.touch_at);  // in the same burst
+  line.moving.set_quiet(0);
   State& lead = table.state_of(line);
-  if ((lead.flags & kStateNoSync) != 0) {
-    line.quiet = kMost;
-    return;
-  }
+  if ((lead.flags & kStateNoSync) != 0) return line.moving.set_quiet(kMost);
+  touch_leader(lead, tcp);
+  line.moving.set_quiet(static_cast<uint8_t>(line.moving.quiet() - std::min(line.moving.quiet(), since)));
+}
+
+void Engine::Impl::touch_leader(State& lead, bool tcp) {
   const bool spoke = (lead.log & kPeerSpoke) != 0;
   if (!spoke && tcp && lead.waits_for_both && lead.sync_updates + 1 >= options.max_updates && make_hasty(lead)) return;
   if (!spoke && lead.sync_queue == SyncQueue::none) lead.waits_for_both = true;
   touched(lead, pfsync::SyncEvent::packet, false);
   if (spoke || lead.sync_urgent) {
-    State& follower = table.state(lead.link);
-    if (spoke || follower.sync_queue != SyncQueue::none) touched(follower, pfsync::SyncEvent::packet, lead.sync_urgent);
+    if (spoke || table.line(lead.link).told.by_itself)
+      touched(table.state(lead.link), pfsync::SyncEvent::packet, lead.sync_urgent);
   }
   if ((lead.log & kPeerSpoke) != 0) return;
   allow(lead, tcp);
 }
 
 void Engine::Impl::allow(State& lead, bool tcp) {
-  uint8_t& quiet = table.line(lead).quiet;
+  TwinLine::Moving& m = table.line(lead).moving;
   if (tcp && lead.sync_queue == SyncQueue::upd_c && !lead.sync_urgent && !lead.sync_hasty) {  // each counts
-    quiet = static_cast<uint8_t>(std::max(0, options.max_updates - 1 - lead.sync_updates));
+    const auto quiet = static_cast<uint8_t>(std::max(0, options.max_updates - 1 - lead.sync_updates));
+    m.set_quiet(quiet);
     lead.sync_updates += quiet;
   } else {  // it goes out anyway: until then there is nothing to do
-    quiet = kMost;
+    m.set_quiet(kMost);
     lead.sync_updates = 0;
   }
 }

@@ -236,7 +236,7 @@ Outcome Node::advance(Duration by) {
     // Bounded work a tick: at a standstill of the clock there is time to finish it.
     for (int i = 0; i < 64; ++i) engine_->tick(view(), now_);
     (void)engine_->drain_deltas(view(), now_, [&outcome](const Delta& d) {
-      outcome.deltas.push_back(d);
+      each_state(d, [&outcome](const Delta& one) { outcome.deltas.push_back(one); });
       return true;
     });
   }

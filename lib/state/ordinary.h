@@ -72,28 +72,28 @@ namespace ordinary {
                                                                 uint32_t payload) {
   const unsigned other = 1 - sender;
   const uint32_t ack = load_be32(tcp + 8);
-  const unsigned src_shift = line.shift[sender];
-  if (line.seqlo[other] - ack + kMaxAckWindow > kMaxAckWindow + (kMaxAckWindow << src_shift)) [[unlikely]]
+  const unsigned src_shift = line.moving.shift[sender];
+  if (line.moving.seqlo[other] - ack + kMaxAckWindow > kMaxAckWindow + (kMaxAckWindow << src_shift)) [[unlikely]]
     return false;
-  const uint32_t from = line.seqlo[sender];
+  const uint32_t from = line.moving.seqlo[sender];
   if (payload == 0) {  // where its sender is, whatever it says
-    if (tcp::after(from, line.seqhi[sender])) [[unlikely]]
+    if (tcp::after(from, line.moving.seqhi[sender])) [[unlikely]]
       return false;
   } else {
     const uint32_t seq = load_be32(tcp + 4), end = seq + payload;
     const uint32_t sent = tcp::after(end, from) ? end : from;
-    if (tcp::after(end, line.seqhi[sender]) ||
-        tcp::after(from - (uint32_t{line.max_win[other]} << line.shift[other]), seq) || sent == 0) [[unlikely]]
+    if (tcp::after(end, line.moving.seqhi[sender]) ||
+        tcp::after(from - (uint32_t{line.moving.max_win[other]} << line.moving.shift[other]), seq) || sent == 0) [[unlikely]]
       return false;  // of 0: numbers that come to it are not known any more
-    line.seqlo[sender] = sent;
+    line.moving.seqlo[sender] = sent;
   }
   const uint16_t win = load_be16(tcp + 14);
-  if (win > line.max_win[sender]) [[unlikely]]
-    line.max_win[sender] = win;
+  if (win > line.moving.max_win[sender]) [[unlikely]]
+    line.moving.max_win[sender] = win;
   const uint32_t window = uint32_t{win} << src_shift;
   // The limit moves on to what the sender has room for behind its acknowledgement, at least one.
-  const uint32_t room = ack + window + (window == 0 ? 1 : 0), limit = line.seqhi[other];
-  line.seqhi[other] = tcp::after(limit, room) ? limit : room;
+  const uint32_t room = ack + window + (window == 0 ? 1 : 0), limit = line.moving.seqhi[other];
+  line.moving.seqhi[other] = tcp::after(limit, room) ? limit : room;
   return true;
 }
 

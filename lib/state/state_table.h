@@ -198,11 +198,6 @@ class StateTable {
     for (size_t at = 0; at < sizeof(State); at += 64) prefetch_line_to_write(line + at);
     prefetch_line_to_write(&owners_[index]);
   }
-  // What is asked of a state that is to be told, but for the line beside it.
-  void prefetch_told(StateIndex index) const {
-    const auto* const line = reinterpret_cast<const char*>(&states_[index]);
-    for (const size_t at : {size_t{0}, offsetof(State, src), offsetof(State, id)}) prefetch_line_to_write(line + at);
-  }
   // True when some state has `key` on either side, whatever its binding and direction (choice of a NAT port).
   [[nodiscard]] bool key_in_use(const FlowKey& key) const { return key_in_use(key, hash_flow(key)); }
   [[nodiscard, gnu::always_inline]] bool key_in_use(const FlowKey& key, uint64_t hash) const {
@@ -248,6 +243,7 @@ class StateTable {
   [[nodiscard]] State* states_array() { return states_; }
   [[nodiscard]] TwinLine& line(StateIndex index) { return lines_[index]; }
   [[nodiscard]] TwinLine& line(const State& state) { return lines_[index_of(state)]; }
+  [[nodiscard]] const TwinLine& line(StateIndex index) const { return lines_[index]; }
   [[nodiscard]] const TwinLine& line(const State& state) const { return lines_[index_of(state)]; }
   [[nodiscard]] StateIndex index_of(const TwinLine& line) const { return static_cast<StateIndex>(&line - lines_); }
   // Not of Glance::none().

@@ -3,7 +3,7 @@
 //
 // Beside every state lies such a line, empty but while the state is one of twins (lib/state/state.h). That of the leader
 // then holds what moves with the packets, for both states: the numbers of the two ends, counters, the time. That of the
-// follower says who leads. What both know besides is where the packets go that come in by this state (`course`), and the
+// follower says who leads, and who it is itself. What both know besides is where the packets go that come in by this state (`course`), and the
 // key they have: whoever holds an IPv4 packet of this key need not look at the state.
 //
 // Owner: the worker of the state; it alone writes. Other workers that have found the state may ask is() and marks, and
@@ -33,13 +33,38 @@ struct alignas(64) TwinLine {
   };
   // Of the two ends; [0] is the one that sends what comes in by the leader. As in Peer, but `shift` counts for both or
   // for neither.
-  uint32_t seqlo[2] = {0, 0}, seqhi[2] = {0, 0};
-  uint16_t max_win[2] = {0, 0};
-  uint8_t shift[2] = {0, 0};
-  uint8_t turned = 0;  // [turned] is the initiator's
-  uint8_t quiet = 0;   // so many packets more are nothing to tell the peers (lib/engine/twins.cc)
-  // Since they are twins, by sender, but for what is with the states already: bytes never overflow here.
-  uint32_t packets[2] = {0, 0}, bytes[2] = {0, 0};
+  struct Moving {
+    uint32_t seqlo[2] = {0, 0}, seqhi[2] = {0, 0};
+    uint16_t max_win[2] = {0, 0};
+    uint8_t shift[2] = {0, 0};
+    uint8_t turned = 0;    // [turned] is the initiator's
+    uint8_t touch_at = 0;  // the low bits of `packets` of which the peers are to be told (lib/engine/twins.cc)
+    // Since they are twins, but for what is with the states already: bytes never overflow here.
+    uint32_t packets = 0, answers = 0;  // `answers` are those of [1]
+    uint32_t bytes[2] = {0, 0};
+
+    [[nodiscard]] uint32_t packets_of(unsigned end) const { return end == 0 ? packets - answers : answers; }
+    // So many packets more are nothing to tell.
+    [[nodiscard]] uint8_t quiet() const { return static_cast<uint8_t>(touch_at - packets - 1); }
+    void set_quiet(uint8_t n) { touch_at = static_cast<uint8_t>(packets + n + 1u); }
+  };
+  // What telling the peers of both needs of the follower, and what of both does not move: so its state is left alone,
+  // and most of the leader's.
+  struct Told {
+    uint64_t id;
+    uint32_t creator;
+    uint32_t rule_number, leaders_rule_number;
+    uint16_t flags;
+    uint16_t mss[2];  // of the initiator and the other
+    uint8_t wscale[2];
+    uint8_t level;   // of both
+    bool by_itself;  // it waits in a queue
+    bool as_it_is;   // peers know its levels
+  };
+  union {
+    Moving moving = {};  // a leader's
+    Told told;           // a follower's
+  };
 
   [[nodiscard, gnu::always_inline]] bool is(uint64_t packets_addresses, uint64_t packets_rest) const {
     return addresses.load(std::memory_order_relaxed) == packets_addresses &&

@@ -85,7 +85,7 @@ class Waiting : public testing::Test, public EngineHost {
   std::vector<Delta> deltas() {
     std::vector<Delta> out;
     engine_->drain_deltas(view(), now, [&](const Delta& d) {
-      out.push_back(d);
+      each_state(d, [&out](const Delta& one) { out.push_back(one); });
       return true;
     });
     return out;

@@ -78,13 +78,13 @@ class ToldNode : public EngineHost {
     engine_->tick(view(), now);
   }
   // `lazy`: so many of those that only move windows.
-  std::vector<Delta> deltas(size_t lazy = SIZE_MAX) {
-    pass_time(10ms);
+  std::vector<Delta> deltas(size_t lazy = SIZE_MAX, Duration later = 10ms) {
+    pass_time(later);
     std::vector<Delta> out;
     engine_->drain_deltas(
         view(), now,
         [&](const Delta& d) {
-          out.push_back(d);
+          each_state(d, [&out](const Delta& one) { out.push_back(one); });
           return !ring_full;
         },
         SIZE_MAX, lazy);
