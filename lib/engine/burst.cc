@@ -344,8 +344,8 @@ bool Engine::Impl::stage_linked(size_t n) {
   for (Lane* lane = lanes.data(); lane != lanes.data() + n; ++lane) {
     State* const s = lane->state;
     if (s == nullptr || !lane->active) continue;
-    if (lane->ordinary && (long_way & bit_of(table.index_of(*s))) == 0 &&
-        linked_path(*lane->packet, lane->seen, *s)) [[likely]] {
+    if (lane->ordinary && (long_way & bit_of(table.index_of(*s))) == 0 && linked_path(*lane->packet, lane->seen, *s))
+        [[likely]] {
       lane->active = false;
       continue;
     }

@@ -24,7 +24,7 @@ struct Lane {
   bool looked_up = false;
   bool ordinary = false;  // the packet is not filled in: `seen` and `key` say what it is
   bool absent = false;    // no state can have its key
-  FlowKey key;  // of IPv4 that is looked up: written when somebody asks (Engine::Impl::complete_key)
+  FlowKey key;            // of IPv4 that is looked up: written when somebody asks (Engine::Impl::complete_key)
   // In one piece.
   [[gnu::always_inline]] void mark(bool is_active, bool is_looked_up, bool is_ordinary) {
     const uint32_t marks = uint32_t{is_active} | uint32_t{is_looked_up} << 8 | uint32_t{is_ordinary} << 16;

@@ -41,8 +41,8 @@ struct EngineCounters {
   ZeroedArray<TableCounters> tables = make_zeroed<TableCounters>(kMaxTableSlots);
   Counter packets;  // taken into process()
   Counter forwarded;
-  Counter fast;   // of them: those of established connections that took the fast path
-  Counter first;  // … those of which no hook knew anything, under rules that say no more than pass
+  Counter fast;               // of them: those of established connections that took the fast path
+  Counter first;              // … those of which no hook knew anything, under rules that say no more than pass
   Counter courses_exhausted;  // packets that found no number for the course of their connection (lib/engine/courses.h)
   Counter punted;
   Counter handed_off;

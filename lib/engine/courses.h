@@ -1,4 +1,5 @@
-// The ways that packets of established connections take, as small numbers: from the rules of both hooks to the next hop.
+// The ways that packets of established connections take, as small numbers: from the rules of both hooks to the next
+// hop.
 //
 // Very many connections share few ways, so each has but the number of its own. Bounded: while all numbers are taken by
 // living connections further ones have none, and look at both their states for every packet.

@@ -82,9 +82,9 @@ class Engine {
   // As many deltas as a worker takes behind a burst: filling in a record costs some tens of nanoseconds and perhaps two
   // waits for memory.
   static constexpr size_t kDeltasAtOnce = 128;
-  // Of them those that only move windows, while packets arrive, behind every so-manieth burst: each is one or two states
-  // and as much work as a few packets. Where more connections are busy than can be told in a second, each is told less often, and packets go
-  // first.
+  // Of them those that only move windows, while packets arrive, behind every so-manieth burst: each is one or two
+  // states and as much work as a few packets. Where more connections are busy than can be told in a second, each is
+  // told less often, and packets go first.
   static constexpr size_t kLazyAtOnce = 1;
   static constexpr unsigned kLazyTurns = 4;
 

@@ -311,9 +311,7 @@ bool Engine::Impl::urgent_due(Time t) const {
   return t >= urgent_list.due || t >= removals_due || lazy_flush || hasty_waits(t);
 }
 
-bool Engine::Impl::deltas_due(Time t) const {
-  return urgent_due(t) || t >= lazy_list.due;
-}
+bool Engine::Impl::deltas_due(Time t) const { return urgent_due(t) || t >= lazy_list.due; }
 
 Time Engine::Impl::next_sync_deadline() const {
   if (deltas_due(now)) return now;

@@ -87,7 +87,8 @@ void Engine::Impl::join(State& leader, State& follower) {
   const auto put = [&](TwinLine& line, const State& s, unsigned part_of_two, uint16_t course) {
     const uint32_t marks = TwinLine::mark(options.worker, part_of_two | kind, course);
     if (v4)
-      line.put_key(s.wire.addr[0].words()[0] | s.wire.addr[1].words()[0] << 32, load_raw<uint64_t>(&s.wire.port), marks);
+      line.put_key(s.wire.addr[0].words()[0] | s.wire.addr[1].words()[0] << 32, load_raw<uint64_t>(&s.wire.port),
+                   marks);
     else
       line.put_key(0, 0, marks);
   };
@@ -208,8 +209,7 @@ void Engine::Impl::settle_runs() {
 }
 
 // The packet is complete but for the MAC address: of a neighbour, each has its own.
-[[gnu::noinline]] void Engine::Impl::leave_twin(Packet& p, const Ordinary& seen, Run& run,
-                                                const Address& destination) {
+[[gnu::noinline]] void Engine::Impl::leave_twin(Packet& p, const Ordinary& seen, Run& run, const Address& destination) {
   if (const Mac* const mac = next_mac(run.way, seen.af, destination); mac != nullptr) {
     std::memcpy(p.frame, mac->bytes.data(), sizeof(Mac));
     return;

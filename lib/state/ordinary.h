@@ -83,7 +83,8 @@ namespace ordinary {
     const uint32_t seq = load_be32(tcp + 4), end = seq + payload;
     const uint32_t sent = tcp::after(end, from) ? end : from;
     if (tcp::after(end, line.moving.seqhi[sender]) ||
-        tcp::after(from - (uint32_t{line.moving.max_win[other]} << line.moving.shift[other]), seq) || sent == 0) [[unlikely]]
+        tcp::after(from - (uint32_t{line.moving.max_win[other]} << line.moving.shift[other]), seq) || sent == 0)
+        [[unlikely]]
       return false;  // of 0: numbers that come to it are not known any more
     line.moving.seqlo[sender] = sent;
   }

@@ -62,7 +62,8 @@ struct StateTableOptions {
   uint32_t capacity = 100000;  // states; 1 .. 2^30
   uint8_t workers = 1;         // 1 .. 255
   uint64_t secret[2] = {};     // keys the hash; drawn at random at start
-  // For the states, their lines and the index: at least StateTable::memory_needed() bytes, aligned to 64. Empty: from the heap.
+  // For the states, their lines and the index: at least StateTable::memory_needed() bytes, aligned to 64. Empty: from
+  // the heap.
   std::span<std::byte> memory;
   // Grace periods: grace_start() gives a token, grace_over() tells whether every thread that may have found a state
   // before has let go of it since. Without them (one thread) a released state is free at once.
@@ -138,8 +139,8 @@ class StateTable {
       return hash;
     }
     // The twin line of the state of the first entry with this wire key's tag, in the home bucket only, which may be
-    // another's (or, where states are bound to interfaces, not the best). none(): none fits; `absent` says whether there
-    // is none at all.
+    // another's (or, where states are bound to interfaces, not the best). none(): none fits; `absent` says whether
+    // there is none at all.
     [[nodiscard, gnu::always_inline]] TwinLine* guess(uint64_t hash, bool& absent) const {
       const index::Bucket& home = buckets_[hash & mask_];
       constexpr uint64_t kAsked = index::kTagMask | index::kWire;
@@ -263,8 +264,7 @@ class StateTable {
   void prefetch_owned(StateIndex index, uint8_t worker) const {
     if (index >= capacity_ || owners_[index].load(std::memory_order_relaxed) != worker + 1) return;
     const auto* const line = reinterpret_cast<const char*>(&states_[index]);
-    for (const size_t at : {size_t{0}, offsetof(State, src), offsetof(State, id)})
-      prefetch_line_to_write(line + at);
+    for (const size_t at : {size_t{0}, offsetof(State, src), offsetof(State, id)}) prefetch_line_to_write(line + at);
     prefetch_line(&lines_[index]);
   }
   // Calls fn(State&) for the worker's states that are in the index, from index `from` on, looking at no more than

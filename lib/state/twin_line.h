@@ -1,10 +1,10 @@
 // What the packets of an established connection need of it, in one cache line: so they cost the line of the index and
 // this one.
 //
-// Beside every state lies such a line, empty but while the state is one of twins (lib/state/state.h). That of the leader
-// then holds what moves with the packets, for both states: the numbers of the two ends, counters, the time. That of the
-// follower says who leads, and who it is itself. What both know besides is where the packets go that come in by this state (`course`), and the
-// key they have: whoever holds an IPv4 packet of this key need not look at the state.
+// Beside every state lies such a line, empty but while the state is one of twins (lib/state/state.h). That of the
+// leader then holds what moves with the packets, for both states: the numbers of the two ends, counters, the time. That
+// of the follower says who leads, and who it is itself. What both know besides is where the packets go that come in by
+// this state (`course`), and the key they have: whoever holds an IPv4 packet of this key need not look at the state.
 //
 // Owner: the worker of the state; it alone writes. Other workers that have found the state may ask is() and marks, and
 // must go by the state itself when the worker named is not they: the words they read change at any time.

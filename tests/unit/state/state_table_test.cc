@@ -70,8 +70,7 @@ TEST_F(Table, AStateIsFoundByEachOfItsNames) {
   EXPECT_EQ(table_->find_by_id(78, 9), nullptr);
   table_->prefetch(table_->hash_key(tcp_flow(1, 10), Side::wire));
   bool absent = false;
-  EXPECT_EQ(StateTable::Glance(*table_).guess(table_->hash_key(tcp_flow(1, 10), Side::wire), absent),
-            &table_->line(s));
+  EXPECT_EQ(StateTable::Glance(*table_).guess(table_->hash_key(tcp_flow(1, 10), Side::wire), absent), &table_->line(s));
   table_->remove(s);
   EXPECT_EQ(find(tcp_flow(1, 10), Side::wire), nullptr);
   EXPECT_EQ(table_->find_by_id(77, 9), nullptr);
