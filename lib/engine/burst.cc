@@ -204,9 +204,7 @@ Engine::Impl::Plain Engine::Impl::stage_parse(std::span<Packet* const> burst) {
 
 // Where the guess was wrong.
 [[gnu::noinline]] State* Engine::Impl::search(Lane& lane) {
-  lane.state = nullptr;
-  if (!lane.looked_up) return nullptr;
-  if (!lane.absent) lane.state = table.find(lane.key, Side::wire, lane.hash, lane.packet->in);
+  lane.state = table.find(lane.key, Side::wire, lane.hash, lane.packet->in);
   new_flows = new_flows || lane.state == nullptr;
   return lane.state;
 }
@@ -300,7 +298,12 @@ void Engine::Impl::stage_short(size_t from, size_t to, Short& done) {
   }
   complete_key(lane);
   const TwinLine* line = lane.line;
-  const bool none = line == &table.line(table.capacity()), bound = table.has_bound_states();
+  const bool none = line == &table.line(table.capacity());
+  if (none && lane.absent) {
+    done.left = new_flows = true;
+    return;
+  }
+  const bool bound = table.has_bound_states();
   if (none || bound || rests[i] == 0 || !line->is(addresses[i], rests[i]) || !is_own_twin(line->marked())) {
     done.whole = done.whole || !none;
     if (!none && !bound && table.state_of(*line).wire.same(lane.key)) {
@@ -492,7 +495,6 @@ void Engine::Impl::process(std::span<Packet* const> burst, const View& v, Time t
   set_time(v, t);
   if (burst.empty()) return;
   counters.packets.add(burst.size());
-  ways_known = 0;
   const size_t n = burst.size();
   if (const Plain plain = stage_parse(burst); plain != Plain::no) {
     new_flows = false;

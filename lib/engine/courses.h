@@ -52,14 +52,15 @@ class Courses {
     return i;
   }
 
-  // One state fewer has it; the last one gives the number back.
-  void release(uint16_t number) {
-    if (number == 0 || --all_[number].states != 0) return;
+  // One state fewer has it; the last one gives the number back. Returns whether it was.
+  bool release(uint16_t number) {
+    if (number == 0 || --all_[number].states != 0) return false;
     uint16_t* link = &first_of(all_[number].course);
     while (*link != number) link = &all_[*link].next;
     *link = all_[number].next;
     all_[number].next = free_;
     free_ = number;
+    return true;
   }
 
   [[nodiscard]] const Course& at(uint16_t number) const { return all_[number].course; }

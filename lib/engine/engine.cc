@@ -69,6 +69,10 @@ Engine::Impl::Impl(const EngineOptions& o, StateTable& t, EngineHost& h)
 }
 
 void Engine::Impl::set_time(const View& v, Time t) {
+  if (const uint64_t number = v.neighbors != nullptr ? v.neighbors->number() : 0; number != neighbors_of) {
+    neighbors_of = number;
+    forget_ways();
+  }
   if (v.snapshot != nullptr && (v.snapshot != snapshot || v.snapshot->generation != ways_of)) {
     ways_of = v.snapshot->generation;
     new_ways();

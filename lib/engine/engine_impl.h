@@ -143,6 +143,7 @@ class Engine::Impl {
   // What the in hook's state lets in goes to `hop` from here on.
   void note_way(const Packet& p, State& in_state, NextHopIndex hop) const;
   void new_ways();
+  void forget_ways();
   Tally rule_tally[2], hook_tally[2];             // [0] in, [1] out
   uint64_t fast_tally = 0, unresolved_tally = 0;  // of the first those that were not sent on, for want of a MAC address
   void settle_tallies();
@@ -213,11 +214,10 @@ class Engine::Impl {
 
   // twin_path.h
   static constexpr unsigned kRunBits = 3;
-  std::array<Run, 1u << kRunBits> runs;
-  uint32_t runs_used = 0;  // bit n: run n is of this burst
+  std::array<Run, 1u << kRunBits> runs;  // by course; without packets between bursts
   [[gnu::always_inline]] Run& run_of(uint32_t course, InterfaceId in);
   Run& begin_run(Run& run, uint32_t key);
-  void settle_run(const Run& run);
+  void settle_run(Run& run);
   void settle_runs();
   // fast_path(), of a state that has a twin: `line` with `marks` is that of the state which lets it in, `lead` has
   // both's numbers.
@@ -472,7 +472,8 @@ class Engine::Impl {
   uint32_t now_s = 0;
   uint64_t ways_of = 0;    // the snapshot's number
   uint16_t way_epoch = 1;  // of State::way: 0 is none
-  // The ways that this burst has taken, by next hop; bit n of `ways_known`: entry n is of this burst.
+  uint64_t neighbors_of = 0;  // the neighbours' number, 0: none
+  // The ways that bursts have taken since either has changed, by next hop; bit n of `ways_known`: entry n is one.
   std::array<WayOut, 64> ways;
   uint64_t ways_known = 0;
   uint64_t next_id = 0;

@@ -41,8 +41,15 @@ bool Engine::Impl::unseen(const State& s, const Ordinary& seen, bool forward) co
   return seen.proto == kProtoTcp && seen.payload == 0 && (marks & (forward ? kInspectBackward : kInspectForward)) == 0;
 }
 
+// Between bursts: what the last ones found of ways no longer holds.
+void Engine::Impl::forget_ways() {
+  ways_known = 0;
+  for (Run& run : runs) run = {};
+}
+
 // Another snapshot may have other routes: what was learnt of the old one no longer counts.
 void Engine::Impl::new_ways() {
+  forget_ways();
   if (++way_epoch != 0) return;
   // After 65536 reloads the numbers begin again, and nobody may have one from then.
   table.walk(options.worker, 0, table.capacity(), [this](State& s) {

@@ -185,6 +185,8 @@ size_t neighbor_hash(InterfaceId interface, const IpAddress& a) {
 }  // namespace
 
 NeighborTable::NeighborTable(std::span<const Entry> entries) {
+  static std::atomic<uint64_t> last{0};
+  number_ = ++last;
   size_t size = 16;
   while (size < entries.size() * 2) size *= 2;
   slots_ = std::make_unique<Slot[]>(size);

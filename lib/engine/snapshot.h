@@ -102,6 +102,8 @@ class NeighborTable {
     Mac mac;
   };
   explicit NeighborTable(std::span<const Entry> entries);
+  // No two have the same.
+  [[nodiscard]] uint64_t number() const { return number_; }
 
   // Null when unknown. Marks the entry as used, so that the control core refreshes only what somebody needs.
   [[nodiscard]] const Mac* find(InterfaceId interface, const IpAddress& address) const;
@@ -116,6 +118,7 @@ class NeighborTable {
   [[nodiscard]] const Slot* slot(InterfaceId interface, const IpAddress& address) const;
   std::unique_ptr<Slot[]> slots_;
   size_t mask_ = 0;
+  uint64_t number_;
 };
 
 // A group whose frames reach every node, each of which takes its share (lib/carp/balance.h).

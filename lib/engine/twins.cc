@@ -136,7 +136,11 @@ void Engine::Impl::part_twins(State& s) {
   queue_follower(leader, follower);
   if (follower.sync_queue == leader.sync_queue) follower.sync_updates = leader.sync_updates;
   for (TwinLine* const line : {&lead, &follow}) {
-    courses.release(static_cast<uint16_t>(line->marked() >> 16));
+    const auto course = static_cast<uint16_t>(line->marked() >> 16);
+    if (courses.release(course)) {  // its number may soon be another's
+      Run& run = runs[course % runs.size()];
+      if (static_cast<uint16_t>(run.key) == course) run = {};
+    }
     line->put_key(0, 0, 0);
   }
 }
@@ -151,9 +155,7 @@ bool Engine::Impl::linked_path(Packet& p, const Ordinary& seen, State& s) {
 
 // A run of the same number may be under way: what it has counted is settled.
 [[gnu::noinline]] Engine::Impl::Run& Engine::Impl::begin_run(Run& run, uint32_t key) {
-  const auto number = static_cast<unsigned>(&run - runs.data());
-  if ((runs_used >> number & 1) != 0) settle_run(run);
-  runs_used |= 1u << number;
+  settle_run(run);
   run = {};
   run.key = key;
   run.course = courses.at(static_cast<uint16_t>(key));
@@ -169,7 +171,7 @@ bool Engine::Impl::linked_path(Packet& p, const Ordinary& seen, State& s) {
   return run;
 }
 
-void Engine::Impl::settle_run(const Run& run) {
+void Engine::Impl::settle_run(Run& run) {
   if (run.packets == 0) return;
   const auto in = static_cast<InterfaceId>(run.key >> 16);
   const unsigned family = run.course.af == Af::inet ? 0 : 1;
@@ -194,18 +196,13 @@ void Engine::Impl::settle_run(const Run& run) {
   if (run.course.out_matches != 0) count(run.course.out_matches, 1);
   counters.fast.add(run.packets);
   counters.forwarded.add(run.packets - run.unresolved);
+  run.packets = run.unresolved = 0;
+  run.bytes = 0;
 }
 
-// Behind a burst: none of it is known to the next, whose View may be another.
 void Engine::Impl::settle_runs() {
-  for (; runs_used != 0; runs_used &= runs_used - 1) {
-    Run& run = runs[static_cast<unsigned>(std::countr_zero(runs_used))];
-    settle_run(run);
-    run.key = 0;
-    run.way.mtu = 0;
-    run.packets = run.unresolved = 0;
-    run.bytes = 0;
-  }
+  for (Run& run : runs)
+    if (run.packets != 0) settle_run(run);
 }
 
 // The packet is complete but for the MAC address: of a neighbour, each has its own.
