@@ -39,9 +39,8 @@ class ToldNode : public EngineHost {
     RuleSlot slot = static_cast<RuleSlot>(hostid);  // numbers of its own
     for (auto& rule : snapshot_->rules.rules) rule.slot = slot++;
     snapshot_->rules.index_slots();
-    const std::array<NeighborTable::Entry, 2> hosts = {{{kWanSide, *parse_ip("192.0.2.9"), Mac{{2, 9, 9, 9, 9, 9}}},
-                                                        {kLanSide, *parse_ip("10.0.0.5"), Mac{{2, 5, 5, 5, 5, 5}}}}};
-    neighbors_ = std::make_unique<NeighborTable>(std::span(hosts));
+    know({{kWanSide, *parse_ip("192.0.2.9"), Mac{{2, 9, 9, 9, 9, 9}}},
+          {kLanSide, *parse_ip("10.0.0.5"), Mac{{2, 5, 5, 5, 5, 5}}}});
     StateTableOptions table;
     table.capacity = 1000;
     table_ = std::make_unique<StateTable>(table);
@@ -59,6 +58,12 @@ class ToldNode : public EngineHost {
   Packet* allocate(uint32_t) override { return nullptr; }
   void submit(Packet*) override {}
   void log(const LogRecord&) override {}
+
+  // From here on these are the neighbours.
+  void know(const std::vector<NeighborTable::Entry>& hosts) { neighbors_ = std::make_unique<NeighborTable>(hosts); }
+  // The last packet that was sent.
+  [[nodiscard]] const Packet& last() const { return packets_.back(); }
+  [[nodiscard]] RuleSlot slot_of(size_t rule) const { return snapshot_->rules.rules[rule].slot; }
 
   Fate send(InterfaceId in, const Datagram& d) {
     const Frame frame = frame_of(d, mac(in));

@@ -1,0 +1,149 @@
+// What is kept of where an established connection's packets go: neighbours and routes that change, and numbers of
+// courses that become another's.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "lib/engine/courses.h"
+#include "told_node.h"
+
+namespace twinwall {
+namespace {
+
+using test::datagram;
+using test::kLanSide;
+using test::kWanSide;
+using test::ToldNode;
+
+constexpr Mac kFirst{{2, 9, 9, 9, 9, 1}}, kSecond{{2, 9, 9, 9, 9, 2}};
+
+// To 198.51.100.7, behind the gateway.
+test::Datagram far(uint16_t port) {
+  test::Datagram d = datagram(port);
+  d.dst = Address::v4(0xc6336407);
+  test::put_sum(d);
+  return d;
+}
+
+test::Datagram answer_to(test::Datagram d) {
+  std::swap(d.src, d.dst);
+  const uint16_t port = d.word(0);
+  d.set_word(0, d.word(2));
+  d.set_word(2, port);
+  test::put_sum(d);
+  return d;
+}
+
+void talk(ToldNode& n, const test::Datagram& d) {
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(n.send(kLanSide, d), Fate::forward);
+    ASSERT_EQ(n.send(kWanSide, answer_to(d)), Fate::forward);
+  }
+}
+
+std::vector<NeighborTable::Entry> gateway_at(const Mac& mac) {
+  return {{kWanSide, *parse_ip("192.0.2.254"), mac}, {kLanSide, *parse_ip("10.0.0.5"), Mac{{2, 5, 5, 5, 5, 5}}}};
+}
+
+void route(config::Config& c) {
+  config::Route r;
+  r.to = *parse_prefix("0.0.0.0/0");
+  r.via = *parse_ip("192.0.2.254");
+  r.interface = kWanSide;
+  c.routes.push_back(r);
+}
+
+Mac sent_to(const ToldNode& n) {
+  Mac mac;
+  std::memcpy(mac.bytes.data(), n.last().frame, sizeof mac);
+  return mac;
+}
+
+TEST(Ways, AGatewayThatMovesIsFollowed) {
+  ToldNode a(1, "pass\n", route);
+  a.know(gateway_at(kFirst));
+  talk(a, far(1000));
+  ASSERT_EQ(a.twins(), 1u);
+  ASSERT_EQ(a.send(kLanSide, far(1000)), Fate::forward);
+  EXPECT_EQ(sent_to(a), kFirst);
+  a.know(gateway_at(kSecond));
+  ASSERT_EQ(a.send(kLanSide, far(1000)), Fate::forward);
+  EXPECT_EQ(sent_to(a), kSecond);
+  EXPECT_EQ(a.twins(), 1u) << "by the same way";
+  a.know({});
+  EXPECT_EQ(a.send(kLanSide, far(1000)), Fate::punt) << "to be asked for";
+  a.know(gateway_at(kFirst));
+  ASSERT_EQ(a.send(kLanSide, far(1000)), Fate::forward);
+  EXPECT_EQ(sent_to(a), kFirst);
+}
+
+TEST(Ways, OtherRoutesAreFollowed) {
+  ToldNode a(1, "pass\n", route), elsewhere(2, "pass\n", [](config::Config& c) {
+    route(c);
+    c.routes.back().to = *parse_prefix("198.51.0.0/16");
+    c.routes.back().via = *parse_ip("192.0.2.253");
+  });
+  auto hosts = gateway_at(kFirst);
+  hosts.push_back({kWanSide, *parse_ip("192.0.2.253"), kSecond});
+  a.know(hosts);
+  talk(a, far(1000));
+  ASSERT_EQ(a.send(kLanSide, far(1000)), Fate::forward);
+  EXPECT_EQ(sent_to(a), kFirst);
+  a.snapshot_ = elsewhere.snapshot_;
+  ASSERT_EQ(a.send(kLanSide, far(1000)), Fate::forward);
+  EXPECT_EQ(sent_to(a), kSecond);
+}
+
+// The numbers of a connection that has ended are the next one's, which other rules let through.
+TEST(Ways, PacketsCountForTheirOwnRules) {
+  ToldNode a(1, "pass proto udp to port 53\npass proto udp to port 54\n");
+  test::Datagram other = datagram(2000);
+  other.set_word(2, 54);
+  test::put_sum(other);
+  talk(a, datagram(1000));
+  ASSERT_EQ(a.send(kLanSide, datagram(1000)), Fate::forward);
+  ASSERT_EQ(a.twins(), 1u);
+  Command kill;
+  kill.kind = Command::Kind::kill_states;
+  a.command(kill);
+  ASSERT_EQ(a.twins(), 0u);
+  const auto counted = [&a](size_t rule) { return a.counters().rules[a.slot_of(rule)].packets[0].get(); };
+  const uint64_t before = counted(0);
+  talk(a, other);
+  ASSERT_EQ(a.twins(), 1u);
+  const uint64_t own = counted(1);
+  for (int i = 0; i < 5; ++i) ASSERT_EQ(a.send(kLanSide, other), Fate::forward);
+  EXPECT_EQ(counted(0), before);
+  EXPECT_EQ(counted(1), own + 5);
+}
+
+TEST(Courses, EqualOnesShareANumber) {
+  Courses all;
+  const Course one{.way = 1, .in_rule = 2}, two{.way = 1, .in_rule = 2, .bound = 3};
+  const uint16_t a = all.acquire(one), b = all.acquire(two);
+  EXPECT_NE(a, 0);
+  EXPECT_NE(a, b);
+  EXPECT_EQ(all.acquire(one), a);
+  EXPECT_EQ(all.at(b), two);
+  EXPECT_FALSE(all.release(a)) << "somebody has it still";
+  EXPECT_TRUE(all.release(a));
+  const Course three{.way = 9};
+  EXPECT_EQ(all.acquire(three), a) << "it was given back";
+  EXPECT_EQ(all.at(a), three);
+  EXPECT_NE(all.acquire(one), a);
+}
+
+TEST(Courses, AreBounded) {
+  Courses all;
+  for (uint32_t i = 1; i <= Courses::kMost; ++i) ASSERT_NE(all.acquire({.way = i}), 0);
+  EXPECT_EQ(all.acquire({.way = Courses::kMost + 1u}), 0);
+  EXPECT_NE(all.acquire({.way = 7}), 0) << "one that is there";
+  EXPECT_FALSE(all.release(0));
+  uint16_t freed = 1;
+  while (!(all.at(freed) == Course{.way = 1000})) ++freed;
+  EXPECT_TRUE(all.release(freed));
+  EXPECT_EQ(all.acquire({.way = Courses::kMost + 1u}), freed);
+}
+
+}  // namespace
+}  // namespace twinwall
