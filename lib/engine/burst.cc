@@ -147,7 +147,7 @@ namespace {
   }
 }
 
-// Ends with the states that they may be of on their way.
+// Ends with the lines of the states that they may be of on their way, and with what else of them the last burst needed.
 [[gnu::noinline]] void Engine::Impl::stage_guess(size_t from, size_t n) {
   uint64_t searches = 0;
   const StateTable::Glance index(table);
@@ -254,7 +254,6 @@ void Engine::Impl::stage_short(size_t from, size_t to, Short& done) {
     for (size_t i = from; i < to; ++i) short_other(lanes[i], done);
     return;
   }
-  uint64_t long_way = done.long_way;
   for (size_t i = from; i < to; ++i) {
     Lane& lane = lanes[i];
     TwinLine& line = *lane.line;
@@ -267,7 +266,7 @@ void Engine::Impl::stage_short(size_t from, size_t to, Short& done) {
       short_other(lane, done);
       continue;
     }
-    if (long_way == 0 || (long_way & bit_of(table.index_of(line))) == 0) [[likely]] {
+    if (done.long_way == 0 || (done.long_way & bit_of(table.index_of(line))) == 0) [[likely]] {
       bool gone = false;
       if (kind == leads) [[likely]] {
         gone = twin_step<Twins::alone>(*lane.packet, lane.seen, marks, line, line);
@@ -282,10 +281,9 @@ void Engine::Impl::stage_short(size_t from, size_t to, Short& done) {
     }
     complete_key(lane);
     lane.state = &table.state_of(line);
-    long_way |= bit_of(table.index_of(line));
+    done.long_way |= bit_of(table.index_of(line));
     done.left = true;
   }
-  done.long_way = long_way;
 }
 
 // Of one that does not go by its line alone: finds the state that it is of.
@@ -317,6 +315,7 @@ void Engine::Impl::stage_short(size_t from, size_t to, Short& done) {
   State& s = table.state_of(*line);
   lane.state = &s;
   if (!lane.ordinary) {
+    done.long_way |= bit_of(table.index_of(s));
     done.left = true;
     return;
   }

@@ -98,7 +98,6 @@ struct alignas(128) Run {
   uint32_t unresolved = 0;  // of them those that were not sent on, for want of a MAC address
   uint64_t bytes = 0;
   Course course;
-  uint64_t ttl_at = 0;       // in the frame
   uint64_t disposition = 0;  // Packet::in and all that follows, up to its fate and `out`
   WayOut way;                // an MTU of 0: no such packet goes this way
 };

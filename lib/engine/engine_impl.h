@@ -470,8 +470,8 @@ class Engine::Impl {
   const Snapshot* snapshot = nullptr;
   Time now{};
   uint32_t now_s = 0;
-  uint64_t ways_of = 0;    // the snapshot's number
-  uint16_t way_epoch = 1;  // of State::way: 0 is none
+  uint64_t ways_of = 0;       // the snapshot's number
+  uint16_t way_epoch = 1;     // of State::way: 0 is none
   uint64_t neighbors_of = 0;  // the neighbours' number, 0: none
   // The ways that bursts have taken since either has changed, by next hop; bit n of `ways_known`: entry n is one.
   std::array<WayOut, 64> ways;
@@ -604,7 +604,7 @@ class Engine::Impl {
   void run_to_completion(Packet& p);
 
   std::array<Lane, kBurst> lanes;
-  // Of ordinary IPv4 that is looked up, what TwinLine::is() asks for, by lane; of all others a `rest` of zero.
+  // What TwinLine::is() asks for, by lane that is looked up; of what is not ordinary IPv4 a `rest` of zero.
   alignas(32) std::array<uint64_t, kBurst> addresses{}, rests{};
   void complete_key(Lane& lane) {
     const auto i = static_cast<size_t>(&lane - lanes.data());

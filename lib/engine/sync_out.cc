@@ -197,6 +197,12 @@ bool Engine::Impl::pop(SyncList& list) {
   s.sync_queue = SyncQueue::none;
   s.sync_updates = 0;
   if ((s.log & kTwinLeader) != 0) table.line(s).moving.set_quiet(0);
+  if ((s.log & kTwinFollower) != 0) {  // the next packet sees to it that this one goes along with the leader
+    State& lead = table.state(s.link);
+    TwinLine::Moving& m = table.line(lead).moving;
+    lead.sync_updates -= std::min(lead.sync_updates, m.quiet());
+    m.set_quiet(0);
+  }
   if (--list.to_drain == 0 || list.size == 0) {
     list.draining = false;
     list.due = list.size == 0 ? Time::max() : now + (was_lazy ? kLazyDelay : kUrgentDelay);
@@ -276,6 +282,7 @@ bool Engine::Impl::next_delta() {
 // The ring is full. The delta goes back to where it came from, to be read afresh later.
 void Engine::Impl::return_delta(const Delta& refused) {
   counters.sync_overflow.add();
+  counters.sync_queued.sub(refused.of_two ? 2 : 1);
   if (refused.action == SyncQueue::del_c) {
     if (removal_count == removals.size()) {
       counters.deletes_lost.add();
@@ -287,18 +294,24 @@ void Engine::Impl::return_delta(const Delta& refused) {
     return;
   }
   State* s = table.find_by_id(refused.record.id, refused.record.creator);
-  if (s == nullptr || s->owner != options.worker || s->sync_queue != SyncQueue::none) return;
+  if (s == nullptr || s->owner != options.worker) return;
+  if (s->sync_queue != SyncQueue::none) {  // one of many packets; else it goes with its list
+    if (refused.action == SyncQueue::upd_c && (s->log & kTwinLeader) != 0) (void)make_hasty(*s);
+    return;
+  }
   s->sync_queue = refused.action;
   s->waits_for_both = refused.of_two;
   append(urgent_list, *s, true);
 }
 
 void Engine::Impl::flush_deltas() {
-  if (urgent_list.size != 0) urgent_list.due = now;
-  if (lazy_list.size != 0) {
-    lazy_list.due = now;
-    lazy_flush = true;
+  for (SyncList* const list : {&urgent_list, &lazy_list}) {
+    if (list->size == 0) continue;
+    list->due = now;
+    if (list->draining) list->to_drain = list->size;
   }
+  lazy_flush = lazy_list.size != 0;
+  hasty_due = now;
   if (removal_count != 0) removals_due = now;
   if (untold_count != 0) untold_due = now;
 }

@@ -229,7 +229,8 @@ void Engine::Impl::touch_twins(TwinLine& line, bool tcp) {
 void Engine::Impl::touch_leader(State& lead, bool tcp) {
   const bool spoke = (lead.log & kPeerSpoke) != 0;
   if (!spoke && tcp && lead.waits_for_both && lead.sync_updates + 1 >= options.max_updates && make_hasty(lead)) return;
-  if (!spoke && lead.sync_queue == SyncQueue::none) lead.waits_for_both = true;
+  if (!spoke && !lead.waits_for_both)  // it may be in a queue already, and the follower not
+    lead.waits_for_both = lead.sync_queue == SyncQueue::none || !table.line(lead.link).told.by_itself;
   touched(lead, pfsync::SyncEvent::packet, false);
   if (spoke || lead.sync_urgent) {
     if (spoke || table.line(lead.link).told.by_itself)

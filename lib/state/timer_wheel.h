@@ -1,13 +1,13 @@
 // Expiry of a worker's states: a wheel of one-second slots, re-armed lazily.
 //
-// What: each state waits in the slot of the second in which it was last known to end. A packet only writes
-// State::last_update; when the slot is due the callback works out the true deadline and the state moves there. So
-// traffic costs the wheel nothing, and a state is looked at once per timeout, not once per packet.
-// Far deadlines share a slot with near ones (slot = second mod slots) and are passed over until their lap comes.
-// Bounds: advance() looks at no more than `limit` states a call; what is left of a due slot waits for the next call, so
-// a million states that end together do not stall the worker. Memory is one index per slot; the links are in the State.
-// Units: whole seconds, not wrapping. Threads: one owner. Errors: none; inserting twice moves, removing twice is
-// nothing.
+// What: each state waits in the slot of the second in which it was last known to end. A packet only
+// writes State::last_update, or that of twins; when the slot is due the callback works out the true deadline and the
+// state moves there. So traffic costs the wheel nothing, and a state is looked at once per timeout, not once per
+// packet. Far deadlines share a slot with near ones (slot = second mod slots) and are passed over until their lap
+// comes. Bounds: advance() looks at no more than `limit` states a call; what is left of a due slot waits for the next
+// call, so a million states that end together do not stall the worker. Memory is one index per slot; the links are in
+// the State. Units: whole seconds, not wrapping. Threads: one owner. Errors: none; inserting twice moves, removing
+// twice is nothing.
 #pragma once
 
 #include <cstddef>

@@ -65,18 +65,25 @@ class ToldNode : public EngineHost {
   [[nodiscard]] const Packet& last() const { return packets_.back(); }
   [[nodiscard]] RuleSlot slot_of(size_t rule) const { return snapshot_->rules.rules[rule].slot; }
 
-  Fate send(InterfaceId in, const Datagram& d) {
-    const Frame frame = frame_of(d, mac(in));
-    auto& memory = memory_.emplace_back(128 + frame.size() + 128);
-    std::copy(frame.begin(), frame.end(), memory.begin() + 128);
-    Packet& p = packets_.emplace_back();
-    p.frame = memory.data() + 128;
-    p.headroom = p.tailroom = 128;
-    p.length = static_cast<uint32_t>(frame.size());
-    p.in = in;
-    Packet* const pointer = &p;
-    engine_->process({&pointer, 1}, view(), now);
-    return p.fate;
+  Fate send(InterfaceId in, const Datagram& d) { return send(in, std::vector{d}).front(); }
+  // As one burst; what became of each.
+  std::vector<Fate> send(InterfaceId in, const std::vector<Datagram>& burst) {
+    std::vector<Packet*> packets;
+    for (const Datagram& d : burst) {
+      const Frame frame = frame_of(d, mac(in));
+      auto& memory = memory_.emplace_back(128 + frame.size() + 128);
+      std::copy(frame.begin(), frame.end(), memory.begin() + 128);
+      Packet& p = packets_.emplace_back();
+      p.frame = memory.data() + 128;
+      p.headroom = p.tailroom = 128;
+      p.length = static_cast<uint32_t>(frame.size());
+      p.in = in;
+      packets.push_back(&p);
+    }
+    engine_->process(packets, view(), now);
+    std::vector<Fate> fates;
+    for (const Packet* p : packets) fates.push_back(p->fate);
+    return fates;
   }
   void pass_time(Duration d) {
     now += d;
@@ -176,6 +183,25 @@ inline Datagram datagram(uint16_t sport) {
   d.proto = kProtoUdp;
   d.l4 = {0, 0, 0, 53, 0, 8, 0, 0};
   d.set_word(0, sport);
+  put_sum(d);
+  return d;
+}
+
+// Of one connection between 10.0.0.5:1000 and 192.0.2.9:80; low halves of the numbers.
+inline Datagram segment(bool of_client, uint8_t flags, uint16_t seq, uint16_t ack, size_t length = 0) {
+  Datagram d;
+  d.src = Address::v4(0x0a000005u);
+  d.dst = Address::v4(0xc0000209);
+  if (!of_client) std::swap(d.src, d.dst);
+  d.proto = kProtoTcp;
+  d.l4.assign(20 + length, 0);
+  d.set_word(0, of_client ? 1000 : 80);
+  d.set_word(2, of_client ? 80 : 1000);
+  d.set_word(6, seq);
+  d.set_word(10, ack);
+  d.l4[12] = 0x50;
+  d.l4[13] = flags;
+  d.set_word(14, 5000);  // its window
   put_sum(d);
   return d;
 }

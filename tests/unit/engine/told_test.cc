@@ -12,6 +12,7 @@ namespace {
 using test::datagram;
 using test::kLanSide;
 using test::kWanSide;
+using test::segment;
 using test::ToldNode;
 
 TEST(Told, SumsAgreeWhenEverythingWasTakenAndOnlyThen) {
@@ -250,25 +251,6 @@ TEST(Told, TransfersDoNotShortenALifeThatIsAdaptive) {
   }
 }
 
-// Of one connection between 10.0.0.5:1000 and 192.0.2.9:80; low halves of the numbers.
-test::Datagram segment(bool of_client, uint8_t flags, uint16_t seq, uint16_t ack, size_t length = 0) {
-  test::Datagram d;
-  d.src = Address::v4(0x0a000005u);
-  d.dst = Address::v4(0xc0000209);
-  if (!of_client) std::swap(d.src, d.dst);
-  d.proto = kProtoTcp;
-  d.l4.assign(20 + length, 0);
-  d.set_word(0, of_client ? 1000 : 80);
-  d.set_word(2, of_client ? 80 : 1000);
-  d.set_word(6, seq);
-  d.set_word(10, ack);
-  d.l4[12] = 0x50;
-  d.l4[13] = flags;
-  d.set_word(14, 5000);  // its window
-  test::put_sum(d);
-  return d;
-}
-
 // A connection that has come further is not given up for the SYN that opened it, however late that was heard.
 TEST(Told, RivalThatIsBehindIsRefused) {
   ToldNode a(1, "pass\n"), b(2, "pass\n");
@@ -362,6 +344,57 @@ TEST(Told, TwinsAreToldToTheEnd) {
   EXPECT_TRUE(a.deltas_waiting());
   a.ring_full = false;
   EXPECT_EQ(ids(a.deltas(0)).size(), 2u);
+  EXPECT_FALSE(a.deltas_waiting());
+}
+
+// What is queued while the others go out is no exception.
+TEST(Told, AHandOverTellsWhatCameLate) {
+  constexpr uint16_t kTalks = 10, kEarly = 1000, kLate = 2000;
+  ToldNode a(1, "pass\n");
+  const auto all = [&](uint16_t first) {
+    for (uint16_t port = first; port < first + kTalks; ++port)
+      EXPECT_EQ(a.send(kLanSide, datagram(port)), Fate::forward);
+  };
+  for (const uint16_t first : {kEarly, kLate})
+    for (uint16_t port = first; port < first + kTalks; ++port)
+      for (int i = 0; i < 3; ++i) talk(a, port);
+  a.pass_time(2s);
+  (void)a.deltas();
+  ASSERT_EQ(a.twins(), 2u * kTalks);
+  all(kEarly);
+  a.pass_time(2s);
+  std::set<uint64_t> told = ids(a.deltas(1));
+  all(kLate);
+  a.flush();
+  told.merge(ids(a.deltas(0)));
+  EXPECT_EQ(told.size(), 4u * kTalks);
+  EXPECT_FALSE(a.deltas_waiting());
+}
+
+// One that waited by itself and has gone, while the other waits still: packets behind it are told of both.
+TEST(Told, TheFollowersLastWordIsNotTheLast) {
+  ToldNode a(1, "pass\n");
+  ASSERT_EQ(a.send(kLanSide, segment(true, kTcpSyn, 1000, 0)), Fate::forward);
+  ASSERT_EQ(a.send(kWanSide, segment(false, kTcpSyn | kTcpAck, 5000, 1001)), Fate::forward);
+  ASSERT_EQ(a.send(kLanSide, segment(true, kTcpAck, 1001, 5001)), Fate::forward);
+  a.pass_time(2s);
+  (void)a.deltas();
+  a.part_twins();
+  // The long way queues the state that let it in first; the answer's leads.
+  ASSERT_EQ(a.send(kLanSide, segment(true, kTcpAck | kTcpUrg, 1001, 5001)), Fate::forward);
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(a.send(kWanSide, segment(false, kTcpAck, 5001, 1001)), Fate::forward);
+  ASSERT_EQ(a.twins(), 1u);
+  a.pass_time(2s);
+  std::vector<uint64_t> told;
+  for (int i = 0; i < 4; ++i) {
+    for (const Delta& d : a.deltas(1)) told.push_back(d.record.id);
+    if (i == 0) {
+      ASSERT_EQ(told.size(), 1u) << "both wait by themselves";
+      EXPECT_EQ(a.send(kWanSide, segment(false, kTcpAck, 5001, 1001)), Fate::forward);
+    }
+  }
+  ASSERT_EQ(told.size(), 3u);
+  EXPECT_TRUE(told[0] == told[1] || told[0] == told[2]) << "once more, for the packet behind it";
   EXPECT_FALSE(a.deltas_waiting());
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <string>
 
 #include "lib/engine/courses.h"
 #include "told_node.h"
@@ -78,7 +79,7 @@ TEST(Ways, AGatewayThatMovesIsFollowed) {
 }
 
 TEST(Ways, OtherRoutesAreFollowed) {
-  ToldNode a(1, "pass\n", route), elsewhere(2, "pass\n", [](config::Config& c) {
+  ToldNode a(1, "pass\n", route), elsewhere(2, "pass\n", [](config::Config&c) {
     route(c);
     c.routes.back().to = *parse_prefix("198.51.0.0/16");
     c.routes.back().via = *parse_ip("192.0.2.253");
@@ -94,27 +95,31 @@ TEST(Ways, OtherRoutesAreFollowed) {
   EXPECT_EQ(sent_to(a), kSecond);
 }
 
-// The numbers of a connection that has ended are the next one's, which other rules let through.
+// The numbers of a connection that has ended are the next one's, which other rules let through. Which of them is for
+// which direction depends on who joins the states.
 TEST(Ways, PacketsCountForTheirOwnRules) {
-  ToldNode a(1, "pass proto udp to port 53\npass proto udp to port 54\n");
-  test::Datagram other = datagram(2000);
-  other.set_word(2, 54);
-  test::put_sum(other);
-  talk(a, datagram(1000));
-  ASSERT_EQ(a.send(kLanSide, datagram(1000)), Fate::forward);
-  ASSERT_EQ(a.twins(), 1u);
-  Command kill;
-  kill.kind = Command::Kind::kill_states;
-  a.command(kill);
-  ASSERT_EQ(a.twins(), 0u);
-  const auto counted = [&a](size_t rule) { return a.counters().rules[a.slot_of(rule)].packets[0].get(); };
-  const uint64_t before = counted(0);
-  talk(a, other);
-  ASSERT_EQ(a.twins(), 1u);
-  const uint64_t own = counted(1);
-  for (int i = 0; i < 5; ++i) ASSERT_EQ(a.send(kLanSide, other), Fate::forward);
-  EXPECT_EQ(counted(0), before);
-  EXPECT_EQ(counted(1), own + 5);
+  for (const std::string order : {"ccaaccc", "cacaaaa"}) {  // of the client and of its answers
+    ToldNode a(1, "pass proto udp to port 53\npass proto udp to port 54\n");
+    test::Datagram other = datagram(2000);
+    other.set_word(2, 54);
+    test::put_sum(other);
+    for (int i = 0; i < 2; ++i) talk(a, datagram(1000));
+    ASSERT_EQ(a.twins(), 1u);
+    Command kill;
+    kill.kind = Command::Kind::kill_states;
+    a.command(kill);
+    ASSERT_EQ(a.twins(), 0u);
+    const auto say = [&](bool answers) {
+      ASSERT_EQ(a.send(answers ? kWanSide : kLanSide, answers ? answer_to(other) : other), Fate::forward);
+    };
+    for (size_t i = 0; i < order.size() && a.twins() == 0; ++i) say(order[i] == 'a');
+    ASSERT_EQ(a.twins(), 1u) << order;
+    const auto counted = [&a](size_t rule) { return a.counters().rules[a.slot_of(rule)].packets[0].get(); };
+    const uint64_t before = counted(0), own = counted(1);
+    for (const bool answers : {false, true, false, true}) say(answers);
+    EXPECT_EQ(counted(0), before) << order;
+    EXPECT_EQ(counted(1), own + 4) << order;
+  }
 }
 
 TEST(Courses, EqualOnesShareANumber) {
