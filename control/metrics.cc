@@ -267,6 +267,9 @@ void add_engine(Families& f, const Node& node) {
     for (unsigned w = 0; w < node.workers(); ++w) total += counter(d.counters(w));
     return total;
   };
+  f.counter("courses_exhausted_total",
+            "Packets of connections that go by both their states, as there is no number left for their course.")
+      .add({}, sum([](const EngineCounters& c) { return c.courses_exhausted.get(); }));
   f.counter("inspection_total", "What became of inspected connections and their packets.");
   for (size_t i = 0; i < kInspectCounters; ++i)
     f.add({{"what", text(inspect_name(static_cast<InspectCounter>(i)))}},
