@@ -170,8 +170,8 @@ namespace {
   }
 }
 
-// Ends with each packet's bucket of the state table on its way. The buckets of eight are there when the next eight are
-// looked at, and what they name is asked for then (`guessed`): so memory is busy all the time.
+// Ends with each packet's bucket of the state table on its way. The buckets of eight are there when the sixteen behind
+// them have been looked at, and what they name is asked for then (`guessed`): so memory is busy all the time.
 Engine::Impl::Plain Engine::Impl::stage_parse(std::span<Packet* const> burst) {
   const size_t n = burst.size();
   for (size_t i = 0; i < std::min(Eight::kFrames, n); ++i) prefetch_line(burst[i]->frame);
@@ -186,7 +186,7 @@ Engine::Impl::Plain Engine::Impl::stage_parse(std::span<Packet* const> burst) {
     const Plain eight = receive_eight(&lanes[done], &burst[done], way);
     keys_left_out = keys_left_out || eight == Plain::eights;
     plain = std::min(plain, eight);
-    if (plain == Plain::no && done != 0) {
+    if (plain == Plain::no && done >= 2 * Eight::kFrames) {
       stage_guess(guessed, guessed + Eight::kFrames);
       guessed += Eight::kFrames;
     }
@@ -508,9 +508,13 @@ void Engine::Impl::process(std::span<Packet* const> burst, const View& v, Time t
   }
   Short done;
   new_flows = false;
-  // The first eight have what they need by now, while the buckets of the last were asked for a moment ago.
+  // The first eight have what they need soon, while the buckets of the last were asked for a moment ago.
   const size_t first = guessed >= 2 * Eight::kFrames ? Eight::kFrames : 0;
-  if (first != 0) stage_short(0, first, done);
+  if (first != 0) {
+    stage_guess(guessed, guessed + Eight::kFrames);
+    guessed += Eight::kFrames;
+    stage_short(0, first, done);
+  }
   stage_guess(guessed, n);
   stage_short(first, n, done);
   if (!end_short(n, done) || !stage_in_hook(n)) return;

@@ -85,6 +85,25 @@ class ToldNode : public EngineHost {
     for (const Packet* p : packets) fates.push_back(p->fate);
     return fates;
   }
+  // The same so many times, one by one, without keeping them. How many went on.
+  size_t repeat(InterfaceId in, const Datagram& d, size_t times) {
+    const Frame frame = frame_of(d, mac(in));
+    std::vector<uint8_t> memory(128 + frame.size() + 128);
+    std::copy(frame.begin(), frame.end(), memory.begin() + 128);
+    size_t forwarded = 0;
+    for (size_t i = 0; i < times; ++i) {
+      std::copy_n(frame.begin(), std::min<size_t>(frame.size(), 64), memory.begin() + 128);
+      Packet p;
+      p.frame = memory.data() + 128;
+      p.headroom = p.tailroom = 128;
+      p.length = static_cast<uint32_t>(frame.size());
+      p.in = in;
+      Packet* const pointer = &p;
+      engine_->process({&pointer, 1}, view(), now);
+      forwarded += p.fate == Fate::forward ? 1 : 0;
+    }
+    return forwarded;
+  }
   void pass_time(Duration d) {
     now += d;
     engine_->tick(view(), now);

@@ -95,6 +95,35 @@ TEST(Ways, OtherRoutesAreFollowed) {
   EXPECT_EQ(sent_to(a), kSecond);
 }
 
+// A line counts bytes in 32 bits, and the states what is beyond.
+TEST(Ways, MoreThanFourGigabytesAreCounted) {
+  ToldNode a(1, "pass\n", [](config::Config& c) {
+    for (auto& i : c.interfaces) i.mtu = 65535;
+  });
+  test::Datagram large = datagram(1000);
+  large.l4.resize(60008);
+  large.set_word(4, 60008);
+  test::put_sum(large);
+  constexpr uint64_t kLength = 60008 + 20, kTimes = (uint64_t{1} << 32) / kLength + 100;
+  talk(a, datagram(1000));
+  ASSERT_EQ(a.twins(), 1u);
+  const auto record = [&a] {
+    const auto all = a.all_states();
+    return all[all[0].record.direction == static_cast<uint8_t>(Direction::in) ? 0 : 1].record;
+  };
+  const pfsync::StateRecord before = record();
+  ASSERT_EQ(a.send(kLanSide, datagram(1000)), Fate::forward);
+  ASSERT_EQ(a.twins(), 1u);
+  ASSERT_EQ(a.repeat(kLanSide, large, kTimes), kTimes);
+  ASSERT_EQ(a.repeat(kWanSide, answer_to(large), kTimes), kTimes);
+  EXPECT_EQ(a.twins(), 1u);
+  const pfsync::StateRecord after = record();
+  EXPECT_EQ(after.packets[0] - before.packets[0], kTimes + 1);
+  EXPECT_EQ(after.bytes[0] - before.bytes[0], kTimes * kLength + 28);
+  EXPECT_EQ(after.packets[1] - before.packets[1], kTimes);
+  EXPECT_EQ(after.bytes[1] - before.bytes[1], kTimes * kLength);
+}
+
 // The numbers of a connection that has ended are the next one's, which other rules let through. Which of them is for
 // which direction depends on who joins the states.
 TEST(Ways, PacketsCountForTheirOwnRules) {
