@@ -86,7 +86,7 @@ class Engine {
   // states and as much work as a few packets. Where more connections are busy than can be told in a second, each is
   // told less often, and packets go first.
   static constexpr size_t kLazyAtOnce = 1;
-  static constexpr unsigned kLazyTurns = 4;
+  static constexpr unsigned kLazyTurns = 8;
 
   // Between two ticks, after any burst: expiry alone, as much as in a tick, where that has left something over. Costs
   // nothing otherwise. True: states have been looked at.
