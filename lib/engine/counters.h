@@ -60,7 +60,7 @@ struct EngineCounters {
   Counter imported_unbound;  // states of the peer that belong to no rule here, so to the default rule
   Counter updates_merged;
   Counter updates_stale;
-  Counter sync_queued;    // deltas handed to the sync engine
+  Counter sync_queued;    // states to be told to the sync engine; what it has no room for is counted again
   Counter sync_overflow;  // deltas that had to wait because the ring was full
   std::array<Counter, kInspectCounters> inspection;
   Counter inspected_now;    // connections that are looked into

@@ -282,7 +282,6 @@ bool Engine::Impl::next_delta() {
 // The ring is full. The delta goes back to where it came from, to be read afresh later.
 void Engine::Impl::return_delta(const Delta& refused) {
   counters.sync_overflow.add();
-  counters.sync_queued.sub(refused.of_two ? 2 : 1);
   if (refused.action == SyncQueue::del_c) {
     if (removal_count == removals.size()) {
       counters.deletes_lost.add();
